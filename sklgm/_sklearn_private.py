@@ -4,18 +4,46 @@ Kept in one file so that a scikit-learn release that moves one of them is
 answered in one place.
 """
 
-from sklearn.base import _fit_context as fit_context
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from sklearn.base import _fit_context
+from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
     InvalidParameterError,
     StrOptions,
 )
+from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 
 __all__ = [
     "HasMethods",
     "Interval",
     "InvalidParameterError",
     "StrOptions",
+    "check_sample_weight",
     "fit_context",
+    "safe_indexing",
 ]
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[_Method], _Method]:
+    """Validate parameters before a ``fit`` method runs; keeps the method's type.
+
+    Parameters
+    ----------
+    prefer_skip_nested_validation : bool
+        Whether estimators that ``fit`` builds skip their own validation.
+
+    Returns
+    -------
+    callable
+        The decorator.
+    """
+    return cast(
+        "Callable[[_Method], _Method]",
+        _fit_context(prefer_skip_nested_validation=prefer_skip_nested_validation),
+    )

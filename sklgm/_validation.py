@@ -1,0 +1,182 @@
+"""Checks of instances, labels, devices and types, with errors that name them."""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_array
+from sklearn.utils.validation import validate_data
+
+InputShape = tuple[int, ...]
+
+
+def validate_instances(
+    estimator: BaseEstimator,
+    X: ArrayLike,
+    *,
+    reset: bool,
+    input_shape: InputShape | None = None,
+) -> NDArray[Any]:
+    """Check instances and fold them into their shape.
+
+    Images (n_samples, n_channels, height, width) and their flat rows
+    (n_samples, n_channels * height * width) are the same data.
+
+    Parameters
+    ----------
+    estimator : BaseEstimator
+        Gets ``n_features_in_``, ``feature_names_in_`` and ``input_shape_`` if
+        ``reset``, is compared with them otherwise.
+    X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
+        Finite numbers.
+    reset : bool
+        Whether this is the X of ``fit``.
+    input_shape : tuple of int or None, default=None
+        In ``fit``: the shape to fold flat rows into; None takes the shape of X.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, *input_shape)
+        The instances; their numeric type is kept.
+
+    Raises
+    ------
+    ValueError
+        If X is empty, not numeric, not finite, or of another shape than in ``fit``.
+    TypeError
+        If X is sparse.
+    """
+    shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
+    if len(shape) > 2:
+        array = check_array(X, allow_nd=True, estimator=estimator)
+        expected = input_shape if reset else estimator.input_shape_
+        shape = array.shape[1:]
+        if expected is not None and shape != tuple(expected):
+            flat_hint = (
+                f"{tuple(expected)} or flat rows of {math.prod(expected)} values"
+            )
+            raise ValueError(
+                f"X holds instances of shape {shape}, but "
+                f"{type(estimator).__name__} expects {flat_hint}"
+            )
+        validate_data(
+            estimator, array.reshape(len(array), -1), reset=reset, skip_check_array=True
+        )
+    else:
+        array = validate_data(estimator, X, reset=reset)
+        shape = array.shape[1:]
+    if reset:
+        estimator.input_shape_ = _checked_shape(input_shape, shape)
+    instances: NDArray[Any] = array.reshape(len(array), *estimator.input_shape_)
+    return instances
+
+
+def _checked_shape(input_shape: InputShape | None, shape: InputShape) -> InputShape:
+    if input_shape is None:
+        return tuple(int(size) for size in shape)
+    if math.prod(input_shape) != math.prod(shape):
+        raise ValueError(
+            f"input_shape={tuple(input_shape)} holds {math.prod(input_shape)} values, "
+            f"but a row of X has {math.prod(shape)}"
+        )
+    return tuple(int(size) for size in input_shape)
+
+
+def encode_labels(
+    labels: ArrayLike, classes: NDArray[Any], *, name: str = "labels"
+) -> NDArray[np.int64]:
+    """Look up the indices of labels among known classes.
+
+    Parameters
+    ----------
+    labels : array-like of shape (n_samples,)
+        Labels.
+    classes : ndarray of shape (n_classes,)
+        Known classes, sorted.
+    name : str, default="labels"
+        Name of the parameter for the error.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+        Index of each label in ``classes``.
+
+    Raises
+    ------
+    ValueError
+        If a label is not among ``classes``.
+    """
+    labels = np.asarray(labels)
+    is_known = np.isin(labels, classes)
+    if not is_known.all():
+        unknown = np.unique(labels[~is_known])[:5].tolist()
+        raise ValueError(
+            f"{name} holds {unknown!r}, which are not among the classes seen in fit: "
+            f"{classes[:20].tolist()!r}"
+        )
+    return np.searchsorted(classes, labels).astype(np.int64)
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """Turn a device parameter into a device that exists.
+
+    Parameters
+    ----------
+    device : str or torch.device
+        ``"auto"`` (CUDA if there is one, else the CPU) or what torch accepts.
+
+    Returns
+    -------
+    torch.device
+        The device.
+
+    Raises
+    ------
+    ValueError
+        If torch does not know the device or this machine does not have it.
+    """
+    if isinstance(device, str) and device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device={device!r} is not a torch device: {error}") from error
+    if resolved.type == "cuda":
+        n_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (resolved.index or 0) >= n_devices:
+            raise ValueError(
+                f"device={device!r} was asked for, but torch sees {n_devices} CUDA "
+                "devices here; use device='auto' or 'cpu'"
+            )
+    if resolved.type == "mps" and not torch.backends.mps.is_available():
+        raise ValueError(f"device={device!r} was asked for, but MPS is not available")
+    return resolved
+
+
+def resolve_dtype(dtype: str | torch.dtype) -> torch.dtype:
+    """Turn a dtype parameter into float32 or float64 of torch.
+
+    Parameters
+    ----------
+    dtype : str or torch.dtype
+        ``"float32"`` or ``"float64"``, as a string or torch's own.
+
+    Returns
+    -------
+    torch.dtype
+        The type.
+
+    Raises
+    ------
+    ValueError
+        If it is another one.
+    """
+    known = {"float32": torch.float32, "float64": torch.float64}
+    resolved = known.get(dtype) if isinstance(dtype, str) else dtype
+    if resolved not in known.values():
+        raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
+    assert resolved is not None
+    return resolved

@@ -1,0 +1,24 @@
+"""Verified loading of labelled data, and small generators for tests and examples."""
+
+from sklgm.datasets._cache import get_data_home
+from sklgm.datasets._cifar10 import fetch_cifar10
+from sklgm.datasets._digits import load_digits_images
+from sklgm.datasets._folder import load_image_folder
+from sklgm.datasets._mnist import fetch_mnist
+from sklgm.datasets._npz import load_npz
+from sklgm.datasets._path import load_path
+from sklgm.datasets._splits import LabelledSplits
+from sklgm.datasets._synthetic import make_gaussian_classes, make_stripe_images
+
+__all__ = [
+    "LabelledSplits",
+    "fetch_cifar10",
+    "fetch_mnist",
+    "get_data_home",
+    "load_digits_images",
+    "load_image_folder",
+    "load_npz",
+    "load_path",
+    "make_gaussian_classes",
+    "make_stripe_images",
+]

@@ -1,0 +1,298 @@
+"""Images in class folders, from a directory or from a zip archive read in place."""
+
+import os
+import zipfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sklgm.datasets._images import decode_images
+from sklgm.datasets._splits import (
+    LabelledSplits,
+    check_test_size,
+    scale_pixels,
+    stratified_split,
+)
+
+# A folder: name to subfolder, or name to the path by which the file is read.
+_Tree: TypeAlias = dict[str, "_Tree | str"]
+
+_TRAIN_NAMES = ("train", "training")
+_TEST_NAMES = ("test", "testing", "val", "valid", "validation")  # first one wins
+_SUFFIXES = {
+    ".bmp",
+    ".gif",
+    ".jpeg",
+    ".jpg",
+    ".pbm",
+    ".pgm",
+    ".png",
+    ".pnm",
+    ".ppm",
+    ".tif",
+    ".tiff",
+    ".webp",
+}
+# Names that differ from the file's stem.
+_PROPER_NAMES = {"cifar10-jpeg": "CIFAR-10 (JPEG)"}
+
+
+def load_image_folder(
+    path: str | os.PathLike[str],
+    *,
+    image_size: int | tuple[int, int] | None = None,
+    test_size: float = 0.2,
+    random_state: int | np.random.RandomState | None = 0,
+) -> LabelledSplits:
+    """Load images that lie in one folder a class, unpacked or in a zip archive.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A folder, or a ``.zip`` that is read in place. Either holds one folder a
+        class, or ``train`` and ``test`` with one folder a class in each; a single
+        folder wrapped around that is looked through.
+    image_size : int or tuple of int, default=None
+        Height and width in pixels to resize to (an int: both), bilinear, without
+        keeping the aspect ratio. With None all images must share one size.
+    test_size : float, default=0.2
+        Share of the rows that become test rows, in (0, 1), where the data bring no
+        test folder.
+    random_state : int, RandomState instance or None, default=0
+        Decides which rows become test rows, where the data bring no test folder.
+
+    Returns
+    -------
+    LabelledSplits
+        Images of shape (n_samples, n_channels, height, width) in [0, 1], sorted by
+        class and file name, with the folder names as labels. There is one channel
+        if every image is grayscale, otherwise there are three (RGB).
+
+    Raises
+    ------
+    FileNotFoundError
+        If `path` does not exist.
+    ValueError
+        If there are no class folders, a class folder has no image, a test class has
+        no training images, an image cannot be read or has a size of its own, the
+        archive is damaged or encrypted, or a parameter is out of range.
+    TypeError
+        If `image_size` or `test_size` is of the wrong type.
+
+    Notes
+    -----
+    The names of the splits are never class names, and their case does not matter.
+    A test folder may also be called ``val``, ``valid`` or ``validation``; where
+    there are several, ``test`` is read and the others are not. Hidden files,
+    ``__MACOSX``, files that are no images and anything outside the class folders
+    are not read. Transparency is dropped; of an animation the first frame is read;
+    16-bit grayscale is reduced to 8 bits.
+    """
+    path = Path(path)
+    check_test_size(test_size)
+    size = _check_image_size(image_size)
+
+    with ExitStack() as stack:
+        tree, read = _open_tree(path, stack)
+        train_tree, test_tree = _find_splits(tree, path)
+        train_files = _find_class_files(train_tree, path)
+        test_files = {} if test_tree is None else _find_class_files(test_tree, path)
+        unknown = sorted(set(test_files) - set(train_files))
+        if unknown:
+            raise ValueError(
+                f"{path}: the test classes {unknown} have no training images; the "
+                f"training classes are {list(train_files)}."
+            )
+        files = [file for of_class in train_files.values() for file in of_class]
+        n_train = len(files)
+        files += [file for of_class in test_files.values() for file in of_class]
+        # Fail before the images are decoded, not after.
+        y = _repeat_labels(train_files)
+        if test_tree is None:
+            train, test = stratified_split(
+                y, test_size=test_size, random_state=random_state
+            )
+        pixels = decode_images(files, read, path, size)
+
+    if test_tree is None:
+        X_train, y_train = scale_pixels(pixels[train]), y[train]
+        X_test, y_test = scale_pixels(pixels[test]), y[test]
+    else:
+        X_train, y_train = scale_pixels(pixels[:n_train]), y
+        X_test, y_test = scale_pixels(pixels[n_train:]), _repeat_labels(test_files)
+    stem = path.resolve().name if path.is_dir() else path.stem
+    return LabelledSplits(
+        name=_PROPER_NAMES.get(stem, stem),
+        X_train=X_train,
+        y_train=y_train,
+        X_test=X_test,
+        y_test=y_test,
+        class_names=tuple(train_files),
+    )
+
+
+def _check_image_size(image_size: Any) -> tuple[int, int] | None:
+    """Return (height, width), or None to keep the images' own size."""
+    if image_size is None:
+        return None
+    is_pair = isinstance(image_size, (tuple, list))
+    sides = list(image_size) if is_pair else [image_size, image_size]
+    expected = "an int or a pair of ints (height, width) of at least 1, or None"
+    if not all(
+        isinstance(side, (int, np.integer)) and not isinstance(side, bool)
+        for side in sides
+    ):
+        raise TypeError(f"image_size must be {expected}, got {image_size!r}.")
+    if len(sides) != 2 or min(sides) < 1:
+        raise ValueError(f"image_size must be {expected}, got {image_size!r}.")
+    return int(sides[0]), int(sides[1])
+
+
+def _open_tree(path: Path, stack: ExitStack) -> tuple[_Tree, Callable[[str], bytes]]:
+    """Return the files below a folder or in an archive, and how to read one."""
+    if path.is_dir():
+        return _scan_folder(path), lambda file: (path / file).read_bytes()
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist.")
+    if path.suffix.lower() != ".zip":
+        raise ValueError(f"path must be a folder or a .zip archive, got {path}.")
+    try:
+        archive = stack.enter_context(zipfile.ZipFile(path))
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise ValueError(
+            f"{path} is no zip archive, or is truncated or damaged: {error}"
+        ) from error
+    return _scan_archive(archive, path), archive.read
+
+
+def _scan_folder(folder: Path, prefix: str = "", depth: int = 4) -> _Tree:
+    # A wrapping folder, a split, a class and one more to notice what lies too deep.
+    # The limit also ends a loop of symbolic links.
+    tree: _Tree = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if _is_hidden(entry.name):
+                continue
+            if entry.is_dir():
+                if depth > 0:
+                    tree[entry.name] = _scan_folder(
+                        folder / entry.name, f"{prefix}{entry.name}/", depth - 1
+                    )
+            # A broken link is listed, so that reading it fails with its name.
+            elif entry.is_file() or entry.is_symlink():
+                tree[entry.name] = f"{prefix}{entry.name}"
+    return tree
+
+
+def _scan_archive(archive: zipfile.ZipFile, path: Path) -> _Tree:
+    tree: _Tree = {}
+    for info in archive.infolist():
+        # Some tools write the separator of Windows.
+        parts = info.filename.replace("\\", "/").split("/")
+        is_folder = parts[-1] == ""
+        parts = [part for part in parts if part not in ("", ".")]
+        if ".." in parts:
+            raise ValueError(f"{path} holds an entry outside itself: {info.filename}.")
+        if not parts or any(_is_hidden(part) for part in parts):
+            continue
+        if info.flag_bits & 1:
+            raise ValueError(
+                f"{path} is encrypted ({info.filename}); unpack it and load the folder."
+            )
+        folder = tree
+        for part in parts if is_folder else parts[:-1]:
+            subfolder = folder.get(part)
+            if not isinstance(subfolder, dict):
+                subfolder = folder[part] = {}
+            folder = subfolder
+        if not is_folder:
+            folder[parts[-1]] = info.filename
+    return tree
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _subfolders(tree: _Tree) -> dict[str, _Tree]:
+    return {
+        name: tree_or_file
+        for name, tree_or_file in sorted(tree.items())
+        if isinstance(tree_or_file, dict)
+    }
+
+
+def _image_files(tree: _Tree) -> list[str]:
+    return [
+        tree_or_file
+        for name, tree_or_file in sorted(tree.items())
+        if isinstance(tree_or_file, str)
+        and os.path.splitext(name)[1].lower() in _SUFFIXES
+    ]
+
+
+def _holds_images(tree: _Tree) -> bool:
+    return bool(_image_files(tree)) or any(
+        _holds_images(subfolder) for subfolder in _subfolders(tree).values()
+    )
+
+
+def _find_splits(tree: _Tree, path: Path) -> tuple[_Tree, _Tree | None]:
+    """Return the folders that hold the training and the test classes."""
+    splits = _named_splits(tree)
+    subfolders = list(_subfolders(tree).values())
+    if (
+        not splits
+        and len(subfolders) == 1
+        and not _image_files(subfolders[0])
+        and _subfolders(subfolders[0])
+    ):
+        tree = subfolders[0]  # a folder wrapped around everything
+        splits = _named_splits(tree)
+    if not splits:
+        return tree, None
+
+    train = next((splits[name] for name in _TRAIN_NAMES if name in splits), None)
+    test = next((splits[name] for name in _TEST_NAMES if name in splits), None)
+    if train is None:
+        raise ValueError(
+            f"{path} holds {', '.join(map(repr, splits))} but no 'train' folder; these "
+            f"names are read as splits of the data, not as classes."
+        )
+    return train, test
+
+
+def _named_splits(tree: _Tree) -> dict[str, _Tree]:
+    return {
+        name.lower(): subfolder
+        for name, subfolder in _subfolders(tree).items()
+        if name.lower() in _TRAIN_NAMES + _TEST_NAMES
+    }
+
+
+def _find_class_files(tree: _Tree, path: Path) -> dict[str, list[str]]:
+    """Return the image files of each class, classes and files sorted by name."""
+    classes = _subfolders(tree)
+    if not classes:
+        raise ValueError(
+            f"{path} holds no class folders; expected one folder of images a class, "
+            f"or 'train' and 'test' with one folder a class in each."
+        )
+    for name, folder in classes.items():
+        if any(_holds_images(below) for below in _subfolders(folder).values()):
+            raise ValueError(
+                f"{path}: the class folder {name!r} holds images in subfolders; they "
+                f"must lie directly in it."
+            )
+        if not _image_files(folder):
+            raise ValueError(f"{path}: the class folder {name!r} holds no image.")
+    return {name: _image_files(folder) for name, folder in classes.items()}
+
+
+def _repeat_labels(class_files: dict[str, list[str]]) -> NDArray[Any]:
+    counts = [len(files) for files in class_files.values()]
+    return np.repeat(np.array(list(class_files)), counts)

@@ -1,0 +1,437 @@
+"""Class-conditional Gaussian algebra: distances, densities, robust estimation.
+
+Every function is pure. Tensors are (n_samples, feature_dim) for features,
+(n_classes, feature_dim) for means; ``log_variances`` has the shape that
+:func:`log_variances_shape` gives for a covariance type.
+"""
+
+import math
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from scipy import stats
+from torch import Tensor
+
+CovarianceType = Literal["identity", "spherical", "diag", "tied_diag"]
+COVARIANCE_TYPES: tuple[str, ...] = get_args(CovarianceType)
+
+# Variances are kept above this share of the average within-class variance, so
+# that a constant feature does not decide every distance.
+_RELATIVE_VARIANCE_FLOOR = 1e-3
+
+
+def log_variances_shape(
+    covariance_type: CovarianceType, n_classes: int, feature_dim: int
+) -> tuple[int, ...]:
+    """Shape of ``log_variances`` for a covariance type.
+
+    Parameters
+    ----------
+    covariance_type : {"identity", "spherical", "diag", "tied_diag"}
+        Structure of the class covariances.
+    n_classes, feature_dim : int
+        Number of classes and of feature dimensions.
+
+    Returns
+    -------
+    tuple of int
+        ``()``, ``(n_classes,)``, ``(n_classes, feature_dim)`` or
+        ``(feature_dim,)``, in the order of the types above.
+
+    Raises
+    ------
+    ValueError
+        If ``covariance_type`` is not one of the four.
+    """
+    shapes: dict[str, tuple[int, ...]] = {
+        "identity": (),
+        "spherical": (n_classes,),
+        "diag": (n_classes, feature_dim),
+        "tied_diag": (feature_dim,),
+    }
+    if covariance_type not in shapes:
+        raise ValueError(
+            f"covariance_type must be one of {COVARIANCE_TYPES}, "
+            f"got {covariance_type!r}"
+        )
+    return shapes[covariance_type]
+
+
+def squared_mahalanobis(
+    features: Tensor,
+    means: Tensor,
+    log_variances: Tensor,
+    covariance_type: CovarianceType = "identity",
+) -> Tensor:
+    """Squared Mahalanobis distance of every row to every class mean.
+
+    ``D[i, k] = (f_i - mu_k)' inv(Sigma_k) (f_i - mu_k)``, without one half.
+
+    Parameters
+    ----------
+    features : Tensor of shape (n_samples, feature_dim)
+        Features f, any finite values.
+    means : Tensor of shape (n_classes, feature_dim)
+        Class means mu.
+    log_variances : Tensor
+        Natural logarithms of the variances; shape by :func:`log_variances_shape`.
+    covariance_type : {"identity", "spherical", "diag", "tied_diag"}, default="identity"
+        Structure of the class covariances Sigma.
+
+    Returns
+    -------
+    Tensor of shape (n_samples, n_classes)
+        Distances >= 0, in the dtype of ``features``.
+
+    Raises
+    ------
+    ValueError
+        If ``covariance_type`` is unknown or ``log_variances`` has another shape.
+
+    Notes
+    -----
+    The (n_samples, n_classes, feature_dim) array of differences is never made:
+    the square is expanded into at most two matrix products and the norms they
+    need. Expanding cancels digits where D is small against ``|f|**2``, so the
+    features are first centred on the mean of the class means and the products
+    are taken in float64 (float32 on devices without it).
+    """
+    n_classes, feature_dim = means.shape
+    expected = log_variances_shape(covariance_type, n_classes, feature_dim)
+    if tuple(log_variances.shape) != expected:
+        raise ValueError(
+            f"log_variances must have shape {expected} for covariance_type="
+            f"{covariance_type!r}, got {tuple(log_variances.shape)}"
+        )
+    work = torch.float32 if features.device.type == "mps" else torch.float64
+    # The distance does not change when features and means are shifted together.
+    centre = means.detach().to(work).mean(dim=0)
+    f = features.to(work) - centre
+    mu = means.to(work) - centre
+    log_variances = log_variances.to(work)
+    if covariance_type == "diag":
+        precisions = torch.exp(-log_variances)
+        distances = (
+            f.square() @ precisions.T
+            - 2.0 * f @ (precisions * mu).T
+            + (precisions * mu.square()).sum(dim=1)
+        )
+    else:
+        if covariance_type == "tied_diag":
+            scale = torch.exp(-0.5 * log_variances)
+            f, mu = f * scale, mu * scale
+        distances = (
+            f.square().sum(dim=1, keepdim=True)
+            - 2.0 * f @ mu.T
+            + mu.square().sum(dim=1)
+        )
+        if covariance_type != "tied_diag":
+            distances = distances * torch.exp(-log_variances)
+    return distances.clamp_min(0.0).to(features.dtype)
+
+
+def log_determinant(
+    log_variances: Tensor,
+    covariance_type: CovarianceType,
+    n_classes: int,
+    feature_dim: int,
+) -> Tensor:
+    """Log-determinant of each class covariance.
+
+    Parameters
+    ----------
+    log_variances : Tensor
+        Log-variances; shape by :func:`log_variances_shape`.
+    covariance_type : {"identity", "spherical", "diag", "tied_diag"}
+        Structure of the class covariances.
+    n_classes, feature_dim : int
+        Number of classes and of feature dimensions.
+
+    Returns
+    -------
+    Tensor of shape (n_classes,)
+        ``log|Sigma_k|``, natural log.
+    """
+    if covariance_type == "diag":
+        return log_variances.sum(dim=1)
+    if covariance_type == "tied_diag":
+        return log_variances.sum().expand(n_classes)
+    return (feature_dim * log_variances).expand(n_classes)
+
+
+def log_density(
+    squared_distances: Tensor, log_determinants: Tensor, feature_dim: int
+) -> Tensor:
+    """Log density of every row under every class Gaussian.
+
+    ``log N_k(f) = -(D_k + log|Sigma_k| + d log 2 pi) / 2``.
+
+    Parameters
+    ----------
+    squared_distances : Tensor of shape (n_samples, n_classes)
+        Squared Mahalanobis distances D.
+    log_determinants : Tensor of shape (n_classes,)
+        ``log|Sigma_k|``.
+    feature_dim : int
+        Number of feature dimensions d.
+
+    Returns
+    -------
+    Tensor of shape (n_samples, n_classes)
+        Natural log of the density, per unit of feature volume.
+    """
+    constant = feature_dim * math.log(2.0 * math.pi)
+    return -0.5 * (squared_distances + log_determinants + constant)
+
+
+class GaussianEstimate(NamedTuple):
+    """Class Gaussians estimated from labelled features.
+
+    Attributes
+    ----------
+    means : Tensor of shape (n_classes, feature_dim)
+        Class means, float64.
+    log_variances : Tensor
+        Log-variances, float64; shape by :func:`log_variances_shape`.
+    is_kept : Tensor of shape (n_samples,)
+        Whether the row entered the estimate, bool.
+    """
+
+    means: Tensor
+    log_variances: Tensor
+    is_kept: Tensor
+
+
+def estimate_gaussians(
+    features: Tensor,
+    y_encoded: Tensor,
+    n_classes: int,
+    *,
+    covariance_type: CovarianceType = "identity",
+    variance: float = 1.0,
+    trim: float = 0.0,
+    sample_weight: Tensor | None = None,
+    max_iter: int = 20,
+) -> GaussianEstimate:
+    """Estimate each class's Gaussian from the rows that fit it best.
+
+    For each class: start at the coordinate-wise median (and the MAD scale),
+    keep the ``ceil((1 - trim) n_k)`` rows of highest claimed log density,
+    estimate again, and repeat until the kept set is stable. With ``trim=0`` this
+    is the weighted maximum-likelihood estimate.
+
+    Parameters
+    ----------
+    features : Tensor of shape (n_samples, feature_dim)
+        Features, finite.
+    y_encoded : Tensor of shape (n_samples,)
+        Class indices in [0, n_classes).
+    n_classes : int
+        Number of classes; each needs at least one row of positive weight.
+    covariance_type : {"identity", "spherical", "diag", "tied_diag"}, default="identity"
+        Structure of the class covariances.
+    variance : float > 0, default=1.0
+        The fixed variance of ``"identity"``, and the variance of a class too
+        small to have one (one row), in squared feature units.
+    trim : float in [0, 0.5), default=0.0
+        Share of each class that is left out.
+    sample_weight : Tensor of shape (n_samples,) or None, default=None
+        Weights >= 0. Rows are kept until their weight reaches the share
+        ``1 - trim`` of the class's; the row that crosses it is kept whole.
+    max_iter : int, default=20
+        Bound on the number of re-estimations.
+
+    Returns
+    -------
+    GaussianEstimate
+        Means, log-variances and the kept rows.
+
+    Raises
+    ------
+    ValueError
+        If a class has no row of positive weight.
+
+    Notes
+    -----
+    The variance of the kept rows is too small, since the tails were cut. It is
+    divided by ``F_{d+2}(q) / (1 - t)``, where t is the share that was left out,
+    q the ``1 - t`` quantile of the chi-square law with d degrees of freedom and
+    F its distribution function with d + 2 (the consistency factor of the
+    minimum covariance determinant).
+
+    References
+    ----------
+    C. Croux and G. Haesbroeck, "Influence function and efficiency of the minimum
+    covariance determinant scatter matrix estimator", J. Multivariate Analysis 71,
+    1999.
+    """
+    features = features.detach().to("cpu", torch.float64)
+    y_encoded = y_encoded.detach().to("cpu")
+    weights = (
+        torch.ones(len(features), dtype=torch.float64)
+        if sample_weight is None
+        else sample_weight.detach().to("cpu", torch.float64)
+    )
+    rows = [
+        torch.nonzero((y_encoded == k) & (weights > 0)).flatten()
+        for k in range(n_classes)
+    ]
+    for k, class_rows in enumerate(rows):
+        if len(class_rows) == 0:
+            raise ValueError(f"class index {k} has no row of positive weight")
+
+    if trim == 0.0:
+        means, log_variances = _weighted_estimate(
+            features, weights, rows, rows, covariance_type, variance
+        )
+        return GaussianEstimate(means, log_variances, weights > 0)
+
+    means, log_variances = _median_start(
+        features, weights, rows, covariance_type, variance
+    )
+    kept: list[Tensor] = []
+    for _ in range(max_iter):
+        previous = kept
+        log_dets = log_determinant(
+            log_variances, covariance_type, n_classes, features.shape[1]
+        )
+        kept = [
+            _most_likely_rows(
+                squared_mahalanobis(
+                    features[class_rows],
+                    means[k : k + 1],
+                    _of_class(log_variances, k, covariance_type),
+                    covariance_type,
+                )[:, 0]
+                + log_dets[k],
+                class_rows,
+                weights[class_rows],
+                trim,
+            )
+            for k, class_rows in enumerate(rows)
+        ]
+        # The first kept set, even one of all rows, replaces the median start.
+        if previous and all(map(torch.equal, kept, previous)):
+            break
+        means, log_variances = _weighted_estimate(
+            features, weights, kept, rows, covariance_type, variance
+        )
+    is_kept = torch.zeros(len(features), dtype=torch.bool)
+    is_kept[torch.cat(kept)] = True
+    return GaussianEstimate(means, log_variances, is_kept)
+
+
+def _of_class(log_variances: Tensor, k: int, covariance_type: CovarianceType) -> Tensor:
+    """Log-variances of class k alone, shaped for one class."""
+    if covariance_type in ("spherical", "diag"):
+        return log_variances[k : k + 1]
+    return log_variances
+
+
+def _most_likely_rows(
+    deviance: Tensor, class_rows: Tensor, weights: Tensor, trim: float
+) -> Tensor:
+    """Rows of lowest deviance until 1 - trim of the weight is reached, sorted."""
+    order = torch.argsort(deviance, stable=True)
+    cumulated = torch.cumsum(weights[order], dim=0)
+    # Rounding must not turn 0.75 * 4 = 3 rows into 4.
+    needed = (1.0 - trim) * float(cumulated[-1]) * (1.0 - 1e-12)
+    n_kept = int(torch.searchsorted(cumulated, needed)) + 1
+    return torch.sort(class_rows[order[:n_kept]]).values
+
+
+def _consistency_factor(kept_share: float, feature_dim: int) -> float:
+    """Share of the variance that the central ``kept_share`` of a Gaussian has."""
+    if kept_share >= 1.0:
+        return 1.0
+    quantile = stats.chi2.ppf(kept_share, feature_dim)
+    return float(stats.chi2.cdf(quantile, feature_dim + 2) / kept_share)
+
+
+def _weighted_estimate(
+    features: Tensor,
+    weights: Tensor,
+    kept: list[Tensor],
+    rows: list[Tensor],
+    covariance_type: CovarianceType,
+    variance: float,
+) -> tuple[Tensor, Tensor]:
+    """Weighted means and consistency-corrected variances of the kept rows."""
+    feature_dim = features.shape[1]
+    means, variances, masses = [], [], []
+    for kept_rows, class_rows in zip(kept, rows, strict=True):
+        w = weights[kept_rows, None]
+        mass = w.sum()
+        mean = (w * features[kept_rows]).sum(dim=0) / mass
+        spread = (w * (features[kept_rows] - mean).square()).sum(dim=0) / mass
+        share = float(mass / weights[class_rows].sum())
+        means.append(mean)
+        variances.append(spread / _consistency_factor(share, feature_dim))
+        masses.append(mass)
+    is_single = torch.tensor([len(kept_rows) < 2 for kept_rows in kept])
+    return torch.stack(means), _log_variances(
+        torch.stack(variances),
+        torch.stack(masses),
+        is_single,
+        covariance_type,
+        variance,
+    )
+
+
+def _median_start(
+    features: Tensor,
+    weights: Tensor,
+    rows: list[Tensor],
+    covariance_type: CovarianceType,
+    variance: float,
+) -> tuple[Tensor, Tensor]:
+    """Coordinate-wise weighted medians and squared MAD scales of every class."""
+    medians, variances, masses = [], [], []
+    for class_rows in rows:
+        w = weights[class_rows]
+        median = _weighted_median(features[class_rows], w)
+        mad = _weighted_median((features[class_rows] - median).abs(), w)
+        medians.append(median)
+        variances.append((1.4826 * mad).square())
+        masses.append(w.sum())
+    is_single = torch.tensor([len(class_rows) < 2 for class_rows in rows])
+    return torch.stack(medians), _log_variances(
+        torch.stack(variances),
+        torch.stack(masses),
+        is_single,
+        covariance_type,
+        variance,
+    )
+
+
+def _weighted_median(values: Tensor, weights: Tensor) -> Tensor:
+    """Lower weighted median of every column; values (n, d), weights (n,)."""
+    ordered, order = torch.sort(values, dim=0)
+    cumulated = torch.cumsum(weights[order], dim=0)  # (n, d)
+    half = 0.5 * cumulated[-1] * (1.0 - 1e-12)
+    position = (cumulated < half).sum(dim=0, keepdim=True)
+    return ordered.gather(0, position)[0]
+
+
+def _log_variances(
+    variances: Tensor,
+    masses: Tensor,
+    is_single: Tensor,
+    covariance_type: CovarianceType,
+    variance: float,
+) -> Tensor:
+    """Floored log-variances of a covariance type from (n_classes, d) variances."""
+    if covariance_type == "identity":
+        return torch.tensor(math.log(variance), dtype=torch.float64)
+    shares = torch.where(is_single, 0.0, masses)
+    if float(shares.sum()) == 0.0:  # no class has a variance to estimate
+        shape = log_variances_shape(covariance_type, *variances.shape)
+        return torch.full(shape, math.log(variance), dtype=torch.float64)
+    pooled = (shares[:, None] * variances).sum(dim=0) / shares.sum()  # (d,)
+    floor = max(_RELATIVE_VARIANCE_FLOOR * float(pooled.mean()), 1e-12)
+    if covariance_type == "tied_diag":
+        return pooled.clamp_min(floor).log()
+    if covariance_type == "spherical":
+        variances = variances.mean(dim=1)  # (n_classes,)
+    single = is_single.reshape(-1, *[1] * (variances.ndim - 1))
+    return torch.where(single, variance, variances.clamp_min(floor)).log()

@@ -1,0 +1,227 @@
+"""Training losses as pure functions of tensors, one value a row.
+
+The large-margin Gaussian mixture (L-GM) loss and the softmax cross-entropy it is
+compared with.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sklgm.gaussian import (
+    CovarianceType,
+    log_determinant,
+    log_variances_shape,
+    squared_mahalanobis,
+)
+
+
+def margin_log_joint(
+    log_joint: Tensor, squared_distances: Tensor, y_encoded: Tensor, margin: float
+) -> Tensor:
+    """Log joint densities with the claimed class's distance enlarged.
+
+    ``D_z`` is multiplied by ``1 + margin`` for the claimed class z, so the logit
+    of z falls by ``margin * D_z / 2`` (Wan et al. 2018, eq. 9).
+
+    Parameters
+    ----------
+    log_joint : Tensor of shape (n_samples, n_classes)
+        ``log pi_k + log N_k(f)``, up to a constant per row.
+    squared_distances : Tensor of shape (n_samples, n_classes)
+        Squared Mahalanobis distances D.
+    y_encoded : Tensor of shape (n_samples,)
+        Claimed class indices z, int64.
+    margin : float >= 0
+        Classification margin alpha, without unit.
+
+    Returns
+    -------
+    Tensor of shape (n_samples, n_classes)
+        The margin logits; equal to ``log_joint`` where ``margin`` is 0.
+    """
+    index = y_encoded[:, None]
+    claimed = squared_distances.gather(1, index)
+    return log_joint.scatter_add(1, index, -0.5 * margin * claimed)
+
+
+def lgm_classification_loss(
+    log_joint: Tensor,
+    squared_distances: Tensor,
+    y_encoded: Tensor,
+    margin: float = 0.0,
+) -> Tensor:
+    """Cross-entropy of the margin logits, L_cls.
+
+    Parameters
+    ----------
+    log_joint : Tensor of shape (n_samples, n_classes)
+        ``log pi_k + log N_k(f)``, up to a constant per row.
+    squared_distances : Tensor of shape (n_samples, n_classes)
+        Squared Mahalanobis distances D.
+    y_encoded : Tensor of shape (n_samples,)
+        Claimed class indices, int64.
+    margin : float >= 0, default=0.0
+        Classification margin alpha, without unit.
+
+    Returns
+    -------
+    Tensor of shape (n_samples,)
+        Loss of each row, in nats.
+    """
+    logits = margin_log_joint(log_joint, squared_distances, y_encoded, margin)
+    return F.cross_entropy(logits, y_encoded, reduction="none")
+
+
+def lgm_likelihood_loss(
+    squared_distances: Tensor, log_determinants: Tensor, y_encoded: Tensor
+) -> Tensor:
+    """Negative log-likelihood of the claimed class without its constant, L_lkd.
+
+    ``(D_z + log|Sigma_z|) / 2`` (Wan et al. 2018, eq. 6).
+
+    Parameters
+    ----------
+    squared_distances : Tensor of shape (n_samples, n_classes)
+        Squared Mahalanobis distances D.
+    log_determinants : Tensor of shape (n_classes,)
+        ``log|Sigma_k|``.
+    y_encoded : Tensor of shape (n_samples,)
+        Claimed class indices z, int64.
+
+    Returns
+    -------
+    Tensor of shape (n_samples,)
+        Loss of each row, in nats; may be negative.
+
+    Notes
+    -----
+    The distance includes the covariance. The code published with the paper
+    leaves it out of this term, so that its learned variances collapse.
+    """
+    claimed = squared_distances.gather(1, y_encoded[:, None])[:, 0]
+    return 0.5 * (claimed + log_determinants[y_encoded])
+
+
+def lgm_loss(
+    features: Tensor,
+    y_encoded: Tensor,
+    means: Tensor,
+    log_variances: Tensor | None = None,
+    *,
+    covariance_type: CovarianceType = "identity",
+    log_priors: Tensor | None = None,
+    margin: float = 0.0,
+    likelihood_weight: float = 0.1,
+    sample_weight: Tensor | None = None,
+) -> Tensor:
+    """Large-margin Gaussian mixture loss, L = L_cls + lambda L_lkd.
+
+    For those with a torch loop of their own;
+    :class:`~sklgm.LGMClassifier` trains with it.
+
+    Parameters
+    ----------
+    features : Tensor of shape (n_samples, feature_dim)
+        Output of the backbone.
+    y_encoded : Tensor of shape (n_samples,)
+        Claimed class indices, int64, in [0, n_classes).
+    means : Tensor of shape (n_classes, feature_dim)
+        Class means mu.
+    log_variances : Tensor or None, default=None
+        Log-variances, shape by :func:`sklgm.gaussian.log_variances_shape`; None
+        stands for variances of 1.
+    covariance_type : {"identity", "spherical", "diag", "tied_diag"}, default="identity"
+        Structure of the class covariances Sigma.
+    log_priors : Tensor of shape (n_classes,) or None, default=None
+        Natural log of the class priors pi; None stands for equal priors.
+    margin : float >= 0, default=0.0
+        Classification margin alpha, without unit.
+    likelihood_weight : float >= 0, default=0.1
+        Weight lambda of the likelihood term.
+    sample_weight : Tensor of shape (n_samples,) or None, default=None
+        Weights >= 0 of the rows; the mean is over rows, not over weights.
+
+    Returns
+    -------
+    Tensor of shape ()
+        Mean loss in nats; differentiable in all tensors but the labels.
+
+    Raises
+    ------
+    ValueError
+        If ``margin`` or ``likelihood_weight`` is negative or not finite, or if
+        ``log_variances`` has another shape than the covariance type asks for.
+
+    References
+    ----------
+    W. Wan, Y. Zhong, T. Li, J. Chen, "Rethinking Feature Distribution for Loss
+    Functions in Image Classification", CVPR 2018, eq. 4 to 11.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklgm.losses import lgm_loss
+    >>> features = torch.tensor([[0.0, 0.0], [2.0, 0.0]])
+    >>> means = torch.tensor([[0.0, 0.0], [2.0, 0.0]])
+    >>> round(float(lgm_loss(features, torch.tensor([0, 1]), means)), 4)
+    0.1269
+    """
+    for name, value in (("margin", margin), ("likelihood_weight", likelihood_weight)):
+        if not 0.0 <= value < float("inf"):
+            raise ValueError(f"{name} must be a finite float >= 0, got {value!r}")
+    n_classes, feature_dim = means.shape
+    if log_variances is None:
+        shape = log_variances_shape(covariance_type, n_classes, feature_dim)
+        log_variances = features.new_zeros(shape)
+    distances = squared_mahalanobis(features, means, log_variances, covariance_type)
+    log_dets = log_determinant(log_variances, covariance_type, n_classes, feature_dim)
+    # The constant d log 2 pi is the same for all classes: softmax drops it.
+    log_joint = -0.5 * (distances + log_dets)
+    if log_priors is not None:
+        log_joint = log_joint + log_priors
+    loss = lgm_classification_loss(log_joint, distances, y_encoded, margin)
+    if likelihood_weight > 0.0:
+        likelihood = lgm_likelihood_loss(distances, log_dets, y_encoded)
+        loss = loss + likelihood_weight * likelihood
+    return weighted_mean(loss, sample_weight)
+
+
+def softmax_loss(logits: Tensor, y_encoded: Tensor) -> Tensor:
+    """Softmax cross-entropy of each row.
+
+    Parameters
+    ----------
+    logits : Tensor of shape (n_samples, n_classes)
+        Unnormalised log probabilities.
+    y_encoded : Tensor of shape (n_samples,)
+        Class indices, int64.
+
+    Returns
+    -------
+    Tensor of shape (n_samples,)
+        Loss of each row, in nats.
+    """
+    return F.cross_entropy(logits, y_encoded, reduction="none")
+
+
+def weighted_mean(loss: Tensor, sample_weight: Tensor | None) -> Tensor:
+    """Mean over rows of the weighted loss.
+
+    Parameters
+    ----------
+    loss : Tensor of shape (n_samples,)
+        Loss of each row.
+    sample_weight : Tensor of shape (n_samples,) or None
+        Weights >= 0 with mean 1 over the whole training set. The mean is not
+        normalised by the batch's weights: that would change the objective from
+        batch to batch.
+
+    Returns
+    -------
+    Tensor of shape ()
+        ``(w * l).mean()``.
+    """
+    if sample_weight is None:
+        return loss.mean()
+    return torch.mean(sample_weight * loss)

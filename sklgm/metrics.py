@@ -1,0 +1,650 @@
+"""How often an attack works, and how well a score finds what it planted.
+
+Rates carry their counts and a Wilson interval. Detection metrics accept one kind
+of score only, ``outlier_score``: higher is more outlying, and the positive class
+is the outlier (the poison). It is minus what ``score_samples`` returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import beta, binomtest, norm, rankdata, sem
+from scipy.stats import t as student_t
+
+__all__ = [
+    "Rate",
+    "attack_success_rate",
+    "auroc",
+    "auroc_interval",
+    "make_attack_scorer",
+    "mean_interval",
+    "tpr_at_fpr",
+    "tpr_at_fpr_rate",
+    "wilson_rate",
+]
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share of successes with its confidence interval and its counts.
+
+    Parameters
+    ----------
+    value : float
+        ``n_success / n_targets``, in [0, 1]; nan if ``n_targets`` is 0.
+    low : float
+        Lower end of the interval, in [0, 1].
+    high : float
+        Upper end of the interval, in [0, 1].
+    n_success : int
+        Number of successes.
+    n_targets : int
+        Number of cases that count.
+
+    See Also
+    --------
+    wilson_rate : Makes one from the two counts.
+    """
+
+    value: float
+    low: float
+    high: float
+    n_success: int
+    n_targets: int
+
+
+def wilson_rate(n_success: int, n_targets: int, *, confidence: float = 0.95) -> Rate:
+    """Share of successes with a Wilson score interval.
+
+    Parameters
+    ----------
+    n_success : int
+        Number of successes, in [0, `n_targets`].
+    n_targets : int
+        Number of cases, at least 0.
+    confidence : float, default=0.95
+        Coverage of the interval, in (0, 1).
+
+    Returns
+    -------
+    Rate
+        With ``n_targets == 0`` nothing is known: the value is nan and the interval
+        is (0, 1).
+
+    Raises
+    ------
+    ValueError
+        If the counts are negative, `n_success` exceeds `n_targets`, or `confidence`
+        is not in (0, 1).
+
+    References
+    ----------
+    E. B. Wilson, "Probable inference, the law of succession, and statistical
+    inference", Journal of the American Statistical Association 22, 1927.
+
+    Examples
+    --------
+    >>> from sklgm.metrics import wilson_rate
+    >>> rate = wilson_rate(3, 20)
+    >>> f"{rate.value:.2f} [{rate.low:.3f}, {rate.high:.3f}]"
+    '0.15 [0.052, 0.360]'
+    """
+    _check_confidence(confidence)
+    if n_targets < 0:
+        raise ValueError(f"n_targets={n_targets!r} must be at least 0.")
+    if not 0 <= n_success <= n_targets:
+        raise ValueError(
+            f"n_success={n_success!r} must be in [0, n_targets={n_targets!r}]."
+        )
+    if n_targets == 0:
+        return Rate(float("nan"), 0.0, 1.0, 0, 0)
+    interval = binomtest(int(n_success), int(n_targets)).proportion_ci(
+        confidence, method="wilson"
+    )
+    return Rate(
+        value=float(n_success / n_targets),
+        low=float(interval.low),
+        high=float(interval.high),
+        n_success=int(n_success),
+        n_targets=int(n_targets),
+    )
+
+
+def attack_success_rate(
+    predicted_labels: ArrayLike,
+    base_labels: ArrayLike,
+    *,
+    control_labels: ArrayLike | None = None,
+    target_labels: ArrayLike | None = None,
+    confidence: float = 0.95,
+) -> Rate:
+    """Share of targets that are predicted as their base label after retraining.
+
+    A weak classifier misses some targets without any attack. Given what the same
+    training without poisons predicts (the control arm), only the targets that it
+    gets right count.
+
+    Parameters
+    ----------
+    predicted_labels : array-like of shape (n_targets,)
+        Labels that the retrained model gives the targets.
+    base_labels : array-like of shape (n_targets,)
+        Label that the poisons of each target claim.
+    control_labels : array-like of shape (n_targets,), default=None
+        Labels that the model retrained without poisons gives the targets.
+    target_labels : array-like of shape (n_targets,), default=None
+        True labels of the targets. Needed exactly when `control_labels` is given.
+    confidence : float, default=0.95
+        Coverage of the Wilson interval, in (0, 1).
+
+    Returns
+    -------
+    Rate
+        ``n_targets`` is the number of targets that count. If none does, the value
+        is nan and the interval is (0, 1).
+
+    Raises
+    ------
+    ValueError
+        If an input is empty, not one-dimensional or of another length than
+        `predicted_labels`; if strings are compared with numbers; if only one of
+        `control_labels` and `target_labels` is given; if a base label equals the
+        true label of its target; if `confidence` is not in (0, 1).
+
+    See Also
+    --------
+    make_attack_scorer : The same measure inside ``cross_validate``.
+
+    Examples
+    --------
+    >>> from sklgm.metrics import attack_success_rate
+    >>> rate = attack_success_rate(
+    ...     ["cat", "dog", "cat", "cat"],
+    ...     ["cat", "cat", "cat", "cat"],
+    ...     control_labels=["dog", "dog", "cat", "dog"],
+    ...     target_labels=["dog", "dog", "dog", "dog"],
+    ... )
+    >>> rate.n_success, rate.n_targets
+    (2, 3)
+    """
+    predicted = _check_labels(predicted_labels, "predicted_labels")
+    base = _check_labels(base_labels, "base_labels", like=predicted)
+    if (control_labels is None) != (target_labels is None):
+        given, missing = ("control_labels", "target_labels")
+        if control_labels is None:
+            given, missing = missing, given
+        raise ValueError(
+            f"{given} was given but {missing}=None: a control arm needs both."
+        )
+    counted = np.ones(predicted.shape, dtype=bool)
+    if control_labels is not None and target_labels is not None:
+        control = _check_labels(control_labels, "control_labels", like=predicted)
+        target = _check_labels(target_labels, "target_labels", like=predicted)
+        if np.any(base == target):
+            index = int(np.flatnonzero(base == target)[0])
+            raise ValueError(
+                f"base_labels[{index}]={base[index]!r} equals target_labels[{index}]: "
+                "the base label must differ from the true label of the target."
+            )
+        counted = control == target
+    success = (predicted == base) & counted
+    return wilson_rate(
+        int(np.count_nonzero(success)),
+        int(np.count_nonzero(counted)),
+        confidence=confidence,
+    )
+
+
+def mean_interval(
+    values: ArrayLike,
+    *,
+    confidence: float = 0.95,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
+) -> tuple[float, float, float]:
+    """Mean of a sample with its Student-t interval.
+
+    Parameters
+    ----------
+    values : array-like of shape (n_samples,)
+        Finite numbers, such as one AUROC a trial.
+    confidence : float in (0, 1), default=0.95
+        Confidence level of the interval.
+    bounds : tuple of (float, float), default=(-inf, inf)
+        Range of the quantity; the interval is cut to it.
+
+    Returns
+    -------
+    value, low, high : float
+        The mean and the ends of the interval; both ends are nan for a single value.
+
+    Raises
+    ------
+    ValueError
+        If `values` is empty or not finite, or `confidence` is outside (0, 1).
+
+    Examples
+    --------
+    >>> from sklgm.metrics import mean_interval
+    >>> [round(x, 3) for x in mean_interval([0.8, 0.9, 1.0])]
+    [0.9, 0.652, 1.148]
+    """
+    _check_confidence(confidence)
+    sample = np.asarray(values, dtype=np.float64)
+    if sample.ndim != 1 or len(sample) == 0 or not np.isfinite(sample).all():
+        raise ValueError(
+            f"values must be a non-empty 1-D array of finite numbers, got {values!r}"
+        )
+    mean = float(sample.mean())
+    if len(sample) == 1:
+        return mean, float("nan"), float("nan")
+    quantile = student_t.ppf(0.5 + confidence / 2, len(sample) - 1)
+    half = float(quantile * sem(sample))
+    return mean, max(mean - half, bounds[0]), min(mean + half, bounds[1])
+
+
+def auroc(outlier_score: ArrayLike, is_outlier: ArrayLike) -> float:
+    """Area under the ROC curve of an outlier score.
+
+    It is the probability that a random outlier scores higher than a random inlier,
+    ties counted as one half. 0.5 is chance, 1 is perfect separation.
+
+    Parameters
+    ----------
+    outlier_score : array-like of shape (n_samples,)
+        Finite, higher is more outlying.
+    is_outlier : array-like of shape (n_samples,)
+        True (or 1) where the sample is an outlier, False (or 0) elsewhere.
+
+    Returns
+    -------
+    float
+        In [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If an input is empty, not one-dimensional or of another length than the
+        other; if a score is not finite; if `is_outlier` holds other values than
+        true and false, or only one of the two.
+
+    See Also
+    --------
+    auroc_interval : The same with a confidence interval.
+
+    Examples
+    --------
+    >>> from sklgm.metrics import auroc
+    >>> auroc([0.1, 0.4, 0.3, 0.9], [False, False, True, True])
+    0.75
+    """
+    score, mask = _check_detection(outlier_score, is_outlier)
+    win_share = _win_shares(score, mask)[0]
+    return float(win_share.mean())
+
+
+def auroc_interval(
+    outlier_score: ArrayLike, is_outlier: ArrayLike, *, confidence: float = 0.95
+) -> tuple[float, float, float]:
+    """Area under the ROC curve with a confidence interval.
+
+    Parameters
+    ----------
+    outlier_score : array-like of shape (n_samples,)
+        Finite, higher is more outlying.
+    is_outlier : array-like of shape (n_samples,)
+        True (or 1) where the sample is an outlier, False (or 0) elsewhere.
+    confidence : float, default=0.95
+        Coverage of the interval, in (0, 1).
+
+    Returns
+    -------
+    value : float
+        The area, in [0, 1].
+    low : float
+        Lower end of the interval, in [0, 1].
+    high : float
+        Upper end of the interval, in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        As for `auroc`, and if `confidence` is not in (0, 1).
+
+    Notes
+    -----
+    With m outliers x_i and n inliers y_j, and psi(x, y) equal to 1 where x > y, one
+    half where x = y and 0 elsewhere, the variance of DeLong et al. (1988) is::
+
+        V10(x_i) = mean_j psi(x_i, y_j)        S10 = var_i V10(x_i), divisor m - 1
+        V01(y_j) = mean_i psi(x_i, y_j)        S01 = var_j V01(y_j), divisor n - 1
+        var = S10 / m + S01 / n
+
+    computed from ranks in O((m + n) log(m + n)), as Sun and Xu (2014) do. The
+    interval is value -+ z sqrt(var), clipped to [0, 1].
+
+    That variance is 0 under perfect separation, and undefined with a single outlier
+    or inlier. There the interval is that of Clopper and Pearson for s = min(m, n)
+    independent trials of which the share `value` succeeded: the variance of the
+    area is at most value (1 - value) / s (van Dantzig, 1951), so it errs towards
+    too wide. Five perfectly ranked poisons give (0.478, 1).
+
+    Close to 1, and with fewer than about 20 outliers, the DeLong interval is too
+    narrow, and the two rules do not meet. A score per poison is only as independent
+    as the poisons are: several poisons of one target are not.
+
+    References
+    ----------
+    E. R. DeLong, D. M. DeLong and D. L. Clarke-Pearson, "Comparing the areas under
+    two or more correlated receiver operating characteristic curves: a nonparametric
+    approach", Biometrics 44, 1988.
+
+    X. Sun and W. Xu, "Fast implementation of DeLong's algorithm for comparing the
+    areas under correlated receiver operating characteristic curves", IEEE Signal
+    Processing Letters 21, 2014.
+
+    D. van Dantzig, "On the consistency and the power of Wilcoxon's two sample test",
+    Indagationes Mathematicae 13, 1951.
+
+    Examples
+    --------
+    >>> from sklgm.metrics import auroc_interval
+    >>> value, low, high = auroc_interval(
+    ...     [0.1, 0.4, 0.3, 0.9, 0.2, 0.8], [0, 0, 1, 1, 0, 1]
+    ... )
+    >>> f"{value:.3f} [{low:.3f}, {high:.3f}]"
+    '0.889 [0.581, 1.000]'
+    """
+    _check_confidence(confidence)
+    score, mask = _check_detection(outlier_score, is_outlier)
+    outlier_wins, inlier_losses = _win_shares(score, mask)
+    n_outliers, n_inliers = len(outlier_wins), len(inlier_losses)
+    value = float(outlier_wins.mean())
+    no_variance = np.ptp(outlier_wins) == 0 and np.ptp(inlier_losses) == 0
+    if min(n_outliers, n_inliers) < 2 or no_variance:
+        low, high = _clopper_pearson(value, min(n_outliers, n_inliers), confidence)
+        return value, low, high
+    variance = (
+        outlier_wins.var(ddof=1) / n_outliers + inlier_losses.var(ddof=1) / n_inliers
+    )
+    half_width = float(norm.ppf(0.5 + confidence / 2) * np.sqrt(variance))
+    return value, max(0.0, value - half_width), min(1.0, value + half_width)
+
+
+def tpr_at_fpr(
+    outlier_score: ArrayLike, is_outlier: ArrayLike, *, max_fpr: float = 0.01
+) -> float:
+    """Share of outliers found by the best threshold within a false-alarm budget.
+
+    A threshold flags every sample that scores at least as high, so samples with
+    tied scores are flagged together. Among all thresholds that flag at most
+    `max_fpr` of the inliers the best one counts; nothing is interpolated. With
+    fewer than ``1 / max_fpr`` inliers no false alarm at all is allowed.
+
+    Parameters
+    ----------
+    outlier_score : array-like of shape (n_samples,)
+        Finite, higher is more outlying.
+    is_outlier : array-like of shape (n_samples,)
+        True (or 1) where the sample is an outlier, False (or 0) elsewhere.
+    max_fpr : float, default=0.01
+        Largest share of inliers that may be flagged, in [0, 1].
+
+    Returns
+    -------
+    float
+        In [0, 1].
+
+    Raises
+    ------
+    ValueError
+        As for `auroc`, and if `max_fpr` is not in [0, 1].
+
+    See Also
+    --------
+    tpr_at_fpr_rate : The same with its counts and an interval.
+
+    Examples
+    --------
+    >>> from sklgm.metrics import tpr_at_fpr
+    >>> tpr_at_fpr([1.0, 2.0, 3.0, 3.0, 4.0], [0, 0, 0, 1, 1], max_fpr=0.01)
+    0.5
+    """
+    n_found, n_outliers = _count_found(outlier_score, is_outlier, max_fpr)
+    return n_found / n_outliers
+
+
+def tpr_at_fpr_rate(
+    outlier_score: ArrayLike,
+    is_outlier: ArrayLike,
+    *,
+    max_fpr: float = 0.01,
+    confidence: float = 0.95,
+) -> Rate:
+    """`tpr_at_fpr` with its counts and a Wilson interval.
+
+    Parameters
+    ----------
+    outlier_score : array-like of shape (n_samples,)
+        Finite, higher is more outlying.
+    is_outlier : array-like of shape (n_samples,)
+        True (or 1) where the sample is an outlier, False (or 0) elsewhere.
+    max_fpr : float, default=0.01
+        Largest share of inliers that may be flagged, in [0, 1].
+    confidence : float, default=0.95
+        Coverage of the interval, in (0, 1).
+
+    Returns
+    -------
+    Rate
+        ``n_success`` outliers found among ``n_targets`` outliers.
+
+    Raises
+    ------
+    ValueError
+        As for `tpr_at_fpr`, and if `confidence` is not in (0, 1).
+
+    Notes
+    -----
+    The interval is conditional on the threshold: it leaves out that the threshold
+    itself was chosen from a finite number of inliers.
+
+    Examples
+    --------
+    >>> from sklgm.metrics import tpr_at_fpr_rate
+    >>> rate = tpr_at_fpr_rate([1.0, 2.0, 3.0, 4.0], [0, 0, 1, 1])
+    >>> rate.n_success, rate.n_targets
+    (2, 2)
+    """
+    n_found, n_outliers = _count_found(outlier_score, is_outlier, max_fpr)
+    return wilson_rate(n_found, n_outliers, confidence=confidence)
+
+
+def make_attack_scorer(
+    X_target: Any, base_label: ArrayLike
+) -> Callable[[Any, Any, Any], float]:
+    """Scorer of resistance to an attack: one minus the attack success rate.
+
+    For ``scoring=`` of ``cross_validate`` and ``GridSearchCV``, where greater must
+    be better: 1 means that no target was misled, 0 that all were. The estimator
+    that is scored must have been fitted on poisoned rows (a `PoisonCrafter` step,
+    or poisons already among the rows). The held-out fold is not used.
+
+    Parameters
+    ----------
+    X_target : array-like of shape (n_targets, ...)
+        Target instances, as the estimator's ``predict`` takes them.
+    base_label : label, or array-like of shape (n_targets,)
+        The label that the poisons claim: one for all targets, or one a target.
+
+    Returns
+    -------
+    callable
+        ``scorer(estimator, X, y=None)`` returning a float in [0, 1]. It pickles.
+
+    Raises
+    ------
+    ValueError
+        If `X_target` is empty or `base_label` has another length.
+
+    See Also
+    --------
+    attack_success_rate : With interval, and with a control arm.
+
+    Notes
+    -----
+    There is no control arm: a target that the estimator gives the base label
+    without any attack counts as a success of the attack.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.dummy import DummyClassifier
+    >>> from sklgm.metrics import make_attack_scorer
+    >>> X, y = np.zeros((4, 2)), np.array([0, 0, 0, 1])
+    >>> scorer = make_attack_scorer(X_target=np.ones((2, 2)), base_label=[0, 1])
+    >>> scorer(DummyClassifier().fit(X, y), X, y)
+    0.5
+    """
+    shape = np.shape(X_target)
+    if not shape or shape[0] == 0:
+        raise ValueError(
+            f"X_target of shape {shape} must hold at least one target instance."
+        )
+    base_labels = np.asarray(base_label)
+    if base_labels.ndim == 0:
+        base_labels = np.full(shape[0], base_labels)
+    if base_labels.shape != (shape[0],):
+        raise ValueError(
+            f"base_label of shape {base_labels.shape} must be one label or one for "
+            f"each of the {shape[0]} rows of X_target."
+        )
+    return _AttackScorer(X_target, base_labels)
+
+
+@dataclass(frozen=True, eq=False)
+class _AttackScorer:
+    """What `make_attack_scorer` returns; a class, so that it pickles."""
+
+    X_target: Any
+    base_labels: NDArray[Any]
+
+    def __call__(self, estimator: Any, X: Any = None, y: Any = None) -> float:
+        """One minus the attack success rate of `estimator` on the targets."""
+        rate = attack_success_rate(estimator.predict(self.X_target), self.base_labels)
+        return 1.0 - rate.value
+
+    def __repr__(self) -> str:
+        return f"make_attack_scorer(<{len(self.base_labels)} targets>)"
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence={confidence!r} must be in (0, 1).")
+
+
+def _check_labels(
+    labels: ArrayLike, name: str, *, like: NDArray[Any] | None = None
+) -> NDArray[Any]:
+    """Labels as a non-empty vector, comparable with `like` where that is given."""
+    array = np.asarray(labels)
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(
+            f"{name} of shape {array.shape} must be one-dimensional and not empty."
+        )
+    if like is None:
+        return array
+    if array.shape != like.shape:
+        raise ValueError(
+            f"{name} has {array.size} entries but predicted_labels has {like.size}."
+        )
+    # numpy calls 3 and "3" unequal without a word: a silent success rate of 0.
+    if {array.dtype.kind, like.dtype.kind} & set("SU") and (
+        array.dtype.kind in "biuf" or like.dtype.kind in "biuf"
+    ):
+        raise ValueError(
+            f"{name} (dtype {array.dtype}) and predicted_labels (dtype {like.dtype}) "
+            "mix strings and numbers."
+        )
+    return array
+
+
+def _check_detection(
+    outlier_score: ArrayLike, is_outlier: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Finite scores and a mask that holds both classes."""
+    score = np.asarray(outlier_score, dtype=np.float64)
+    mask = np.asarray(is_outlier)
+    if score.ndim != 1 or score.size == 0:
+        raise ValueError(
+            f"outlier_score of shape {score.shape} must be one-dimensional and not "
+            "empty."
+        )
+    if mask.shape != score.shape:
+        raise ValueError(
+            f"is_outlier of shape {mask.shape} must have the shape of outlier_score, "
+            f"{score.shape}."
+        )
+    if not np.all(np.isfinite(score)):
+        index = int(np.flatnonzero(~np.isfinite(score))[0])
+        raise ValueError(f"outlier_score[{index}]={score[index]} must be finite.")
+    values = np.unique(mask)
+    if mask.dtype.kind not in "biuf" or not np.all((values == 0) | (values == 1)):
+        raise ValueError(
+            f"is_outlier must hold true and false (or 1 and 0), got {values[:5]}."
+        )
+    mask = mask.astype(bool)
+    if mask.all() or not mask.any():
+        raise ValueError(
+            f"is_outlier marks {int(mask.sum())} of {mask.size} samples: both "
+            "outliers and inliers are needed."
+        )
+    return score, mask
+
+
+def _win_shares(
+    score: NDArray[np.float64], mask: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """DeLong's V10, one an outlier, and V01, one an inlier."""
+    n_outliers = int(np.count_nonzero(mask))
+    n_inliers = len(mask) - n_outliers
+    ranks = rankdata(score)
+    # A rank among all minus the rank in the own group counts the other group below.
+    outlier_wins = (ranks[mask] - rankdata(score[mask])) / n_inliers
+    inlier_wins = (ranks[~mask] - rankdata(score[~mask])) / n_outliers
+    return outlier_wins, 1.0 - inlier_wins
+
+
+def _clopper_pearson(
+    value: float, n_trials: int, confidence: float
+) -> tuple[float, float]:
+    """Interval for a share of `n_trials`; `value * n_trials` may be no integer."""
+    tail = (1 - confidence) / 2
+    n_success = value * n_trials
+    n_failure = n_trials - n_success
+    low = beta.ppf(tail, n_success, n_failure + 1) if n_success > 0 else 0.0
+    high = beta.ppf(1 - tail, n_success + 1, n_failure) if n_failure > 0 else 1.0
+    return float(low), float(high)
+
+
+def _count_found(
+    outlier_score: ArrayLike, is_outlier: ArrayLike, max_fpr: float
+) -> tuple[int, int]:
+    """Outliers found by the best threshold within `max_fpr`, and all outliers."""
+    if not 0 <= max_fpr <= 1:
+        raise ValueError(f"max_fpr={max_fpr!r} must be in [0, 1].")
+    score, mask = _check_detection(outlier_score, is_outlier)
+    order = np.argsort(-score, kind="stable")
+    score, mask = score[order], mask[order]
+    # The last sample of each run of ties: there a threshold is possible.
+    is_threshold = np.append(score[1:] != score[:-1], True)
+    n_found = np.cumsum(mask)[is_threshold]
+    n_false_alarms = np.cumsum(~mask)[is_threshold]
+    n_outliers = int(n_found[-1])
+    # Divided, not max_fpr multiplied: 3 / 300 is the same float as 0.01.
+    allowed = n_false_alarms / n_false_alarms[-1] <= max_fpr
+    return int(n_found[allowed].max(initial=0)), n_outliers

@@ -1,0 +1,30 @@
+"""Networks: backbones, heads, and the two together."""
+
+from sklgm.nn._backbones import (
+    BACKBONES,
+    BackboneFactory,
+    cnn,
+    identity,
+    make_backbone,
+    mlp,
+    output_dim,
+    resnet18,
+    vgg19,
+)
+from sklgm.nn._heads import GaussianMixtureHead, LinearHead
+from sklgm.nn._network import FeatureNetwork
+
+__all__ = [
+    "BACKBONES",
+    "BackboneFactory",
+    "FeatureNetwork",
+    "GaussianMixtureHead",
+    "LinearHead",
+    "cnn",
+    "identity",
+    "make_backbone",
+    "mlp",
+    "output_dim",
+    "resnet18",
+    "vgg19",
+]

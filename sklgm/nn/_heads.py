@@ -1,0 +1,179 @@
+"""Heads: from features to class logits."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from sklgm.gaussian import (
+    CovarianceType,
+    log_density,
+    log_determinant,
+    log_variances_shape,
+    squared_mahalanobis,
+)
+
+# Learned variances stay above this share of the variance they started from.
+_RELATIVE_VARIANCE_FLOOR = 1e-4
+
+
+class GaussianMixtureHead(nn.Module):
+    """One Gaussian a class; its logits are log joint densities.
+
+    Parameters
+    ----------
+    feature_dim : int
+        Number of feature dimensions d.
+    n_classes : int
+        Number of classes K.
+    covariance_type : {"identity", "spherical", "diag", "tied_diag"}, default="identity"
+        ``"identity"``: ``variance`` times I, fixed; ``"spherical"``: one learned
+        variance a class; ``"diag"``: one a class and dimension; ``"tied_diag"``:
+        one learned diagonal for all classes.
+    variance : float > 0, default=1.0
+        The fixed variance, or where learning starts; squared feature units.
+    priors : sequence of n_classes floats or None, default=None
+        Class priors, positive; normalised to sum to 1. None: equal priors.
+
+    Attributes
+    ----------
+    means : nn.Parameter of shape (n_classes, feature_dim)
+        Class means, drawn from N(0, ``variance``); :meth:`set_gaussians` starts
+        them from data.
+    log_variances : nn.Parameter, or a buffer for ``"identity"``
+        Shape by :func:`sklgm.gaussian.log_variances_shape`.
+    log_priors : buffer of shape (n_classes,)
+        Natural log of the priors.
+    min_log_variance : buffer of shape ()
+        Floor of the log-variances that enter the density.
+
+    Raises
+    ------
+    ValueError
+        If ``variance`` is not a finite positive float, ``covariance_type`` is
+        unknown, or ``priors`` are not ``n_classes`` positive numbers.
+    """
+
+    means: nn.Parameter
+    log_variances: Tensor
+    log_priors: Tensor
+    min_log_variance: Tensor
+
+    def __init__(
+        self,
+        feature_dim: int,
+        n_classes: int,
+        *,
+        covariance_type: CovarianceType = "identity",
+        variance: float = 1.0,
+        priors: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__()
+        if not 0.0 < variance < float("inf"):
+            raise ValueError(f"variance must be a finite float > 0, got {variance!r}")
+        self.feature_dim = feature_dim
+        self.n_classes = n_classes
+        self.covariance_type: CovarianceType = covariance_type
+        self.means = nn.Parameter(
+            math.sqrt(variance) * torch.randn(n_classes, feature_dim)
+        )
+        shape = log_variances_shape(covariance_type, n_classes, feature_dim)
+        log_variances = torch.full(shape, math.log(variance))
+        if covariance_type == "identity":
+            self.register_buffer("log_variances", log_variances)
+        else:
+            self.log_variances = nn.Parameter(log_variances)
+        shares = torch.ones(n_classes) if priors is None else torch.as_tensor(priors)
+        if shares.shape != (n_classes,) or not bool((shares > 0).all()):
+            raise ValueError(
+                f"priors must be {n_classes} positive numbers, got {priors!r}"
+            )
+        self.register_buffer("log_priors", (shares / shares.sum()).log())
+        # A buffer: a state_dict without it would load as other densities.
+        floor = math.log(variance * _RELATIVE_VARIANCE_FLOOR)
+        self.register_buffer("min_log_variance", torch.tensor(floor))
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Log joint densities and the distances they are made of.
+
+        Parameters
+        ----------
+        features : Tensor of shape (n_samples, feature_dim)
+            Output of the backbone.
+
+        Returns
+        -------
+        log_joint : Tensor of shape (n_samples, n_classes)
+            ``log pi_k + log N_k(f)``.
+        squared_distances : Tensor of shape (n_samples, n_classes)
+            Squared Mahalanobis distances.
+        """
+        log_variances = self.floored_log_variances()
+        distances = squared_mahalanobis(
+            features, self.means, log_variances, self.covariance_type
+        )
+        density = log_density(distances, self.log_determinants(), self.feature_dim)
+        return self.log_priors + density, distances
+
+    def floored_log_variances(self) -> Tensor:
+        """Log-variances that enter the density: never below the floor."""
+        return self.log_variances.clamp_min(self.min_log_variance)
+
+    def log_determinants(self) -> Tensor:
+        """Log-determinants ``log|Sigma_k|``, shape (n_classes,)."""
+        return log_determinant(
+            self.floored_log_variances(),
+            self.covariance_type,
+            self.n_classes,
+            self.feature_dim,
+        )
+
+    @torch.no_grad()
+    def set_gaussians(self, means: Tensor, log_variances: Tensor | None = None) -> None:
+        """Overwrite the means, and the variances where they are not fixed.
+
+        Parameters
+        ----------
+        means : Tensor of shape (n_classes, feature_dim)
+            New class means.
+        log_variances : Tensor or None, default=None
+            New log-variances; ignored for ``"identity"``, whose variance is fixed.
+            Estimated values may lie below the floor of learned ones: the floor
+            then moves down to them.
+        """
+        self.means.copy_(means)
+        if log_variances is not None and self.covariance_type != "identity":
+            self.log_variances.copy_(log_variances)
+            self.min_log_variance.clamp_max_(self.log_variances.min())
+
+
+class LinearHead(nn.Module):
+    """Linear logits, the head of softmax classification.
+
+    Parameters
+    ----------
+    feature_dim : int
+        Number of feature dimensions.
+    n_classes : int
+        Number of classes.
+    """
+
+    def __init__(self, feature_dim: int, n_classes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(feature_dim, n_classes)
+
+    def forward(self, features: Tensor) -> tuple[Tensor]:
+        """Logits of features.
+
+        Parameters
+        ----------
+        features : Tensor of shape (n_samples, feature_dim)
+            Output of the backbone.
+
+        Returns
+        -------
+        tuple of one Tensor of shape (n_samples, n_classes)
+            The logits.
+        """
+        return (self.linear(features),)

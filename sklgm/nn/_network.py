@@ -1,0 +1,99 @@
+"""A backbone with a head."""
+
+import math
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class FeatureNetwork(nn.Module):
+    """Backbone and head as one network.
+
+    Parameters
+    ----------
+    backbone : nn.Module
+        Maps X to features (n_samples, feature_dim).
+    head : nn.Module
+        Maps features to a tuple whose first element are the logits.
+    normalize_features : bool, default=False
+        Scale every feature vector to the norm ``sqrt(feature_dim)``, so that
+        a coordinate has unit root mean square.
+    freeze_backbone : bool, default=False
+        Keep the backbone's parameters and running statistics as they are.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        head: nn.Module,
+        *,
+        normalize_features: bool = False,
+        freeze_backbone: bool = False,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.normalize_features = normalize_features
+        self.freeze_backbone = False
+        self.set_frozen(freeze_backbone)
+
+    def features(self, X: Tensor) -> Tensor:
+        """Features that the head sees.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n_samples, *input_shape)
+            Instances.
+
+        Returns
+        -------
+        Tensor of shape (n_samples, feature_dim)
+            Output of the backbone, scaled if ``normalize_features``.
+        """
+        features: Tensor = self.backbone(X)
+        if self.normalize_features:
+            features = F.normalize(features, dim=1) * math.sqrt(features.shape[1])
+        return features
+
+    def forward(
+        self, X: Tensor, sample_weight: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        """Logits, features, and whatever else the head returns.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n_samples, *input_shape)
+            Instances.
+        sample_weight : Tensor of shape (n_samples,) or None, default=None
+            Ignored; it travels in the batch for the loss.
+
+        Returns
+        -------
+        tuple of Tensor
+            Logits (n_samples, n_classes), features (n_samples, feature_dim),
+            then the head's further outputs.
+        """
+        features = self.features(X)
+        logits, *further = self.head(features)
+        return (logits, features, *further)
+
+    def set_frozen(self, freeze_backbone: bool) -> None:
+        """Freeze the backbone, or let it be trained again.
+
+        Parameters
+        ----------
+        freeze_backbone : bool
+            Whether its parameters and running statistics stay as they are. A
+            change to False lets all of its parameters be trained; no change leaves
+            ``requires_grad`` as it is.
+        """
+        if freeze_backbone != self.freeze_backbone:
+            self.backbone.requires_grad_(not freeze_backbone)
+        self.freeze_backbone = freeze_backbone
+
+    def train(self, mode: bool = True) -> "FeatureNetwork":
+        """Set training mode; a frozen backbone stays in evaluation mode."""
+        super().train(mode)
+        if self.freeze_backbone:
+            self.backbone.eval()
+        return self

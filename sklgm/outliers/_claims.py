@@ -1,0 +1,228 @@
+"""What a fitted model says of features and claimed labels."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import logsumexp
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+from torch import Tensor
+
+from sklgm.gaussian import (
+    estimate_gaussians,
+    log_density,
+    log_determinant,
+    squared_mahalanobis,
+)
+
+# Share of each class that the Gaussians on the input columns leave out.
+_COLUMN_TRIM = 0.25
+
+
+@dataclass(frozen=True)
+class ColumnGaussians:
+    """Trimmed diagonal class Gaussians on the input columns.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels, or ``[0]`` for a single unlabelled Gaussian.
+    priors_ : ndarray of shape (n_classes,)
+        Shares of the classes.
+    means_ : ndarray of shape (n_classes, n_features)
+        Class means.
+    log_variances_ : ndarray of shape (n_classes, n_features)
+        Natural log of the variances.
+    """
+
+    classes_: NDArray[Any]
+    priors_: NDArray[np.float64]
+    means_: NDArray[np.float64]
+    log_variances_: NDArray[np.float64]
+
+    @classmethod
+    def from_rows(cls, X: ArrayLike, y: NDArray[Any] | None) -> Self:
+        """Estimate from rows (n_samples, ...), flattened; y None: one Gaussian."""
+        flat = _flat_rows(X)
+        labels = np.zeros(len(flat), dtype=np.int64) if y is None else y
+        classes, y_encoded = np.unique(labels, return_inverse=True)
+        estimate = estimate_gaussians(
+            flat,
+            torch.from_numpy(y_encoded),
+            len(classes),
+            covariance_type="diag",
+            trim=_COLUMN_TRIM,
+        )
+        return cls(
+            classes,
+            np.bincount(y_encoded) / len(y_encoded),
+            estimate.means.numpy(),
+            estimate.log_variances.numpy(),
+        )
+
+    def predict_joint_log_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Log joint ``log pi_k + log N_k(x)``, shape (n_samples, n_classes)."""
+        flat = _flat_rows(X)
+        means = torch.from_numpy(self.means_)
+        log_variances = torch.from_numpy(self.log_variances_)
+        n_classes, n_features = means.shape
+        density = log_density(
+            squared_mahalanobis(flat, means, log_variances, "diag"),
+            log_determinant(log_variances, "diag", n_classes, n_features),
+            n_features,
+        )
+        joint: NDArray[np.float64] = density.numpy() + np.log(self.priors_)
+        return joint
+
+    def predict_log_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Log posterior ``log p(k | x)``, shape (n_samples, n_classes)."""
+        joint = self.predict_joint_log_proba(X)
+        log_proba: NDArray[np.float64] = joint - logsumexp(joint, axis=1, keepdims=True)
+        return log_proba
+
+
+def claimed_log_density(
+    model: Any, X: Any, claimed: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Log density of each row's features under the class it claims.
+
+    Parameters
+    ----------
+    model : fitted classifier
+        With ``predict_joint_log_proba`` and class priors (:class:`LGMClassifier`,
+        ``GaussianNB``), or a Pipeline that ends in one.
+    X : ndarray or DataFrame of shape (n_samples, ...)
+        Instances.
+    claimed : ndarray of shape (n_samples,)
+        Indices of the claimed classes.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+        ``log N_z(f)``, natural log, float64.
+
+    Raises
+    ------
+    ValueError
+        If the model has no class Gaussians.
+    """
+    last, Xt = _last_step(model, X)
+    priors = getattr(last, "priors_", getattr(last, "class_prior_", None))
+    if priors is None or not hasattr(last, "predict_joint_log_proba"):
+        raise ValueError(_NO_DENSITY.format(name=type(_unwrapped(last)).__name__))
+    joint = np.asarray(last.predict_joint_log_proba(Xt), dtype=np.float64)
+    rows = np.arange(len(claimed))
+    density: NDArray[np.float64] = joint[rows, claimed] - np.log(priors)[claimed]
+    return density
+
+
+def claimed_log_posterior(
+    model: Any, X: Any, claimed: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Log posterior probability of the class that each row claims.
+
+    Parameters
+    ----------
+    model : fitted classifier
+        Anything with ``predict_log_proba``.
+    X : ndarray or DataFrame of shape (n_samples, ...)
+        Instances.
+    claimed : ndarray of shape (n_samples,)
+        Indices of the claimed classes.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+        ``log p(z | f)`` <= 0, natural log, float64.
+
+    Raises
+    ------
+    ValueError
+        If the model gives no probabilities.
+    """
+    if not hasattr(model, "predict_log_proba"):
+        raise ValueError(
+            "score_kind='posterior' needs an estimator with predict_log_proba; "
+            f"{type(_unwrapped(model)).__name__} has none"
+        )
+    log_proba = np.asarray(model.predict_log_proba(X), dtype=np.float64)
+    rows = np.arange(len(claimed))
+    # A probability that underflowed still ranks last, and stays finite.
+    return np.maximum(log_proba[rows, claimed], np.finfo(np.float64).min)
+
+
+def has_mixture_density(model: Any) -> bool:
+    """Whether :func:`mixture_log_density` takes the model.
+
+    Parameters
+    ----------
+    model : fitted classifier
+        Any model.
+
+    Returns
+    -------
+    bool
+        Whether it, or the last step of a Pipeline, gives densities.
+    """
+    pipeline = _unwrapped(model)
+    last = pipeline[-1] if isinstance(pipeline, Pipeline) else model
+    return hasattr(last, "predict_joint_log_proba") or hasattr(last, "score_samples")
+
+
+def mixture_log_density(model: Any, X: Any) -> NDArray[np.float64]:
+    """Log density of each row's features whatever its label.
+
+    Parameters
+    ----------
+    model : fitted classifier
+        With ``predict_joint_log_proba``, else with ``score_samples``.
+    X : ndarray or DataFrame of shape (n_samples, ...)
+        Instances.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+        ``log sum_k pi_k N_k(f)``, or the model's own ``score_samples``; float64.
+
+    Raises
+    ------
+    ValueError
+        If the model has neither.
+    """
+    last, Xt = _last_step(model, X)
+    if hasattr(last, "predict_joint_log_proba"):
+        joint = np.asarray(last.predict_joint_log_proba(Xt), dtype=np.float64)
+        density: NDArray[np.float64] = logsumexp(joint, axis=1)
+        return density
+    if hasattr(last, "score_samples"):
+        return np.asarray(last.score_samples(Xt), dtype=np.float64)
+    raise ValueError(_NO_DENSITY.format(name=type(_unwrapped(last)).__name__))
+
+
+_NO_DENSITY = (
+    "estimator {name} has no class Gaussians: use an LGMClassifier, or fit Gaussians "
+    "on its features with make_pipeline(FrozenEstimator(fitted), "
+    "LGMClassifier(backbone='identity', max_epochs=0, trim=0.25)), or set "
+    "score_kind='posterior' and give labels"
+)
+
+
+def _flat_rows(X: ArrayLike) -> Tensor:
+    rows = np.asarray(X, dtype=np.float64)
+    return torch.from_numpy(rows.reshape(len(rows), -1))
+
+
+def _last_step(model: Any, X: Any) -> tuple[Any, Any]:
+    """Last step of a pipeline and its input; any other model and X."""
+    pipeline = _unwrapped(model)
+    if isinstance(pipeline, Pipeline):
+        Xt = pipeline[:-1].transform(X) if len(pipeline) > 1 else X
+        return pipeline[-1], Xt
+    return model, X
+
+
+def _unwrapped(model: Any) -> Any:
+    return model.estimator if isinstance(model, FrozenEstimator) else model

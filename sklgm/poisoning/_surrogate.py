@@ -1,0 +1,389 @@
+"""The one door through which an attack reaches a model."""
+
+import copy
+import inspect
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import (
+    MaxAbsScaler,
+    MinMaxScaler,
+    RobustScaler,
+    StandardScaler,
+)
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from sklgm._validation import resolve_device
+
+InputShape = tuple[int, ...]
+
+
+@runtime_checkable
+class Surrogate(Protocol):
+    """What an attack may ask of a model.
+
+    Any object with these members can be attacked. Attacks that need more, such as
+    the trainable parameters with the training loss, extend this protocol when they
+    come.
+
+    Attributes
+    ----------
+    input_shape : tuple of int or None
+        Shape of one instance as the network takes it; instances given in another
+        shape of the same size are reshaped. None takes them as they come.
+    classes : ndarray of shape (n_classes,) or None
+        Label of each column of `log_joint`; None where they are not known.
+    device : torch.device
+        Where the tensors passed in must be.
+    dtype : torch.dtype
+        Type in which the network computes; inputs of other types are cast.
+    """
+
+    input_shape: InputShape | None
+    classes: NDArray[Any] | None
+    device: torch.device
+    dtype: torch.dtype
+
+    def features(self, X: Tensor) -> Tensor:
+        """Give the features, differentiable in `X`.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n_samples, ...)
+            Instances in the space in which poisons are crafted.
+
+        Returns
+        -------
+        Tensor of shape (n_samples, feature_dim)
+            Features f(x), each row a function of its own instance alone.
+        """
+        ...
+
+    def log_joint(self, features: Tensor) -> Tensor:
+        """Give the logits of features.
+
+        Parameters
+        ----------
+        features : Tensor of shape (n_samples, feature_dim)
+            Output of `features`.
+
+        Returns
+        -------
+        Tensor of shape (n_samples, n_classes)
+            Log joint density log p(f, k), up to a constant a row.
+        """
+        ...
+
+    def predict(self, X: Tensor) -> Tensor:
+        """Predict class indices.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n_samples, ...)
+            Instances.
+
+        Returns
+        -------
+        Tensor of int64 of shape (n_samples,)
+            Columns of the largest `log_joint`; index `classes` for labels.
+        """
+        ...
+
+
+class NetworkSurrogate:
+    """A frozen deep copy of a network, behind an affine map of its input.
+
+    Parameters
+    ----------
+    network : nn.Module
+        A module with submodules ``backbone`` and ``head``; see `make_surrogate`.
+    input_shape : tuple of int or None
+        Shape of one instance; None passes instances as they come.
+    classes : ndarray of shape (n_classes,) or None
+        Label of each column of the head's output.
+    scale, shift : ndarray of shape (n_features,), or None
+        The network sees ``X * scale + shift`` (on flattened instances); None for
+        both leaves X as it is.
+    device : str, torch.device or None, default=None
+        Where the copy lives; None is where the network lives.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        input_shape: InputShape | None,
+        classes: NDArray[Any] | None,
+        scale: NDArray[np.float64] | None = None,
+        shift: NDArray[np.float64] | None = None,
+        device: str | torch.device | None = None,
+    ) -> None:
+        copied: Any = _frozen_copy(network)
+        if device is not None:
+            copied.to(device)
+        # A network's method `features` may do more than its backbone: normalise.
+        has_method = inspect.ismethod(getattr(copied, "features", None))
+        self._extract = copied.features if has_method else copied.backbone
+        self._head = copied.head
+        self.input_shape = input_shape
+        self.classes = classes
+        parameter = _first_float_tensor(copied)
+        self.device = torch.device("cpu" if device is None else device)
+        self.dtype = torch.float32
+        if parameter is not None:
+            self.device, self.dtype = parameter.device, parameter.dtype
+        self._scale = self._to_tensor(scale)
+        self._shift = self._to_tensor(shift)
+
+    def features(self, X: Tensor) -> Tensor:
+        """Give the features of instances, differentiable in `X`.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n_samples, ...)
+            Instances, before the affine map.
+
+        Returns
+        -------
+        Tensor of shape (n_samples, feature_dim)
+            Features f(x).
+        """
+        if self._scale is not None and self._shift is not None:
+            # In the precision of X: casting first would round the raw values.
+            rows = X.flatten(1) * self._scale.to(X.dtype) + self._shift.to(X.dtype)
+            X = rows.reshape(X.shape)
+        if self.input_shape is not None:
+            X = X.reshape(len(X), *self.input_shape)
+        features: Tensor = self._extract(X.to(self.dtype))
+        return features.flatten(1)  # (n_samples, feature_dim)
+
+    def log_joint(self, features: Tensor) -> Tensor:
+        """Give the first output of the head.
+
+        Parameters
+        ----------
+        features : Tensor of shape (n_samples, feature_dim)
+            Output of `features`.
+
+        Returns
+        -------
+        Tensor of shape (n_samples, n_classes)
+            Logits.
+        """
+        output = self._head(features)
+        logits: Tensor = output[0] if isinstance(output, tuple) else output
+        return logits
+
+    def predict(self, X: Tensor) -> Tensor:
+        """Predict class indices.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n_samples, ...)
+            Instances, before the affine map.
+
+        Returns
+        -------
+        Tensor of int64 of shape (n_samples,)
+            Columns of the largest logits.
+        """
+        with torch.no_grad():
+            log_joint = self.log_joint(self.features(X))
+            return log_joint.argmax(dim=1)
+
+    def _to_tensor(self, values: NDArray[np.float64] | None) -> Tensor | None:
+        return None if values is None else torch.from_numpy(values).to(self.device)
+
+
+def make_surrogate(
+    model: Any,
+    *,
+    input_shape: InputShape | None = None,
+    classes: ArrayLike | None = None,
+    device: str | torch.device | None = None,
+) -> Surrogate:
+    """Adapt a model so that it can be attacked.
+
+    The surrogate holds a deep copy of the network, in evaluation mode and without
+    hooks: the model itself is never called or changed.
+
+    Parameters
+    ----------
+    model : fitted classifier, FrozenEstimator, Pipeline, nn.Module, pair or Surrogate
+        A fitted sklgm classifier; an ``nn.Module`` with submodules ``backbone`` and
+        ``head``, or the pair of modules ``(backbone, head)``; any of these inside a
+        `FrozenEstimator`, or behind the affine scalers of a fitted `Pipeline`
+        (`StandardScaler`, `MinMaxScaler`, `MaxAbsScaler`, `RobustScaler`,
+        ``"passthrough"``), which become part of the surrogate, so that poisons live
+        in the pipeline's raw input space. A `Surrogate` is returned as it is.
+    input_shape : tuple of int or None, default=None
+        Shape of one instance as the network takes it; None is the classifier's
+        ``input_shape_``, and for a module "as they come".
+    classes : array-like of shape (n_classes,) or None, default=None
+        Labels of the logits' columns; None is the classifier's ``classes_``, and
+        for a module "not known".
+    device : str, torch.device or None, default=None
+        Where the copy computes; "auto" is a GPU if there is one, None where the model's
+        parameters are.
+
+    Returns
+    -------
+    Surrogate
+        The adapted model.
+
+    Raises
+    ------
+    ValueError
+        If a step of a Pipeline is not an affine scaler, or clips (the message names
+        the step), or the device does not exist.
+    TypeError
+        If the model is none of the above.
+    NotFittedError
+        If a classifier or a Pipeline is not fitted.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklgm.poisoning import make_surrogate
+    >>> backbone, head = torch.nn.Linear(4, 3), torch.nn.Linear(3, 2)
+    >>> surrogate = make_surrogate((backbone, head))
+    >>> surrogate.features(torch.zeros(5, 4)).shape
+    torch.Size([5, 3])
+    """
+    if isinstance(model, Surrogate):
+        return model
+    steps, last = _split_pipeline(model)
+    # Scalers are folded in order: x -> x * scale + shift.
+    scale: NDArray[np.float64] | None = None
+    shift: NDArray[np.float64] | None = None
+    for name, step in steps:
+        step_scale, step_shift = _affine_map(name, step)
+        if scale is None or shift is None:
+            scale, shift = step_scale, step_shift
+        else:
+            scale, shift = scale * step_scale, shift * step_scale + step_shift
+
+    network = _network_of(last)
+    if input_shape is None:
+        input_shape = getattr(last, "input_shape_", None)
+    if classes is None:
+        classes = getattr(last, "classes_", None)
+    return NetworkSurrogate(
+        network,
+        input_shape=None if input_shape is None else tuple(input_shape),
+        classes=None if classes is None else np.asarray(classes),
+        scale=scale,
+        shift=shift,
+        device=None if device is None else resolve_device(device),
+    )
+
+
+def _split_pipeline(model: Any) -> tuple[list[tuple[str, Any]], Any]:
+    """Named steps that transform, in order, and the model they lead to."""
+    model = _unfreeze(model)
+    if not isinstance(model, Pipeline):
+        return [], model
+    check_is_fitted(model)
+    steps = []
+    for name, step in model.steps[:-1]:
+        if step is not None and not isinstance(step, str):
+            steps.append((name, _unfreeze(step)))
+    further, last = _split_pipeline(model.steps[-1][1])
+    return steps + further, last
+
+
+def _unfreeze(model: Any) -> Any:
+    while isinstance(model, FrozenEstimator):
+        model = model.estimator
+    return model
+
+
+def _affine_map(name: str, step: Any) -> tuple[NDArray[np.float64], ...]:
+    """Write a fitted scaler as x * scale + shift."""
+    # The exact class: a subclass may transform in another way.
+    if type(step) not in _AFFINE_MAPS:
+        allowed = ", ".join(scaler.__name__ for scaler in _AFFINE_MAPS)
+        raise ValueError(
+            f"Pipeline step {name!r} is a {type(step).__name__}; the steps before the "
+            f"classifier must be affine scalers ({allowed}) or 'passthrough'"
+        )
+    if getattr(step, "clip", False):
+        raise ValueError(
+            f"Pipeline step {name!r} is a {type(step).__name__} with clip=True, which "
+            "is not affine; expected clip=False"
+        )
+    n_features = step.n_features_in_
+    scale, shift = _AFFINE_MAPS[type(step)](step)
+    return (
+        np.broadcast_to(np.asarray(scale, dtype=np.float64), (n_features,)).copy(),
+        np.broadcast_to(np.asarray(shift, dtype=np.float64), (n_features,)).copy(),
+    )
+
+
+def _standard_map(step: Any) -> tuple[Any, Any]:
+    scale = 1.0 if step.scale_ is None else 1.0 / step.scale_
+    # With with_mean=False, mean_ may still be set; it is not used.
+    return scale, -step.mean_ * scale if step.with_mean else 0.0
+
+
+def _robust_map(step: Any) -> tuple[Any, Any]:
+    scale = 1.0 if step.scale_ is None else 1.0 / step.scale_
+    return scale, 0.0 if step.center_ is None else -step.center_ * scale
+
+
+_AFFINE_MAPS: dict[type, Callable[[Any], tuple[Any, Any]]] = {
+    StandardScaler: _standard_map,
+    MinMaxScaler: lambda step: (step.scale_, step.min_),
+    MaxAbsScaler: lambda step: (1.0 / step.scale_, 0.0),
+    RobustScaler: _robust_map,
+}
+
+
+def _network_of(model: Any) -> nn.Module:
+    """Find the module with `backbone` and `head`, not yet copied."""
+    if isinstance(model, tuple) and len(model) == 2:
+        backbone, head = model
+        if isinstance(backbone, nn.Module) and isinstance(head, nn.Module):
+            return nn.ModuleDict({"backbone": backbone, "head": head})
+    if isinstance(model, nn.Module):
+        network: Any = model
+    else:
+        if hasattr(model, "fit"):
+            check_is_fitted(model)
+        network = getattr(getattr(model, "net_", None), "module_", None)
+    if not all(
+        isinstance(getattr(network, name, None), nn.Module)
+        for name in ("backbone", "head")
+    ):
+        raise TypeError(
+            "model must be a fitted sklgm classifier, an nn.Module with submodules "
+            "'backbone' and 'head', the pair of such modules, or a FrozenEstimator or "
+            f"Pipeline around one; got {type(model).__name__}"
+        )
+    module: nn.Module = network
+    return module
+
+
+def _frozen_copy(network: nn.Module) -> nn.Module:
+    """Copy a network; fix its parameters and evaluation mode, drop its hooks."""
+    network = copy.deepcopy(network).eval().requires_grad_(False)
+    for module in network.modules():
+        # A deep copy shares the functions of its hooks with the original: a
+        # recording hook would see the attack's passes.
+        for name, registry in vars(module).items():
+            if name.endswith("_hooks") and "state_dict" not in name:
+                registry.clear()
+    return network
+
+
+def _first_float_tensor(network: nn.Module) -> Tensor | None:
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.is_floating_point():
+            return tensor
+    return None
