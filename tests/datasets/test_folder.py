@@ -1,0 +1,434 @@
+import io
+import os
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sklgm.datasets import load_image_folder
+
+
+def encode(pixels, suffix="png", **options):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format=suffix, **options)
+    return file.getvalue()
+
+
+def gray(value, shape=(4, 5)):
+    return encode(np.full(shape, value, dtype=np.uint8))
+
+
+def color(*rgb, shape=(4, 5)):
+    return encode(np.full((*shape, 3), rgb, dtype=np.uint8))
+
+
+def write_folder(root, files):
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return root
+
+
+def write_zip(path, files):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+@pytest.fixture(params=["folder", "zip"])
+def write(request, tmp_path):
+    """Write files to a folder, or to an archive, and return its path."""
+    if request.param == "folder":
+        return lambda files: write_folder(tmp_path / "photos", files)
+    return lambda files: write_zip(tmp_path / "photos.zip", files)
+
+
+# One gray level a file tells which file became which row.
+CLASSES = {
+    f"{name}/{i}.png": gray(16 * k + i)
+    for k, name in enumerate(["cat", "dog"])
+    for i in range(5)
+}
+SPLITS = {
+    "train/cat/0.png": gray(0),
+    "train/cat/1.png": gray(1),
+    "train/dog/0.png": gray(2),
+    "test/cat/0.png": gray(3),
+    "test/dog/0.png": gray(4),
+}
+
+
+def levels(X):
+    return np.rint(X[:, 0, 0, 0] * 255).astype(int).tolist()
+
+
+def test_class_folders_are_split_by_the_seed(write):
+    path = write(CLASSES)
+    splits = load_image_folder(path)
+    assert splits.name == "photos"
+    assert splits.class_names == ("cat", "dog")
+    assert splits.X_train.shape == (8, 1, 4, 5)
+    assert splits.X_train.dtype == np.float32
+    assert splits.y_test.tolist() == ["cat", "dog"]
+    for X, y in (
+        (splits.X_train, splits.y_train),
+        (splits.X_test, splits.y_test),
+    ):
+        assert levels(X) == sorted(levels(X))
+        assert y.tolist() == [["cat", "dog"][level // 16] for level in levels(X)]
+    assert sorted(levels(splits.X_train) + levels(splits.X_test)) == [
+        *range(5),
+        *range(16, 21),
+    ]
+    np.testing.assert_array_equal(load_image_folder(path).X_test, splits.X_test)
+    others = [load_image_folder(path, random_state=seed).X_test for seed in range(1, 9)]
+    assert any(not np.array_equal(other, splits.X_test) for other in others)
+
+
+def test_test_size_sets_the_share_of_test_rows(write):
+    assert len(load_image_folder(write(CLASSES), test_size=0.4).y_test) == 4
+
+
+def test_folder_and_archive_give_the_same_rows(tmp_path):
+    from_folder = load_image_folder(write_folder(tmp_path / "a", CLASSES))
+    from_zip = load_image_folder(write_zip(tmp_path / "a.zip", CLASSES))
+    np.testing.assert_array_equal(from_folder.X_train, from_zip.X_train)
+    np.testing.assert_array_equal(from_folder.y_train, from_zip.y_train)
+
+
+def test_order_is_by_name_not_by_time_of_writing(tmp_path):
+    backwards = dict(reversed(CLASSES.items()))
+    first = load_image_folder(write_zip(tmp_path / "a.zip", CLASSES))
+    second = load_image_folder(write_zip(tmp_path / "b.zip", backwards))
+    np.testing.assert_array_equal(first.X_train, second.X_train)
+
+
+@pytest.mark.parametrize("wrapper", ["", "photos/"], ids=["bare", "wrapped"])
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("train", "test"),
+        ("train", "val"),
+        ("train", "valid"),
+        ("train", "validation"),
+        ("Training", "Testing"),
+    ],
+)
+def test_given_splits_are_kept(write, wrapper, train, test):
+    splits = load_image_folder(
+        write(
+            {
+                wrapper + name.replace("train", train).replace("test", test): content
+                for name, content in SPLITS.items()
+            }
+        )
+    )
+    assert splits.class_names == ("cat", "dog")
+    assert levels(splits.X_train) == [0, 1, 2]
+    assert splits.y_train.tolist() == ["cat", "cat", "dog"]
+    assert levels(splits.X_test) == [3, 4]
+    assert splits.y_test.tolist() == ["cat", "dog"]
+
+
+def test_test_folder_comes_before_validation_folder(write):
+    files = {**SPLITS, "val/cat/0.png": gray(99)}
+    assert levels(load_image_folder(write(files)).X_test) == [3, 4]
+
+
+@pytest.mark.parametrize("wrapper", ["", "photos/"], ids=["bare", "wrapped"])
+def test_training_folder_alone_is_split(write, wrapper):
+    splits = load_image_folder(
+        write({f"{wrapper}train/{name}": file for name, file in CLASSES.items()})
+    )
+    assert splits.class_names == ("cat", "dog")
+    assert (len(splits.y_train), len(splits.y_test)) == (8, 2)
+
+
+def test_single_wrapping_folder_is_looked_through(write):
+    splits = load_image_folder(
+        write({f"wrapper/{name}": file for name, file in CLASSES.items()})
+    )
+    assert splits.class_names == ("cat", "dog")
+
+
+def test_single_class_is_not_taken_for_a_wrapper(write):
+    splits = load_image_folder(write({f"cat/{i}.png": gray(i) for i in range(5)}))
+    assert splits.class_names == ("cat",)
+
+
+def test_test_set_may_lack_classes_of_the_training_set(write):
+    files = {name: file for name, file in SPLITS.items() if name != "test/cat/0.png"}
+    splits = load_image_folder(write(files))
+    assert splits.class_names == ("cat", "dog")
+    assert splits.y_test.tolist() == ["dog"]
+
+
+def test_test_class_that_training_lacks_is_named(write):
+    with pytest.raises(ValueError, match=r"test classes \['bird'\] have no training"):
+        load_image_folder(write({**SPLITS, "test/bird/0.png": gray(0)}))
+
+
+def test_test_folder_without_training_folder_is_refused(write):
+    files = {name: file for name, file in SPLITS.items() if name.startswith("test")}
+    with pytest.raises(ValueError, match=r"photos.*'test' but no 'train' folder"):
+        load_image_folder(write(files))
+
+
+def test_files_that_are_no_data_are_ignored(write):
+    clutter = {
+        "README.txt": b"text",
+        "preview.png": gray(0, shape=(9, 9)),
+        ".git/x.png": b"",
+        "__MACOSX/cat/0.png": b"",
+        "cat/.0.png": b"",
+        "cat/._0.png": b"",
+        "cat/Thumbs.db": b"",
+        "dog/README.txt": b"text",
+        "dog/notes/README.txt": b"text",
+    }
+    splits = load_image_folder(write({**CLASSES, **clutter}))
+    assert splits.class_names == ("cat", "dog")
+    assert len(splits.y_train) + len(splits.y_test) == 10
+
+
+@pytest.mark.parametrize(
+    "files",
+    [{"README.txt": b"text"}, {"0.png": gray(0)}, {"train/0.png": gray(0)}],
+    ids=["text", "loose-images", "split-of-loose-images"],
+)
+def test_data_without_class_folders_are_refused(write, files):
+    with pytest.raises(ValueError, match=r"photos.* holds no class folders"):
+        load_image_folder(write(files))
+
+
+def test_class_folder_without_images_is_named(write):
+    with pytest.raises(ValueError, match=r"photos.*class folder 'bird' holds no image"):
+        load_image_folder(write({**CLASSES, "bird/README.txt": b"text"}))
+
+
+def test_empty_class_folder_is_named(tmp_path):
+    folder = write_folder(tmp_path / "photos", CLASSES)
+    (folder / "bird").mkdir()
+    archive = shutil.make_archive(str(tmp_path / "photos"), "zip", folder)
+    for path in (folder, archive):
+        with pytest.raises(ValueError, match="class folder 'bird' holds no image"):
+            load_image_folder(path)
+
+
+def test_images_below_a_class_folder_are_refused(write):
+    with pytest.raises(ValueError, match="'cat' holds images in subfolders"):
+        load_image_folder(write({**CLASSES, "cat/more/0.png": gray(0)}))
+
+
+def test_one_colour_image_makes_all_images_rgb(write):
+    files = {**SPLITS, "train/dog/0.png": color(10, 20, 30)}
+    splits = load_image_folder(write(files))
+    assert splits.X_train.shape == (3, 3, 4, 5)
+    pixels = np.rint(splits.X_train[:, :, 0, 0] * 255)
+    np.testing.assert_array_equal(pixels, [[0, 0, 0], [1, 1, 1], [10, 20, 30]])
+    assert np.rint(splits.X_test[0, :, 0, 0] * 255).tolist() == [3, 3, 3]
+
+
+def test_rows_and_columns_keep_their_place(write):
+    pixels = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
+    splits = load_image_folder(write({**SPLITS, "train/cat/0.png": encode(pixels)}))
+    np.testing.assert_array_equal(
+        np.rint(splits.X_train[0] * 255), pixels.transpose(2, 0, 1)
+    )
+
+
+def palette_image():
+    image = Image.new("P", (5, 4), color=1)
+    image.putpalette([0, 0, 0, 10, 20, 30])
+    file = io.BytesIO()
+    image.save(file, format="png", transparency=b"\x00\xff")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (encode(np.full((4, 5), 51 * 257, dtype=np.uint16)), [51]),
+        (encode(np.full((4, 5), True)), [255]),
+        (encode(np.full((4, 5, 2), [51, 7], dtype=np.uint8)), [51]),
+        (encode(np.full((4, 5, 4), [10, 20, 30, 7], dtype=np.uint8)), [10, 20, 30]),
+        (palette_image(), [10, 20, 30]),
+        (encode(np.full((4, 5), 51, dtype=np.uint8), "tiff"), [51]),
+        (encode(np.full((4, 5), 51, dtype=np.uint8), "bmp"), [51]),
+        (encode(np.full((4, 5), 51, dtype=np.uint8), "ppm"), [51]),
+    ],
+    ids=["16-bit", "1-bit", "gray-alpha", "rgba", "palette", "tiff", "bmp", "pgm"],
+)
+def test_other_modes_become_gray_or_rgb(tmp_path, content, expected):
+    files = {name: content for name in SPLITS}
+    X = load_image_folder(write_folder(tmp_path, files)).X_train
+    assert np.rint(X[0, :, 0, 0] * 255).tolist() == expected
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_more_than_16_bits_are_refused(tmp_path, dtype):
+    content = encode(np.full((4, 5), 1e6, dtype=dtype), "tiff")
+    path = write_folder(tmp_path, {**SPLITS, "train/cat/1.tif": content})
+    with pytest.raises(ValueError, match=r"train/cat/1.tif in .*expected 8 or 16"):
+        load_image_folder(path)
+
+
+def test_first_image_of_another_size_is_named(write):
+    files = {**CLASSES, "cat/3.png": gray(0, (6, 7)), "dog/1.png": gray(0, (6, 7))}
+    message = r"cat/3.png in .*photos.* has 6 x 7 .* 4 x 5; set image_size"
+    with pytest.raises(ValueError, match=message):
+        load_image_folder(write(files))
+
+
+@pytest.mark.parametrize(
+    ("image_size", "shape"), [(6, (6, 6)), ((6, 3), (6, 3)), (np.int64(2), (2, 2))]
+)
+def test_images_are_resized_on_request(write, image_size, shape):
+    files = {**CLASSES, "cat/3.png": gray(51, (6, 7))}
+    splits = load_image_folder(write(files), image_size=image_size)
+    assert splits.X_train.shape == (8, 1, *shape)
+    assert 51 in levels(np.concatenate([splits.X_train, splits.X_test]))
+
+
+@pytest.mark.parametrize("image_size", [0, -3, (4, 0), (4,), (), (1, 2, 3)])
+def test_image_size_out_of_range_is_refused(tmp_path, image_size):
+    with pytest.raises(ValueError, match="image_size must be an int or a pair"):
+        load_image_folder(tmp_path, image_size=image_size)
+
+
+@pytest.mark.parametrize("image_size", ["32", 3.5, True, (4, None)])
+def test_image_size_of_another_type_is_refused(tmp_path, image_size):
+    with pytest.raises(TypeError, match="image_size must be an int or a pair"):
+        load_image_folder(tmp_path, image_size=image_size)
+
+
+def test_test_size_is_checked_before_anything_is_read(tmp_path):
+    with pytest.raises(ValueError, match="test_size must be"):
+        load_image_folder(tmp_path / "absent", test_size=2)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"text",
+        gray(0)[:-30],
+        encode(np.zeros((64, 64), dtype=np.uint8), "jpeg")[:-30],
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 5 4\n%%EOF\n",
+    ],
+    ids=["empty", "text", "short-png", "short-jpeg", "postscript"],
+)
+def test_image_that_cannot_be_read_is_named(write, content):
+    with pytest.raises(ValueError, match=r"dog/2.png in .*photos.* cannot be read"):
+        load_image_folder(write({**CLASSES, "dog/2.png": content}))
+
+
+def test_broken_link_is_named(tmp_path):
+    path = write_folder(tmp_path / "photos", CLASSES)
+    os.symlink(tmp_path / "absent.png", path / "cat" / "link.png")
+    with pytest.raises(ValueError, match="cat/link.png in .* cannot be read"):
+        load_image_folder(path)
+
+
+def test_linked_class_folders_are_followed_and_loops_end(tmp_path):
+    files = write_folder(tmp_path / "store", CLASSES)
+    path = tmp_path / "photos"
+    path.mkdir()
+    for name in ("cat", "dog"):
+        os.symlink(files / name, path / name)
+    assert load_image_folder(path).class_names == ("cat", "dog")
+    os.symlink(path, path / "loop")
+    with pytest.raises(ValueError, match="'loop' holds images in subfolders"):
+        load_image_folder(path)
+
+
+def test_path_that_does_not_exist_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="absent.zip does not exist"):
+        load_image_folder(tmp_path / "absent.zip")
+
+
+def test_other_files_are_refused(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text("1,2")
+    with pytest.raises(ValueError, match=r"folder or a \.zip archive, got .*data.csv"):
+        load_image_folder(path)
+
+
+@pytest.mark.parametrize("n_bytes", [0, 10, 500, -1, -30])
+def test_truncated_archive_is_named(tmp_path, n_bytes):
+    path = write_zip(tmp_path / "photos.zip", CLASSES)
+    path.write_bytes(path.read_bytes()[:n_bytes])
+    with pytest.raises(ValueError, match="photos.zip is no zip archive, or is trunc"):
+        load_image_folder(path)
+
+
+def test_archive_with_damaged_content_names_the_image(tmp_path):
+    path = write_zip(tmp_path / "photos.zip", CLASSES)
+    content = bytearray(path.read_bytes())
+    content[60] ^= 0xFF  # inside the first, uncompressed image
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"cat/0.png in .*photos.zip cannot be read"):
+        load_image_folder(path)
+
+
+def test_encrypted_archive_is_named(tmp_path):
+    path = write_zip(tmp_path / "photos.zip", CLASSES)
+    content = bytearray(path.read_bytes())
+    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        start = content.find(signature)
+        while start >= 0:
+            content[start + offset] |= 1
+            start = content.find(signature, start + 4)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"photos.zip is encrypted"):
+        load_image_folder(path)
+
+
+@pytest.mark.parametrize("name", ["../evil.png", "cat/../../evil.png", "..\\evil.png"])
+def test_archive_entry_outside_the_archive_is_refused(tmp_path, name):
+    path = write_zip(tmp_path / "photos.zip", {**CLASSES, name: gray(0)})
+    with pytest.raises(ValueError, match=r"photos.zip holds an entry outside itself"):
+        load_image_folder(path)
+
+
+@pytest.mark.parametrize("prefix", ["/", "./", "\\", "wrapper\\"])
+def test_odd_archive_names_are_read_in_place(tmp_path, prefix):
+    files = {prefix + name: content for name, content in CLASSES.items()}
+    splits = load_image_folder(write_zip(tmp_path / "photos.zip", files))
+    assert splits.class_names == ("cat", "dog")
+    assert [file.name for file in tmp_path.iterdir()] == ["photos.zip"]
+
+
+def test_dotted_folder_name_is_kept_as_the_name(tmp_path):
+    path = write_folder(tmp_path / "photos.v2", CLASSES)
+    assert load_image_folder(path).name == "photos.v2"
+
+
+def test_jpeg_copy_of_cifar10_is_named_as_such(tmp_path):
+    path = write_zip(tmp_path / "cifar10-jpeg.zip", CLASSES)
+    assert load_image_folder(path).name == "CIFAR-10 (JPEG)"
+
+
+@pytest.mark.slow
+@pytest.mark.data("cifar10-jpeg.zip")
+def test_real_cifar10_jpeg_is_complete(data_home):
+    splits = load_image_folder(data_home / "cifar10-jpeg.zip")
+    assert splits.name == "CIFAR-10 (JPEG)"
+    assert splits.X_train.shape == (50000, 3, 32, 32)
+    assert splits.X_test.shape == (10000, 3, 32, 32)
+    assert splits.X_train.dtype == np.float32
+    assert (splits.X_train.min(), splits.X_train.max()) == (0, 1)
+    for y, n_per_class in ((splits.y_train, 5000), (splits.y_test, 1000)):
+        labels, counts = np.unique(y, return_counts=True)
+        assert tuple(labels) == splits.class_names
+        assert counts.tolist() == [n_per_class] * 10
+    # Published channel means of CIFAR-10; JPEG shifts them by less than 0.001.
+    np.testing.assert_allclose(
+        splits.X_train.mean(axis=(0, 2, 3), dtype=np.float64),
+        [0.4914, 0.4822, 0.4465],
+        atol=1e-3,
+    )
