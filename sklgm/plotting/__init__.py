@@ -1,0 +1,24 @@
+"""Figures drawn from result records or arrays; no model is trained or needed.
+
+matplotlib is imported when something is drawn. It comes with the extra ``cli``.
+"""
+
+from sklgm.plotting._curves import (
+    ClaimedLikelihoodDisplay,
+    plot_roc_curves,
+    plot_success_rates,
+)
+from sklgm.plotting._features import FeatureSpaceDisplay
+from sklgm.plotting._images import PoisonDisplay
+from sklgm.plotting._models import MODEL_COLORS, MODEL_NAMES, pooled_rate
+
+__all__ = [
+    "MODEL_COLORS",
+    "MODEL_NAMES",
+    "ClaimedLikelihoodDisplay",
+    "FeatureSpaceDisplay",
+    "PoisonDisplay",
+    "plot_roc_curves",
+    "plot_success_rates",
+    "pooled_rate",
+]

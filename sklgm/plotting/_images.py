@@ -1,0 +1,214 @@
+"""Poisons beside the images they were made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sklgm.plotting._matplotlib import axes_or_new
+
+
+class PoisonDisplay:
+    """Base, target and poison instances and the amplified change, in four rows.
+
+    Each column is one poison. A person should see no difference between the first
+    row and the third; the last row shows it, grey where there is none.
+
+    Parameters
+    ----------
+    X_base : array-like of shape (n_poisons, n_channels, height, width)
+        Base instances, with 1 or 3 channels.
+    X_target : array-like of shape (n_poisons, ...) or (1, ...)
+        Target instances, like `X_base`; a single one stands for all columns.
+    X_poison : array-like of shape (n_poisons, n_channels, height, width)
+        The poisons.
+    titles : sequence of str of length n_poisons, default=None
+        One a column.
+    amplification : float, default=None
+        Factor of the difference in the last row, > 0. None takes the largest whole
+        number that keeps the largest change of all within the range, at least 1.
+    pixel_range : tuple of (float, float), default=(0.0, 1.0)
+        The values shown as black and white.
+
+    Attributes
+    ----------
+    amplification_ : float
+        The factor that was used.
+    ax_ : matplotlib Axes
+        Where it was drawn last.
+    figure_ : matplotlib Figure
+        The figure of `ax_`.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, `amplification` is not positive, `pixel_range` is
+        empty, or the number of titles differs.
+
+    Examples
+    --------
+    >>> import matplotlib
+    >>> import numpy as np
+    >>> matplotlib.use("agg")
+    >>> from sklgm.plotting import PoisonDisplay
+    >>> X_base = np.full((2, 1, 8, 8), 0.5)
+    >>> display = PoisonDisplay.from_images(X_base, np.ones((1, 1, 8, 8)), X_base + 0.1)
+    >>> display.amplification_
+    5.0
+    """
+
+    def __init__(
+        self,
+        X_base: ArrayLike,
+        X_target: ArrayLike,
+        X_poison: ArrayLike,
+        *,
+        titles: Sequence[str] | None = None,
+        amplification: float | None = None,
+        pixel_range: tuple[float, float] = (0.0, 1.0),
+    ) -> None:
+        self.X_base = _check_images(X_base, "X_base")
+        self.X_poison = _check_images(X_poison, "X_poison")
+        self.X_target = _check_images(X_target, "X_target")
+        if self.X_poison.shape != self.X_base.shape:
+            raise ValueError(
+                f"X_poison of shape {self.X_poison.shape} must have the shape of "
+                f"X_base, {self.X_base.shape}."
+            )
+        n_poisons, *image_shape = self.X_base.shape
+        if self.X_target.shape not in {(k, *image_shape) for k in (1, n_poisons)}:
+            raise ValueError(
+                f"X_target of shape {self.X_target.shape} must have the shape of "
+                f"X_base, {self.X_base.shape}, or a single row."
+            )
+        if titles is not None and len(titles) != n_poisons:
+            raise ValueError(f"titles has {len(titles)} entries for {n_poisons} rows.")
+        if amplification is not None and not amplification > 0:
+            raise ValueError(f"amplification={amplification!r} must be positive.")
+        if not pixel_range[0] < pixel_range[1]:
+            raise ValueError(f"pixel_range={pixel_range!r} must be (low, high).")
+        self.titles = titles
+        self.amplification = amplification
+        self.pixel_range = pixel_range
+
+    @classmethod
+    def from_images(
+        cls,
+        X_base: ArrayLike,
+        X_target: ArrayLike,
+        X_poison: ArrayLike,
+        *,
+        titles: Sequence[str] | None = None,
+        amplification: float | None = None,
+        pixel_range: tuple[float, float] = (0.0, 1.0),
+        ax: Any | None = None,
+    ) -> PoisonDisplay:
+        """Make the display and draw it.
+
+        Parameters
+        ----------
+        X_base : array-like of shape (n_poisons, n_channels, height, width)
+            Base instances, with 1 or 3 channels.
+        X_target : array-like of shape (n_poisons, ...) or (1, ...)
+            Target instances.
+        X_poison : array-like of shape (n_poisons, n_channels, height, width)
+            The poisons.
+        titles : sequence of str of length n_poisons, default=None
+            One a column.
+        amplification : float, default=None
+            Factor of the difference, > 0; None chooses one.
+        pixel_range : tuple of (float, float), default=(0.0, 1.0)
+            The values shown as black and white.
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        PoisonDisplay
+        """
+        display = cls(
+            X_base,
+            X_target,
+            X_poison,
+            titles=titles,
+            amplification=amplification,
+            pixel_range=pixel_range,
+        )
+        return display.plot(ax=ax)
+
+    def plot(self, *, ax: Any | None = None) -> PoisonDisplay:
+        """Draw the display.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        PoisonDisplay
+            The object itself.
+        """
+        low, high = self.pixel_range
+        base, target, poison = (
+            (images - low) / (high - low)
+            for images in (self.X_base, self.X_target, self.X_poison)
+        )
+        difference = poison - base
+        self.amplification_ = (
+            _default_amplification(difference)
+            if self.amplification is None
+            else float(self.amplification)
+        )
+        target = np.broadcast_to(target, base.shape)
+        amplified = 0.5 + self.amplification_ * difference
+        n_poisons = len(base)
+        ax = axes_or_new(ax, figsize=(1.3 + 1.05 * n_poisons, 4.4))
+        rows = [_mosaic_row(row) for row in (base, target, poison, amplified)]
+        gap = np.ones((rows[0].shape[0] // 12 + 1, *rows[0].shape[1:]))
+        mosaic = np.concatenate(
+            [part for row in rows for part in (row, gap)][:-1], axis=0
+        )
+        ax.imshow(mosaic, interpolation="nearest")
+        height = rows[0].shape[0]
+        width = rows[0].shape[1] / n_poisons
+        ax.set_yticks(
+            [index * (height + len(gap)) + height / 2 for index in range(4)],
+            ["base", "target", "poison", f"change\n× {self.amplification_:g}"],
+        )
+        ax.set_xticks(
+            []
+            if self.titles is None
+            else [(i + 0.45) * width for i in range(n_poisons)],
+            [] if self.titles is None else list(self.titles),
+        )
+        ax.tick_params(length=0, labeltop=True, labelbottom=False)
+        ax.spines[:].set_visible(False)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+
+def _check_images(images: ArrayLike, name: str) -> NDArray[np.float64]:
+    array = np.asarray(images, dtype=np.float64)
+    if array.ndim != 4 or array.shape[1] not in (1, 3) or 0 in array.shape:
+        raise ValueError(
+            f"{name} of shape {array.shape} must have the shape (n, n_channels, "
+            "height, width) with 1 or 3 channels."
+        )
+    return array
+
+
+def _default_amplification(difference: NDArray[np.float64]) -> float:
+    largest = float(np.abs(difference).max())
+    return max(1.0, float(np.floor(0.5 / largest + 1e-9))) if largest else 1.0
+
+
+def _mosaic_row(images: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Images side by side with white gaps, of shape (height, total width, 3)."""
+    colored = np.clip(images, 0, 1).transpose(0, 2, 3, 1)
+    colored = np.broadcast_to(colored, (*colored.shape[:3], 3))
+    gap = np.ones((colored.shape[1], colored.shape[2] // 12 + 1, 3))
+    return np.concatenate([part for image in colored for part in (image, gap)], axis=1)

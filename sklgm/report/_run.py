@@ -1,0 +1,382 @@
+"""The page of one run."""
+
+from __future__ import annotations
+
+import base64
+import importlib.resources
+import io
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sklgm._extras import import_extra
+from sklgm.plotting import MODEL_NAMES
+from sklgm.report._summary import (
+    Summary,
+    attack_summary,
+    detection_summary,
+    title_of,
+)
+from sklgm.report._tables import (
+    Table,
+    all_records_table,
+    attack_name,
+    attack_table,
+    detection_table,
+    effort_table,
+    remaining_table,
+    select,
+)
+from sklgm.results import MODELS, PROTOCOLS, Record, RunResult
+
+_PROTOCOL_TITLES = {
+    "transfer": "Does the attack work? (transfer protocol)",
+    "white-box": "Can the poisons be told from clean rows? (white-box protocol)",
+    "end-to-end": "What if all layers are trained? (end-to-end protocol)",
+    "frontier": "What if the attacker knows the defence? (frontier protocol)",
+}
+_PROTOCOL_LEADS = {
+    "transfer": "The network is trained on clean data. Then its last layer is trained "
+    "again on a smaller set, into which the attacker has slipped poisons for one "
+    "target. This is repeated for every target. Each model is attacked with poisons "
+    "made for itself.",
+    "white-box": "The model is trained on clean data and never sees the poisons. The "
+    "attacker knows it fully and makes poisons for it. Each clean test row and each "
+    "poison is then scored: how plausible is the label it claims?",
+    "end-to-end": "A trained network goes on training, all layers of it, on data that "
+    "hold the poisons. Poisons that work for a fixed network may stop working when "
+    "the network moves.",
+    "frontier": "The attack is made stronger step by step, and the defence is asked "
+    "twice: is the target misled, and are the poisons found?",
+}
+#: In the order of the page, which is not that of the schema.
+_PROTOCOL_ORDER = ("transfer", "white-box", "end-to-end", "frontier")
+_MODEL_EXPLANATIONS = {
+    "softmax": "The usual classifier, without a defence.",
+    "softmax_trimmed_gaussians": "The usual classifier, with one Gaussian cloud a "
+    "class fitted to its features after training; the least likely share of each "
+    "class is left out. It costs almost nothing, so a defence has to beat it.",
+    "lgm": "The network is trained so that each class forms a Gaussian cloud (the "
+    "large-margin Gaussian mixture loss).",
+    "lgm_trim": "As L-GM, but the clouds are estimated without the least likely share "
+    "of each class, so that a few poisons cannot pull a cloud towards themselves.",
+}
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+#: CSS pixels an inch of a matplotlib figure.
+_PIXELS_PER_INCH = 96
+
+
+@dataclass(frozen=True)
+class ReportFigure:
+    """A figure of a report.
+
+    Parameters
+    ----------
+    title : str
+        Short heading.
+    caption : str
+        What there is to see, in full sentences.
+    figure : matplotlib Figure, bytes or str
+        A figure, the bytes of a PNG or SVG file, or SVG text. A matplotlib figure
+        becomes a PNG of twice the resolution of the screen; it is not closed.
+    alt : str
+        What the figure shows, for those who do not see it.
+    protocol : {"white-box", "transfer", "end-to-end", "frontier"}, default=None
+        The section where it stands; None is a section of its own, at the end.
+
+    Raises
+    ------
+    ValueError
+        If `alt` is empty, `protocol` is unknown, or bytes are neither PNG nor SVG.
+    """
+
+    title: str
+    caption: str
+    figure: Any
+    alt: str
+    protocol: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.alt:
+            raise ValueError(f"alt={self.alt!r} must describe the figure.")
+        if self.protocol not in (None, *PROTOCOLS):
+            raise ValueError(
+                f"protocol={self.protocol!r} must be None or one of "
+                f"{', '.join(PROTOCOLS)}."
+            )
+        if isinstance(self.figure, bytes | str):
+            _embedded_bytes(self.figure)
+
+
+def render_run_report(
+    result: RunResult,
+    figures: Iterable[ReportFigure] = (),
+    *,
+    title: str,
+    introduction: str | None = None,
+) -> str:
+    """Render a run as one self-contained HTML page.
+
+    The page explains clean-label poisoning and the defence in plain words, states
+    what the records say, whoever comes first, and shows every table with its
+    counts and intervals. It loads nothing from elsewhere and holds no date: the
+    same result gives the same page.
+
+    Parameters
+    ----------
+    result : RunResult
+        The run; any protocol may be missing.
+    figures : iterable of ReportFigure, default=()
+        Figures, in the order of the page.
+    title : str
+        Heading of the page.
+    introduction : str, default=None
+        A paragraph below the heading.
+
+    Returns
+    -------
+    str
+        The HTML. All text given by the caller, and all text in the result, is
+        escaped.
+
+    Raises
+    ------
+    ImportError
+        If Jinja2 is not installed.
+
+    See Also
+    --------
+    write_run_report : Writes it to a file.
+
+    Examples
+    --------
+    >>> from sklgm.report import render_run_report
+    >>> from sklgm.results import RunResult
+    >>> page = render_run_report(RunResult("sklgm", {}, {}, ()), title="A run")
+    >>> page.startswith("<!DOCTYPE html>")
+    True
+    """
+    figures = list(figures)
+    # Accuracies without an attack may be recorded once an attack.
+    records = list(dict.fromkeys(result.records))
+    present = [m for m in MODELS if any(record.model == m for record in records)]
+    shown = [figure for figure in figures if figure.protocol is not None]
+    protocols = [
+        protocol
+        for protocol in _PROTOCOL_ORDER
+        if select(records, protocol=protocol)
+        or any(figure.protocol == protocol for figure in shown)
+    ]
+    return str(
+        _template().render(
+            title=title,
+            introduction=introduction,
+            result=result,
+            datasets=sorted({record.dataset for record in records}),
+            seeds=sorted({record.seed for record in records}),
+            summaries=_summaries(records),
+            models=[(MODEL_NAMES[m], _MODEL_EXPLANATIONS[m]) for m in present],
+            sections=[
+                {
+                    "id": protocol,
+                    "title": _PROTOCOL_TITLES[protocol],
+                    "lead": _PROTOCOL_LEADS[protocol],
+                    "tables": _protocol_tables(select(records, protocol=protocol)),
+                    "figures": [
+                        _figure_view(figure)
+                        for figure in shown
+                        if figure.protocol == protocol
+                    ],
+                }
+                for protocol in protocols
+            ],
+            figures=[_figure_view(f) for f in figures if f.protocol is None],
+            config=_flat_items(result.config),
+            environment=_flat_items(result.environment),
+            all_records=all_records_table(records) if records else None,
+        )
+    )
+
+
+def write_run_report(
+    path: str | os.PathLike[str],
+    result: RunResult,
+    figures: Iterable[ReportFigure] = (),
+    *,
+    title: str,
+    introduction: str | None = None,
+) -> Path:
+    """Write the page of `render_run_report` to a file.
+
+    Parameters
+    ----------
+    path : str or path
+        File to write; its folder is made.
+    result : RunResult
+        The run.
+    figures : iterable of ReportFigure, default=()
+        Figures, in the order of the page.
+    title : str
+        Heading of the page.
+    introduction : str, default=None
+        A paragraph below the heading.
+
+    Returns
+    -------
+    Path
+        `path`.
+
+    Raises
+    ------
+    ImportError
+        If Jinja2 is not installed.
+    """
+    page = render_run_report(result, figures, title=title, introduction=introduction)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _template() -> Any:
+    jinja2 = import_extra("jinja2", "cli")
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    file = importlib.resources.files("sklgm.report").joinpath("run.html.j2")
+    return environment.from_string(file.read_text(encoding="utf-8"))
+
+
+def _groups(records: Sequence[Record]) -> list[tuple[str, str, list[Record]]]:
+    """Group records by data set and attack, in the order of first appearance."""
+    keys = dict.fromkeys((record.dataset, record.attack) for record in records)
+    return [(*key, select(records, dataset=key[0], attack=key[1])) for key in keys]
+
+
+def _summaries(records: Sequence[Record]) -> list[Summary]:
+    summaries = []
+    for protocol in ("transfer", "end-to-end"):
+        for dataset, attack, group in _groups(select(records, protocol=protocol)):
+            name = title_of(dataset, attack)
+            name += " (all layers trained)" if protocol == "end-to-end" else ""
+            summaries.append(attack_summary(group, name))
+    for dataset, attack, group in _groups(select(records, protocol="white-box")):
+        name = f"{title_of(dataset, attack)}: finding the poisons"
+        summaries.append(detection_summary(group, name))
+    return [summary for summary in summaries if summary is not None]
+
+
+def _protocol_tables(records: Sequence[Record]) -> list[Table]:
+    """Every table of one protocol."""
+    tables: list[Table | None] = []
+    if select(records, protocol="frontier"):
+        for dataset in dict.fromkeys(record.dataset for record in records):
+            own = select(records, dataset=dataset)
+            tables.append(remaining_table(own, f"{dataset}: attack against detection"))
+        return [table for table in tables if table is not None]
+    for dataset, attack, group in _groups(records):
+        if attack == "none" and _is_attacked(records, dataset):
+            continue  # columns of the attack's table
+        name = f"{dataset}, {attack_name(attack)}"
+        has_rates = any(
+            record.metric == "attack_success_rate"
+            and record.arm not in ("control", "common")
+            for record in group
+        )
+        if has_rates:
+            context = select(records, dataset=dataset)
+            tables.append(
+                attack_table(group, context, f"{name}: how often targets are misled")
+            )
+        detection = detection_table(group, f"{name}: how well poisons are found")
+        tables += [
+            detection,
+            effort_table(group, f"{name}: how far the poisons were pushed"),
+        ]
+        if not has_rates and detection is None:
+            tables.append(remaining_table(group, name))
+    return [table for table in tables if table is not None]
+
+
+def _is_attacked(records: Sequence[Record], dataset: str) -> bool:
+    return any(
+        record.dataset == dataset
+        and record.attack != "none"
+        and record.metric == "attack_success_rate"
+        for record in records
+    )
+
+
+def _figure_view(figure: ReportFigure) -> dict[str, Any]:
+    if isinstance(figure.figure, bytes | str):
+        kind, content = _embedded_bytes(figure.figure)
+        width = None
+    else:
+        buffer = io.BytesIO()
+        figure.figure.savefig(
+            buffer,
+            format="png",
+            dpi=2 * _PIXELS_PER_INCH,
+            facecolor="white",
+            # The version of matplotlib, which would make equal figures differ.
+            metadata={"Software": None},
+        )
+        kind, content = "png", buffer.getvalue()
+        width = round(figure.figure.get_figwidth() * _PIXELS_PER_INCH)
+    mime = {"png": "image/png", "svg": "image/svg+xml"}[kind]
+    return {
+        "title": figure.title,
+        "caption": figure.caption,
+        "alt": figure.alt,
+        "uri": f"data:{mime};base64,{base64.b64encode(content).decode('ascii')}",
+        "width": width,
+    }
+
+
+def _embedded_bytes(figure: bytes | str) -> tuple[str, bytes]:
+    """Kind and bytes of an image file."""
+    content = figure.encode("utf-8") if isinstance(figure, str) else figure
+    if content.startswith(_PNG_SIGNATURE):
+        return "png", content
+    if b"<svg" in content[:2000]:
+        return "svg", content
+    raise ValueError(f"figure starting with {content[:12]!r} is neither PNG nor SVG.")
+
+
+def _flat_items(mapping: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested settings as (dotted name, text) pairs."""
+    items = []
+    for key, value in mapping.items():
+        if isinstance(value, dict) and value:
+            items += _flat_items(value, f"{prefix}{key}.")
+        elif isinstance(value, str):
+            items.append((prefix + key, value))
+        else:
+            items.append((prefix + key, json.dumps(value)))
+    return items
+
+
+def run_tables(result: RunResult) -> list[Table]:
+    """Tables of a run, as on its page.
+
+    Parameters
+    ----------
+    result : RunResult
+        The run; any protocol may be missing.
+
+    Returns
+    -------
+    list of Table
+        Protocol by protocol.
+    """
+    return [
+        table
+        for protocol in PROTOCOLS
+        for table in _protocol_tables(select(result.records, protocol=protocol))
+    ]

@@ -1,0 +1,514 @@
+"""Tables of a report, computed from records; plain text, no markup."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from sklgm.metrics import Rate
+from sklgm.plotting import MODEL_COLORS, MODEL_NAMES, pooled_rate
+from sklgm.results import MODELS, Record
+
+#: What a metric is called. The first group holds shares, shown in percent.
+_SHARE_NAMES = {
+    "attack_success_rate": "Attack success rate",
+    "clean_accuracy": "Clean accuracy",
+    "backbone_accuracy": "Backbone accuracy",
+    "tpr_at_1pct_fpr": "Poisons found at 1 % false alarms",
+}
+_OTHER_NAMES = {
+    "auroc": "AUROC",
+    "collision_ratio": "Collision ratio",
+    "l2": "Change, Euclidean norm",
+    "linf": "Change, largest pixel",
+}
+_METRIC_NAMES = _SHARE_NAMES | _OTHER_NAMES
+_DETECTION_METRICS = ("auroc", "tpr_at_1pct_fpr")
+_EFFORT_METRICS = ("collision_ratio", "l2", "linf")
+_ATTACK_NAMES = {"none": "no attack"}
+#: Arms without poisons.
+_CLEAN_ARMS = ("clean", "control")
+_ARM_ORDER = ("attack", "common", "control", "clean", "likelihood", "posterior")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number, what stands small below it, and where its interval is drawn."""
+
+    text: str
+    details: Sequence[str] = ()
+    #: (low, value, high) in [0, 1] for the interval strip, None for no strip.
+    interval: tuple[float, float, float] | None = None
+    color: str | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row header and its cells; None is an empty cell."""
+
+    header: str
+    cells: Sequence[Cell | None]
+    detail: str = ""
+    color: str | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with its caption; the first column is that of the row headers."""
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Row] = field(default_factory=list)
+
+
+def attack_name(attack: str) -> str:
+    """Name an attack as prose does.
+
+    Parameters
+    ----------
+    attack : str
+        As in `Record.attack`.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> from sklgm.report._tables import attack_name
+    >>> attack_name("feature_collision_linf_8_255")
+    'feature collision, no pixel changed by more than 8/255'
+    """
+    if attack in _ATTACK_NAMES:
+        return _ATTACK_NAMES[attack]
+    bounded = re.fullmatch(r"(.+)_linf_(\d+)_(\d+)", attack)
+    if bounded:
+        name, numerator, denominator = bounded.groups()
+        bound = f", no pixel changed by more than {numerator}/{denominator}"
+        return name.replace("_", " ") + bound
+    return attack.replace("_", " ")
+
+
+def model_name(model: str, arm: str = "attack") -> str:
+    """Name a model, with its variant in brackets.
+
+    Parameters
+    ----------
+    model : str
+        As in `Record.model`.
+    arm : str, default="attack"
+        As in `Record.arm`; another one than ``"attack"`` is a variant.
+
+    Returns
+    -------
+    str
+    """
+    return MODEL_NAMES[model] + ("" if arm == "attack" else f" ({arm})")
+
+
+def select(records: Iterable[Record], **values: object) -> list[Record]:
+    """Return the records whose fields have the given values."""
+    return [
+        record
+        for record in records
+        if all(getattr(record, name) == value for name, value in values.items())
+    ]
+
+
+def success_rates(
+    records: Sequence[Record], n_poisons: int
+) -> dict[tuple[str, str], Rate]:
+    """Pooled success rates at one number of poisons.
+
+    Parameters
+    ----------
+    records : sequence of Record
+        Those of one protocol, data set and attack.
+    n_poisons : int
+        Poisons a target.
+
+    Returns
+    -------
+    dict from (model, arm) to Rate
+        In the order of `MODELS`, variants after their model; only rates with cases.
+    """
+    rates = {}
+    for model, arm in _contenders(records):
+        rate = pooled_rate(
+            select(
+                records,
+                metric="attack_success_rate",
+                model=model,
+                arm=arm,
+                n_poisons=n_poisons,
+            )
+        )
+        if rate.n_targets:
+            rates[model, arm] = rate
+    return rates
+
+
+def attack_table(
+    records: Sequence[Record], context: Sequence[Record], caption: str
+) -> Table:
+    """Success rates by model and number of poisons, beside what they cost.
+
+    Parameters
+    ----------
+    records : sequence of Record
+        Those of one protocol, data set and attack.
+    context : sequence of Record
+        Those of the same protocol and data set, for accuracies measured without an
+        attack.
+    caption : str
+        Caption of the table.
+
+    Returns
+    -------
+    Table
+    """
+    counts = poison_counts(records, "attack_success_rate")
+    most = counts[-1]
+    variants = {arm for _, arm in _contenders(records)} - {"attack"}
+    columns: list[tuple[str, Callable[[str, str], Cell | None]]] = []
+
+    def rate_column(arm: str | None, n_poisons: int) -> Callable[..., Cell | None]:
+        def cell(model: str, row_arm: str) -> Cell | None:
+            if arm is not None and row_arm != "attack":
+                return None
+            return _rate_cell(
+                select(
+                    records,
+                    metric="attack_success_rate",
+                    model=model,
+                    arm=arm or row_arm,
+                    n_poisons=n_poisons,
+                )
+            )
+
+        return cell
+
+    def control_cell(model: str, row_arm: str) -> Cell | None:
+        if row_arm != "attack":
+            return None
+        control = select(
+            context, metric="attack_success_rate", model=model, arm="control"
+        )
+        at_most = select(control, attack=records[0].attack, n_poisons=most)
+        return _rate_cell(at_most or select(control, n_poisons=0))
+
+    def accuracy_cell(model: str, row_arm: str) -> Cell | None:
+        chosen = select(context, metric="clean_accuracy", model=model)
+        own = select(chosen, attack=records[0].attack, n_poisons=most, arm=row_arm)
+        if own:
+            return _value_cell(own, f"with {plural(most, 'poison')}")
+        if row_arm != "attack":
+            return None
+        without = [r for r in chosen if r.n_poisons == 0 or r.arm in _CLEAN_ARMS]
+        return _value_cell(without, "without poisons")
+
+    def backbone_cell(model: str, row_arm: str) -> Cell | None:
+        if row_arm != "attack":
+            return None
+        return _value_cell(select(context, metric="backbone_accuracy", model=model))
+
+    def auroc_cell(model: str, row_arm: str) -> Cell | None:
+        found = select(records, metric="auroc", model=model, n_poisons=most)
+        if row_arm == "attack":  # a variant has a row of its own
+            found = [record for record in found if record.arm not in variants]
+        else:
+            found = select(found, arm=row_arm)
+        kinds = _ordered_arms(r.arm for r in found)
+        values = [(kind, mean_value(select(found, arm=kind))) for kind in kinds]
+        values = [(kind, value) for kind, value in values if not math.isnan(value)]
+        if not values:
+            return None
+        return Cell(
+            " / ".join(number(value) for _, value in values),
+            [" / ".join("score" if kind == "attack" else kind for kind, _ in values)],
+        )
+
+    for n_poisons in counts:
+        title = f"Misled, {plural(n_poisons, 'poison')}"
+        columns.append((title, rate_column(None, n_poisons)))
+    columns += [
+        (
+            f"Same targets for all, {plural(most, 'poison')}",
+            rate_column("common", most),
+        ),
+        ("Control: no poisons", control_cell),
+        ("Clean accuracy", accuracy_cell),
+        ("Backbone accuracy", backbone_cell),
+        (f"AUROC, {plural(most, 'poison')}", auroc_cell),
+    ]
+    rows = [
+        Row(
+            model_name(model, arm),
+            [make(model, arm) for _, make in columns],
+            color=MODEL_COLORS[model],
+        )
+        for model, arm in _contenders(records)
+    ]
+    return _without_empty_columns(
+        Table(caption, ["Model", *(title for title, _ in columns)], rows)
+    )
+
+
+def detection_table(records: Sequence[Record], caption: str) -> Table | None:
+    """AUROC and TPR at 1 % FPR by model, score and number of poisons.
+
+    Parameters
+    ----------
+    records : sequence of Record
+        Those of one protocol, data set and attack.
+    caption : str
+        Caption of the table.
+
+    Returns
+    -------
+    Table or None
+        None if there is no such record.
+    """
+    found = [record for record in records if record.metric in _DETECTION_METRICS]
+    if not found:
+        return None
+    counts = sorted({record.n_poisons for record in found})
+    titles = {"auroc": "AUROC", "tpr_at_1pct_fpr": "Found at 1 % false alarms"}
+    keys = [(metric, n) for metric in _DETECTION_METRICS for n in counts]
+    columns = [
+        titles[metric] + (f", {plural(n, 'poison')}" if len(counts) > 1 else "")
+        for metric, n in keys
+    ]
+    rows = []
+    for model in MODELS:
+        for arm in _ordered_arms(r.arm for r in found if r.model == model):
+            own = select(found, model=model, arm=arm)
+            cells = [_value_cell(select(own, metric=m, n_poisons=n)) for m, n in keys]
+            detail = "" if arm == "attack" else f"score: {arm}"
+            rows.append(Row(MODEL_NAMES[model], cells, detail, MODEL_COLORS[model]))
+    return _without_empty_columns(Table(caption, ["Model", *columns], rows))
+
+
+def effort_table(records: Sequence[Record], caption: str) -> Table | None:
+    """How far the attack went, at the largest number of poisons.
+
+    Parameters
+    ----------
+    records : sequence of Record
+        Those of one protocol, data set and attack.
+    caption : str
+        Caption of the table.
+
+    Returns
+    -------
+    Table or None
+        None if there is no such record.
+    """
+    found = [record for record in records if record.metric in _EFFORT_METRICS]
+    if not found:
+        return None
+    most = max(record.n_poisons for record in found)
+    caption = f"{caption}, {plural(most, 'poison')}"
+    return _wide_table(select(found, n_poisons=most), caption)
+
+
+def remaining_table(records: Sequence[Record], caption: str) -> Table | None:
+    """One row a model, attack and number of poisons, one column a metric.
+
+    Parameters
+    ----------
+    records : sequence of Record
+        Those that no other table shows.
+    caption : str
+        Caption of the table.
+
+    Returns
+    -------
+    Table or None
+        None if there is no record.
+    """
+    return _wide_table(list(records), caption) if records else None
+
+
+def all_records_table(records: Sequence[Record]) -> Table:
+    """Every record as a row of text.
+
+    Parameters
+    ----------
+    records : sequence of Record
+        All of a run.
+
+    Returns
+    -------
+    Table
+    """
+    rows = []
+    for record in records:
+        interval = ""
+        if record.low is not None and record.high is not None:
+            interval = f"{record.low:.4g} to {record.high:.4g}"
+        texts = [
+            record.protocol,
+            record.attack,
+            f"{record.n_poisons}",
+            record.arm,
+            record.metric,
+            "unknown" if math.isnan(record.value) else f"{record.value:.4g}",
+            interval,
+            f"{record.n}",
+            f"{record.seed}",
+            record.dataset,
+        ]
+        rows.append(Row(record.model, [Cell(text) for text in texts]))
+    columns = ["model", "protocol", "attack", "n_poisons", "arm", "metric", "value"]
+    columns += ["95 % interval", "n", "seed", "dataset"]
+    return Table("Every number as it stands in results.json", columns, rows)
+
+
+def rate_digits(rate: Rate) -> int:
+    """Digits after the point of a percentage that the counts support."""
+    return 0 if rate.n_targets < 200 else 1
+
+
+def rate_cell_of(rate: Rate, color: str | None = None) -> Cell:
+    """Show a rate in percent, with counts and interval below."""
+    digits = rate_digits(rate)
+    return Cell(
+        percent(rate.value, digits),
+        [
+            f"{rate.n_success:,} of {rate.n_targets:,}",
+            f"{100 * rate.low:.{digits}f} to {percent(rate.high, digits)}",
+        ],
+        (rate.low, rate.value, rate.high),
+        color,
+    )
+
+
+def _contenders(records: Sequence[Record]) -> list[tuple[str, str]]:
+    """Models with a success rate, each followed by its variants."""
+    pairs = {
+        (record.model, record.arm)
+        for record in records
+        if record.metric == "attack_success_rate"
+        and record.arm not in ("control", "common")
+    }
+    return sorted(
+        pairs, key=lambda pair: (MODELS.index(pair[0]), pair[1] != "attack", pair[1])
+    )
+
+
+def poison_counts(records: Iterable[Record], metric: str) -> list[int]:
+    """Return the numbers of poisons at which a metric was measured, sorted."""
+    return sorted(
+        {
+            record.n_poisons
+            for record in records
+            if record.metric == metric and record.arm not in ("control", "common")
+        }
+    )
+
+
+def _ordered_arms(arms: Iterable[str]) -> list[str]:
+    order = {arm: index for index, arm in enumerate(_ARM_ORDER)}
+    return sorted(set(arms), key=lambda arm: (order.get(arm, len(order)), arm))
+
+
+def _rate_cell(records: Sequence[Record]) -> Cell | None:
+    if not records:
+        return None
+    rate = pooled_rate(records)
+    if rate.n_targets == 0:
+        return Cell("unknown", ["no target counts"])
+    return rate_cell_of(rate, MODEL_COLORS[records[0].model])
+
+
+def _value_cell(records: Sequence[Record], *details: str) -> Cell | None:
+    """Mean over seeds; below it the interval of one seed, or the range of several."""
+    if not records:
+        return None
+    known = [record for record in records if not math.isnan(record.value)]
+    if not known:
+        return Cell("unknown", details)
+    value = mean_value(known)
+    metric = known[0].metric
+    show = percent if metric in _SHARE_NAMES else number
+    interval = None
+    lines = list(details)
+    if len(known) > 1:
+        values = [record.value for record in known]
+        n_seeds = len({record.seed for record in known})
+        over = plural(n_seeds, "seed") if n_seeds > 1 else f"{len(known)} records"
+        lines.append(f"{show(min(values))} to {show(max(values))} over {over}")
+    elif known[0].low is not None and known[0].high is not None:
+        low, high = known[0].low, known[0].high
+        lines.append(f"{show(low)} to {show(high)}")
+        if metric in _DETECTION_METRICS:
+            interval = (low, value, high)
+    return Cell(show(value), lines, interval, MODEL_COLORS[known[0].model])
+
+
+def _wide_table(records: Sequence[Record], caption: str) -> Table:
+    metrics = list(_METRIC_NAMES)
+    metrics += sorted({r.metric for r in records} - set(metrics))
+    keys = sorted(
+        {(r.attack, r.n_poisons, MODELS.index(r.model), r.arm) for r in records}
+    )
+    one_attack = len({record.attack for record in records}) == 1
+    one_count = len({record.n_poisons for record in records}) == 1
+    rows = []
+    for attack, n_poisons, model_index, arm in keys:
+        model = MODELS[model_index]
+        own = select(records, attack=attack, n_poisons=n_poisons, model=model, arm=arm)
+        details = [] if one_attack else [attack_name(attack)]
+        details += [] if one_count else [plural(n_poisons, "poison")]
+        details += [] if arm in ("attack", "clean") else [arm]
+        cells = []
+        for metric in metrics:
+            chosen = select(own, metric=metric)
+            is_rate = metric == "attack_success_rate"
+            cells.append(_rate_cell(chosen) if is_rate else _value_cell(chosen))
+        row = Row(MODEL_NAMES[model], cells, "; ".join(details), MODEL_COLORS[model])
+        rows.append(row)
+    names = [_METRIC_NAMES.get(m, m.replace("_", " ").capitalize()) for m in metrics]
+    return _without_empty_columns(Table(caption, ["Model", *names], rows))
+
+
+def _without_empty_columns(table: Table) -> Table:
+    kept = [
+        index
+        for index in range(len(table.columns) - 1)
+        if any(row.cells[index] is not None for row in table.rows)
+    ]
+    return Table(
+        table.caption,
+        [table.columns[0], *(table.columns[index + 1] for index in kept)],
+        [
+            Row(row.header, [row.cells[i] for i in kept], row.detail, row.color)
+            for row in table.rows
+        ],
+    )
+
+
+def mean_value(records: Sequence[Record]) -> float:
+    """Mean over the records (seeds) with a known value; nan if there is none."""
+    values = [record.value for record in records if not math.isnan(record.value)]
+    return math.fsum(values) / len(values) if values else math.nan
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """Write a share in percent."""
+    return f"{100 * value:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+def number(value: float) -> str:
+    """Write three digits after the point, never rounded up to a perfect 1."""
+    if 0.9995 <= value < 1:
+        return "> 0.999"
+    return f"{value:.3f}"
+
+
+def plural(count: int, noun: str) -> str:
+    """Write a count with its noun."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
