@@ -1,0 +1,175 @@
+"""Command line: arguments to settings, run, write results."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from sklgm import __version__
+from sklgm._extras import import_extra
+from sklgm.experiments import ExperimentConfig, preset_config, run
+from sklgm.report import ReportFigure, run_figures, run_tables, write_run_report
+from sklgm.results import RunResult
+
+_TITLE = "Clean-label poisoning: softmax against L-GM on {dataset}"
+
+
+def main() -> None:
+    """Run the command line."""
+    make_app()()
+
+
+def make_app() -> Any:
+    """Build the command-line application.
+
+    Returns
+    -------
+    typer.Typer
+        The application, with one function a command.
+
+    Raises
+    ------
+    ImportError
+        If the extra ``cli`` is not installed.
+    """
+    typer = import_extra("typer", "cli")
+    app = typer.Typer(
+        help="scikit-learn classifiers that resist clean-label poisoning.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+
+    def show_version(asked: bool) -> None:
+        if asked:
+            typer.echo(f"sklgm {__version__}")
+            raise typer.Exit
+
+    @app.callback()
+    def options(
+        version: Annotated[
+            bool,
+            typer.Option(
+                "--version",
+                help="Show the version and exit.",
+                callback=show_version,
+                is_eager=True,
+            ),
+        ] = False,
+    ) -> None:
+        """Show the version, or run a command."""
+
+    @app.command()
+    def reproduce(
+        dataset: Annotated[
+            str,
+            typer.Argument(
+                help="digits, mnist, cifar10, or the path of an image folder, a .zip "
+                "of one, or an .npz file with keys X and y."
+            ),
+        ],
+        preset: Annotated[
+            str, typer.Option(help="quick (minutes) or full (all rows, 100 targets).")
+        ] = "quick",
+        device: Annotated[
+            str, typer.Option(help="auto, cpu, cuda or another torch device.")
+        ] = "auto",
+        seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+        data_home: Annotated[
+            Path | None,
+            typer.Option(
+                help="Folder of MNIST and CIFAR-10. Else SKLGM_DATA, else a cache."
+            ),
+        ] = None,
+        out: Annotated[
+            Path | None,
+            typer.Option(
+                help="Folder for results.json, report.html and figures. Default: "
+                "sklgm-results/DATASET-PRESET-SEED."
+            ),
+        ] = None,
+        n_targets: Annotated[
+            int | None, typer.Option(help="Targets a model. Default: the preset's.")
+        ] = None,
+    ) -> None:
+        """Train softmax and L-GM, poison both, detect the poisons, write a report."""
+        try:
+            config = preset_config(
+                dataset,
+                preset,
+                device=device,
+                seed=seed,
+                data_home=None if data_home is None else str(data_home),
+                n_targets=n_targets,
+            )
+            folder = out or _default_folder(config)
+            result = _run_and_write(config, folder)
+        except (OSError, ValueError, TypeError, ImportError) as error:
+            typer.echo(f"Error: {error}", err=True)
+            raise typer.Exit(code=1) from error
+        _print_tables(result)
+        typer.echo(f"Results: {folder / 'results.json'}")
+        typer.echo(f"Report:  {folder / 'report.html'}")
+
+    return app
+
+
+def _default_folder(config: ExperimentConfig) -> Path:
+    name = Path(config.dataset).stem
+    return Path("sklgm-results") / f"{name}-{config.preset}-{config.seed}"
+
+
+def _run_and_write(config: ExperimentConfig, folder: Path) -> RunResult:
+    """Run an experiment with a progress bar and write all it gives."""
+    folder.mkdir(parents=True, exist_ok=True)
+    matplotlib = import_extra("matplotlib", "cli")
+    matplotlib.use("agg")  # no display is needed to write files
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    progress = import_extra("rich.progress", "cli")
+    with progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeElapsedColumn(),
+        console=import_extra("rich.console", "cli").Console(stderr=True),
+    ) as bar:
+        tasks: dict[str, Any] = {}
+
+        def show(stage: str, n_done: int, n_steps: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=n_steps)
+            bar.update(tasks[stage], completed=n_done, total=n_steps)
+
+        result, data = run(config, command=command, progress=show)
+    result.save(folder / "results.json")
+    figures = run_figures(result, data)
+    _save_figures(figures, folder / "figures")
+    title = _TITLE.format(dataset=result.records[0].dataset)
+    write_run_report(folder / "report.html", result, figures, title=title)
+    import_extra("matplotlib.pyplot", "cli").close("all")
+    return result
+
+
+def _save_figures(figures: list[ReportFigure], folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    for number, figure in enumerate(figures, start=1):
+        words = "".join(c if c.isalnum() else " " for c in figure.title.lower()).split()
+        figure.figure.savefig(folder / f"{number:02d}-{'-'.join(words)}.png", dpi=150)
+
+
+def _print_tables(result: RunResult) -> None:
+    """Print the tables of the report."""
+    rich_table = import_extra("rich.table", "cli")
+    console = import_extra("rich.console", "cli").Console()
+    for table in run_tables(result):
+        printed = rich_table.Table(title=table.caption, title_justify="left")
+        for column in table.columns:
+            printed.add_column(column, overflow="fold")
+        for row in table.rows:
+            header = f"{row.header}\n{row.detail}" if row.detail else row.header
+            cells = [
+                "" if cell is None else "\n".join([cell.text, *cell.details])
+                for cell in row.cells
+            ]
+            printed.add_row(header, *cells)
+        console.print(printed)

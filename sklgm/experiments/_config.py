@@ -1,0 +1,190 @@
+"""Settings of an experiment, and the presets of the command line."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sklgm.gaussian import COVARIANCE_TYPES, CovarianceType
+
+PRESETS = ("quick", "full")
+PROTOCOLS = ("white-box", "transfer")
+NAMED_DATASETS = ("digits", "mnist", "cifar10")
+
+
+@dataclass(frozen=True)
+class ExperimentConfig:
+    """Everything that decides the numbers of a run.
+
+    Parameters
+    ----------
+    dataset : str, default="digits"
+        ``"digits"``, ``"mnist"``, ``"cifar10"``, or the path of an image folder, a
+        ``.zip`` of one, or an ``.npz`` file.
+    protocols : tuple of str, default=("white-box", "transfer")
+        Which protocols to run.
+    preset : {"quick", "full"}, default="quick"
+        Name of the settings the others were taken from.
+    seed : int >= 0, default=0
+        Seed of everything.
+    device : str, default="auto"
+        As in :class:`sklgm.LGMClassifier`.
+    data_home : str or None, default=None
+        Folder of MNIST and CIFAR-10; see :func:`sklgm.datasets.get_data_home`.
+    evaluation : {"test", "validation"}, default="test"
+        Where targets and clean accuracy come from. ``"validation"`` holds training
+        rows out instead of the test set: for choosing settings.
+    backbone : str, default="cnn"
+        As in :class:`sklgm.LGMClassifier`.
+    feature_dim : int, default=64
+        Number of features.
+    n_backbone : int or None, default=None
+        Most training rows for the backbone; None takes all that are left.
+    n_refit : int, default=2500
+        Rows of the refit; at most a third of the training rows.
+    n_targets : int, default=50
+        Targets a model that its control classifies correctly.
+    n_poisons : tuple of int, default=(1, 5, 25)
+        Poisons a target, scaled so that the largest is 10 % of the base class.
+    n_pairs : int, default=200
+        Poisons of the white-box protocol.
+    max_perturbations : tuple of float or None, default=(None,)
+        l-infinity bounds of the attacks in pixel units; None is unbounded.
+    similarity_weight : float, default=1e-3
+        See :func:`sklgm.poisoning.craft`.
+    max_iter : int, default=100
+        Iterations of the attack.
+    warmup_epochs : int, default=2
+        Epochs of softmax that both backbones share.
+    finetune_epochs : int, default=3
+        Epochs after them, of softmax for one and of L-GM for the other.
+    refit_epochs : int, default=5
+        Epochs of a head's refit; each is up to 20 steps of L-BFGS on all rows.
+    batch_size : int, default=128
+        Rows a step of the backbones.
+    lr, finetune_lr : float
+        Highest learning rates of the two phases; defaults 0.003 and 0.001.
+    margin : float, default=0.3
+        Margin of the L-GM backbone and head.
+    likelihood_weight : float, default=0.1
+        Likelihood weight of the L-GM backbone and head.
+    covariance_type : str, default="identity"
+        Covariances of L-GM and of the Gaussians fitted afterwards.
+    trim : float, default=0.25
+        Trimmed share of L-GM with trim and of the Gaussians fitted afterwards.
+    n_scatter : int, default=4000
+        Most training rows of the two-feature network that is drawn.
+    """
+
+    dataset: str = "digits"
+    protocols: tuple[str, ...] = PROTOCOLS
+    preset: str = "quick"
+    seed: int = 0
+    device: str = "auto"
+    data_home: str | None = None
+    evaluation: str = "test"
+    backbone: str = "cnn"
+    feature_dim: int = 64
+    n_backbone: int | None = None
+    n_refit: int = 2500
+    n_targets: int = 50
+    n_poisons: tuple[int, ...] = (1, 5, 25)
+    n_pairs: int = 200
+    max_perturbations: tuple[float | None, ...] = (None,)
+    similarity_weight: float = 1e-3
+    max_iter: int = 100
+    warmup_epochs: int = 2
+    finetune_epochs: int = 3
+    refit_epochs: int = 5
+    batch_size: int = 128
+    lr: float = 0.003
+    finetune_lr: float = 0.001
+    margin: float = 0.3
+    likelihood_weight: float = 0.1
+    covariance_type: CovarianceType = "identity"
+    trim: float = 0.25
+    n_scatter: int = 4000
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("preset", PRESETS),
+            ("evaluation", ("test", "validation")),
+            ("covariance_type", COVARIANCE_TYPES),
+        ):
+            value = getattr(self, name)
+            if value not in allowed:
+                raise ValueError(f"{name} must be one of {allowed}, got {value!r}")
+        unknown = set(self.protocols) - set(PROTOCOLS)
+        if unknown or not self.protocols:
+            raise ValueError(
+                f"protocols must be some of {PROTOCOLS}, got {self.protocols!r}"
+            )
+        for name in ("n_refit", "n_targets", "n_pairs", "max_iter", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"{name} must be at least 1, got {getattr(self, name)}"
+                )
+        if not self.n_poisons or min(self.n_poisons) < 1:
+            raise ValueError(
+                f"n_poisons must hold counts of at least 1, got {self.n_poisons!r}"
+            )
+        if not 0 <= self.seed < 2**31:
+            raise ValueError(f"seed must be in [0, 2**31), got {self.seed}")
+        if not 0.0 < self.trim < 0.5:
+            raise ValueError(f"trim must be in (0, 0.5), got {self.trim}")
+
+
+_QUICK: Mapping[str, Mapping[str, Any]] = {
+    "digits": {"n_pairs": 100, "warmup_epochs": 6, "finetune_epochs": 6},
+    "mnist": {"n_backbone": 20_000},
+    "cifar10": {"n_backbone": 20_000, "max_perturbations": (None, 8 / 255)},
+    "path": {"n_backbone": 20_000, "max_perturbations": (None, 8 / 255)},
+}
+_FULL: Mapping[str, Mapping[str, Any]] = {
+    "digits": {"n_targets": 100, "warmup_epochs": 6, "finetune_epochs": 6},
+    "mnist": {"n_targets": 100, "n_pairs": 500},
+    "cifar10": {"n_targets": 100, "n_pairs": 500, "max_perturbations": (None, 8 / 255)},
+    "path": {"n_targets": 100, "n_pairs": 500, "max_perturbations": (None, 8 / 255)},
+}
+
+
+def preset_config(
+    dataset: str, preset: str = "quick", **overrides: Any
+) -> ExperimentConfig:
+    """Return the settings of a preset.
+
+    Parameters
+    ----------
+    dataset : str
+        ``"digits"``, ``"mnist"``, ``"cifar10"`` or a path.
+    preset : {"quick", "full"}, default="quick"
+        ``"quick"`` is minutes on two cores, ``"full"`` takes all training rows and
+        at least 100 targets.
+    **overrides : dict
+        Fields of :class:`ExperimentConfig` that differ from the preset; a value of
+        None keeps the preset's.
+
+    Returns
+    -------
+    ExperimentConfig
+        The settings.
+
+    Raises
+    ------
+    ValueError
+        If the preset is unknown, or the data set is neither a known name nor an
+        existing path.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"preset must be one of {PRESETS}, got {preset!r}")
+    if dataset not in NAMED_DATASETS and not Path(dataset).exists():
+        raise ValueError(
+            f"dataset must be one of {NAMED_DATASETS} or an existing path, got "
+            f"{dataset!r}"
+        )
+    key = dataset if dataset in NAMED_DATASETS else "path"
+    settings = (_QUICK if preset == "quick" else _FULL)[key]
+    given = {k: v for k, v in overrides.items() if v is not None}
+    config = ExperimentConfig(dataset=dataset, preset=preset, **settings)
+    return dataclasses.replace(config, **given)

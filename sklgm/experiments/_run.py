@@ -1,0 +1,88 @@
+"""Run an experiment from its settings to its records."""
+
+import dataclasses
+
+from sklgm.experiments._config import ExperimentConfig
+from sklgm.experiments._models import Progress, train_backbones
+from sklgm.experiments._partition import load_splits, make_partition
+from sklgm.experiments._transfer import run_transfer
+from sklgm.experiments._white_box import make_scatter, run_white_box
+from sklgm.figure_data import DetectionScores, FeatureScatter, FigureData, PoisonImages
+from sklgm.results import Record, RunResult, Trial, describe_environment
+
+
+def run(
+    config: ExperimentConfig,
+    *,
+    command: str | None = None,
+    progress: Progress | None = None,
+) -> tuple[RunResult, FigureData]:
+    """Train softmax and L-GM, attack both, and record how they fare.
+
+    Parameters
+    ----------
+    config : ExperimentConfig
+        Settings; see :func:`sklgm.experiments.preset_config`.
+    command : str or None, default=None
+        Command line to record; None records the call.
+    progress : callable or None, default=None
+        Called with the name of a stage, steps done and steps in all.
+
+    Returns
+    -------
+    result : RunResult
+        Records and single trials.
+    figures : FigureData
+        Arrays that the figures are drawn from.
+
+    Raises
+    ------
+    OSError
+        If data are missing or damaged.
+    ValueError
+        If the data set is too small for the settings.
+
+    References
+    ----------
+    A. Schwarzschild et al., "Just How Toxic is Data Poisoning? A Unified Benchmark
+    for Backdoor and Data Poisoning Attacks", ICML 2021 (the transfer protocol).
+    "Preventing Clean Label Poisoning using Gaussian Mixture Loss",
+    arXiv 2003.00798, 2020 (the white-box protocol).
+    """
+    progress = progress or _no_progress
+    progress("load data", 0, 1)
+    partition = make_partition(config, load_splits(config))
+    progress("load data", 1, 1)
+    backbones = train_backbones(config, partition, progress)
+
+    records: list[Record] = []
+    trials: list[Trial] = []
+    scores: list[DetectionScores] = []
+    images: list[PoisonImages] = []
+    scatter: FeatureScatter | None = None
+    if "white-box" in config.protocols:
+        found, attempts, scores = run_white_box(config, partition, backbones, progress)
+        records += found
+        trials += attempts
+        scatter = make_scatter(config, partition, progress)
+    if "transfer" in config.protocols:
+        found, attempts, images = run_transfer(config, partition, backbones, progress)
+        records += found
+        trials += attempts
+    result = RunResult(
+        command=command or f"sklgm.experiments.run({config!r})",
+        config={
+            **dataclasses.asdict(config),
+            "n_backbone_used": len(partition.X_backbone),
+            "n_refit_used": len(partition.X_refit),
+            "n_test_used": len(partition.X_test),
+        },
+        environment=describe_environment(),
+        records=tuple(records),
+        trials=tuple(trials),
+    )
+    return result, FigureData(tuple(scores), scatter, tuple(images))
+
+
+def _no_progress(stage: str, n_done: int, n_steps: int) -> None:
+    """Show nothing."""

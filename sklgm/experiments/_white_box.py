@@ -1,0 +1,337 @@
+"""White-box: poisons of test rows, scored by models trained on clean rows."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import make_pipeline
+
+from sklgm.classifiers import LGMClassifier
+from sklgm.experiments._config import ExperimentConfig
+from sklgm.experiments._models import (
+    Classifier,
+    Progress,
+    Victim,
+    make_victims,
+    train_two_feature_lgm,
+)
+from sklgm.experiments._partition import Partition
+from sklgm.experiments._transfer import attack_name, pixel_range
+from sklgm.figure_data import DetectionScores, FeatureScatter
+from sklgm.metrics import auroc_interval, mean_interval, tpr_at_fpr_rate, wilson_rate
+from sklgm.outliers import LGMOutlierDetector
+from sklgm.poisoning import CraftResult, craft
+from sklgm.results import Record, Trial
+
+PROTOCOL = "white-box"
+
+# Poisons in the picture of two-dimensional features.
+_N_SCATTER_POISONS = 20
+# Clean rows of each class in it.
+_N_SCATTER_ROWS = 60
+
+
+def run_white_box(
+    config: ExperimentConfig,
+    partition: Partition,
+    backbones: dict[str, Classifier],
+    progress: Progress,
+) -> tuple[list[Record], list[Trial], list[DetectionScores]]:
+    """Score the claimed labels of clean test rows and of poisons.
+
+    Parameters
+    ----------
+    config : ExperimentConfig
+        Settings.
+    partition : Partition
+        Rows.
+    backbones : dict of str to classifier
+        Fitted, by ``"softmax"`` and ``"lgm"``.
+    progress : callable
+        Called with a stage, steps done and steps in all.
+
+    Returns
+    -------
+    records, trials, scores
+        Numbers, single poisons, and the scores that figures are drawn from.
+    """
+    base_rows, target_rows = draw_pairs(config, partition.y_test)
+    is_clean = np.ones(len(partition.y_test), dtype=bool)
+    is_clean[base_rows] = is_clean[target_rows] = False
+    X_clean, y_clean = partition.X_test[is_clean], partition.y_test[is_clean]
+    y_poison = partition.y_test[base_rows]
+    detectors = _make_detectors(config, partition, backbones)
+
+    records = _accuracy_records(config, partition, backbones)
+    trials: list[Trial] = []
+    scores: list[DetectionScores] = []
+    for max_perturbation in config.max_perturbations:
+        attack = attack_name(max_perturbation)
+        stage = f"white-box, {attack}"
+        crafted = {}
+        for i, (name, clf) in enumerate(backbones.items()):
+            progress(stage, i, len(backbones) + len(detectors))
+            crafted[name] = craft(
+                clf,
+                partition.X_test[base_rows],
+                partition.X_test[target_rows],
+                similarity_weight=config.similarity_weight,
+                max_perturbation=max_perturbation,
+                max_iter=config.max_iter,
+                pixel_range=pixel_range(partition.X_test),
+            )
+            records += _effort_records(config, partition, name, attack, crafted[name])
+            trials += _trials(
+                config, partition, name, attack, crafted[name], base_rows, target_rows
+            )
+        for i, (victim, arm, detector) in enumerate(detectors):
+            progress(stage, len(backbones) + i, len(backbones) + len(detectors))
+            X_poison = crafted[victim.backbone].X_poison
+            outlier_score = -np.concatenate(
+                [
+                    detector.score_samples(X_clean, y_clean),
+                    detector.score_samples(X_poison, y_poison),
+                ]
+            )
+            is_poison = np.repeat([False, True], [len(X_clean), len(X_poison)])
+            records += _detection_records(
+                config, partition, victim.model, arm, attack, outlier_score, is_poison
+            )
+            scores.append(
+                DetectionScores(victim.model, arm, attack, outlier_score, is_poison)
+            )
+        progress(stage, 1, 1)
+    return records, trials, scores
+
+
+def make_scatter(
+    config: ExperimentConfig, partition: Partition, progress: Progress
+) -> FeatureScatter:
+    """Train a network with two features and attack it, for a picture.
+
+    Parameters
+    ----------
+    config : ExperimentConfig
+        Settings.
+    partition : Partition
+        Rows.
+    progress : callable
+        Called with a stage, steps done and steps in all.
+
+    Returns
+    -------
+    FeatureScatter
+        Features of clean test rows, poisons and targets.
+    """
+    progress("two-feature network", 0, 1)
+    clf = train_two_feature_lgm(config, partition)
+    base_rows, target_rows = draw_pairs(config, partition.y_test)
+    base_rows = base_rows[:_N_SCATTER_POISONS]
+    target_rows = target_rows[:_N_SCATTER_POISONS]
+    crafted = craft(
+        clf,
+        partition.X_test[base_rows],
+        partition.X_test[target_rows],
+        similarity_weight=config.similarity_weight,
+        max_iter=config.max_iter,
+        pixel_range=pixel_range(partition.X_test),
+    )
+    used = np.concatenate([base_rows, target_rows])
+    shown = np.concatenate(
+        [
+            np.setdiff1d(np.flatnonzero(partition.y_test == label), used)[
+                :_N_SCATTER_ROWS
+            ]
+            for label in clf.classes_
+        ]
+    )
+    progress("two-feature network", 1, 1)
+    X_poison = crafted.X_poison
+    return FeatureScatter(
+        features=clf.transform(np.concatenate([partition.X_test[shown], X_poison])),
+        claimed_labels=np.concatenate(
+            [partition.y_test[shown], partition.y_test[base_rows]]
+        ),
+        is_poison=np.repeat([False, True], [len(shown), len(X_poison)]),
+        target_features=clf.transform(partition.X_test[target_rows]),
+        means=clf.means_,
+        covariances=clf.covariances_,
+        covariance_type=clf.covariance_type,
+        classes=clf.classes_,
+        class_names=partition.class_names,
+    )
+
+
+def draw_pairs(
+    config: ExperimentConfig, y_test: NDArray[Any]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Draw disjoint test rows as bases, and targets of other classes.
+
+    Parameters
+    ----------
+    config : ExperimentConfig
+        Settings: ``n_pairs``, at most a quarter of the test rows; ``seed``.
+    y_test : ndarray of shape (n_test,)
+        Labels.
+
+    Returns
+    -------
+    base_rows, target_rows : ndarray of shape (n_pairs,)
+        Rows of the test set.
+    """
+    rng = np.random.default_rng([config.seed, 2])
+    order = rng.permutation(len(y_test))
+    n_pairs = min(config.n_pairs, len(y_test) // 4)
+    base_rows, rest = order[:n_pairs], order[n_pairs:].tolist()
+    target_rows = []
+    for label in y_test[base_rows]:
+        position = next(i for i, row in enumerate(rest) if y_test[row] != label)
+        target_rows.append(rest.pop(position))
+    return base_rows, np.array(target_rows)
+
+
+def _make_detectors(
+    config: ExperimentConfig, partition: Partition, backbones: dict[str, Classifier]
+) -> list[tuple[Victim, str, LGMOutlierDetector]]:
+    """One fitted detector a victim and kind of score.
+
+    The classifiers are judged as they were trained; Gaussians fitted afterwards
+    are fitted on the features of the same rows. The refit rows calibrate.
+    """
+    X, y = partition.X_backbone, partition.y_backbone
+    features = {name: clf.transform(X) for name, clf in backbones.items()}
+    detectors = []
+    for victim in make_victims(config, features, y):
+        clf = backbones[victim.backbone]
+        if isinstance(victim.head, LGMClassifier) and victim.model != "lgm":
+            head = clone(victim.head).fit(features[victim.backbone], y)
+            model: Any = make_pipeline(FrozenEstimator(clf), head)
+        else:
+            model = clf
+        for kind in victim.score_kinds:
+            if victim.arm != "attack" and kind == "posterior":
+                continue  # a variant has one row, that of its density
+            detector = LGMOutlierDetector(FrozenEstimator(model), score_kind=kind)
+            detector.fit(partition.X_refit, partition.y_refit)
+            arm = kind if victim.arm == "attack" else victim.arm
+            detectors.append((victim, arm, detector))
+    return detectors
+
+
+def _detection_records(
+    config: ExperimentConfig,
+    partition: Partition,
+    model: str,
+    arm: str,
+    attack: str,
+    outlier_score: NDArray[np.float64],
+    is_poison: NDArray[np.bool_],
+) -> list[Record]:
+    n_poisons = int(is_poison.sum())
+    rate = tpr_at_fpr_rate(outlier_score, is_poison, max_fpr=0.01)
+    values = {
+        "auroc": auroc_interval(outlier_score, is_poison),
+        "tpr_at_1pct_fpr": (rate.value, rate.low, rate.high),
+    }
+    return [
+        Record(
+            PROTOCOL,
+            partition.name,
+            model,
+            attack,
+            1,
+            arm,
+            metric,
+            *interval,
+            n_poisons,
+            config.seed,
+        )
+        for metric, interval in values.items()
+    ]
+
+
+def _accuracy_records(
+    config: ExperimentConfig, partition: Partition, backbones: dict[str, Classifier]
+) -> list[Record]:
+    records = []
+    for name, clf in backbones.items():
+        is_right = clf.predict(partition.X_test) == partition.y_test
+        rate = wilson_rate(int(is_right.sum()), len(is_right))
+        records.append(
+            Record(
+                PROTOCOL,
+                partition.name,
+                name,
+                "none",
+                0,
+                "clean",
+                "clean_accuracy",
+                rate.value,
+                rate.low,
+                rate.high,
+                len(is_right),
+                config.seed,
+            )
+        )
+    return records
+
+
+def _effort_records(
+    config: ExperimentConfig,
+    partition: Partition,
+    model: str,
+    attack: str,
+    crafted: CraftResult,
+) -> list[Record]:
+    return [
+        Record(
+            PROTOCOL,
+            partition.name,
+            model,
+            attack,
+            1,
+            "attack",
+            metric,
+            *mean_interval(values),
+            len(values),
+            config.seed,
+        )
+        for metric, values in (
+            ("collision_ratio", crafted.collision_ratio),
+            ("l2", crafted.l2),
+            ("linf", crafted.linf),
+        )
+        if np.isfinite(values).all()
+    ]
+
+
+def _trials(
+    config: ExperimentConfig,
+    partition: Partition,
+    model: str,
+    attack: str,
+    crafted: CraftResult,
+    base_rows: NDArray[np.int64],
+    target_rows: NDArray[np.int64],
+) -> list[Trial]:
+    return [
+        Trial(
+            PROTOCOL,
+            partition.name,
+            model,
+            attack,
+            1,
+            config.seed,
+            target_index=int(target),
+            target_label=partition.y_test[target].item(),
+            base_label=partition.y_test[base].item(),
+            collision_ratio=float(crafted.collision_ratio[i]),
+            l2=float(crafted.l2[i]),
+            linf=float(crafted.linf[i]),
+            n_iter=int(crafted.n_iter[i]),
+            stop_reason=str(crafted.stop_reason[i]),
+        )
+        for i, (base, target) in enumerate(zip(base_rows, target_rows, strict=True))
+    ]
