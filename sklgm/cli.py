@@ -16,7 +16,11 @@ _TITLE = "Clean-label poisoning: softmax against L-GM on {dataset}"
 
 def main() -> None:
     """Run the command line."""
-    make_app()()
+    try:
+        app = make_app()
+    except ImportError as error:
+        sys.exit(f"Error: {error}")
+    app()
 
 
 def make_app() -> Any:

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.frozen import FrozenEstimator
 
 from sklgm._net import one_cycle
 from sklgm.classifiers import LGMClassifier, SoftmaxClassifier
 from sklgm.experiments._config import ExperimentConfig
 from sklgm.experiments._partition import Partition
 from sklgm.gaussian import estimate_gaussians
+from sklgm.outliers import LGMOutlierDetector
 
 Classifier = LGMClassifier | SoftmaxClassifier
 Progress = Callable[[str, int, int], None]
@@ -234,6 +236,26 @@ def make_victims(
                 **estimated,
             ),
         ),
+    )
+
+
+def claim_scorer(model: Any, score_kind: str) -> LGMOutlierDetector:
+    """Make a detector of which only the scores are used.
+
+    Parameters
+    ----------
+    model : fitted classifier or Pipeline
+        Kept as it is.
+    score_kind : {"likelihood", "posterior"}
+        See :class:`sklgm.LGMOutlierDetector`.
+
+    Returns
+    -------
+    LGMOutlierDetector
+        Unfitted; its threshold, of which no use is made, asks for few rows.
+    """
+    return LGMOutlierDetector(
+        FrozenEstimator(model), score_kind=score_kind, false_alarm_rate=0.5
     )
 
 

@@ -7,10 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.frozen import FrozenEstimator
 
 from sklgm.experiments._config import ExperimentConfig
-from sklgm.experiments._models import Classifier, Progress, Victim, make_victims
+from sklgm.experiments._models import (
+    Classifier,
+    Progress,
+    Victim,
+    claim_scorer,
+    make_victims,
+)
 from sklgm.experiments._partition import Partition
 from sklgm.figure_data import PoisonImages
 from sklgm.metrics import (
@@ -20,7 +25,6 @@ from sklgm.metrics import (
     tpr_at_fpr,
     wilson_rate,
 )
-from sklgm.outliers import LGMOutlierDetector
 from sklgm.poisoning import CraftResult, craft
 from sklgm.results import Record, Trial
 
@@ -325,7 +329,7 @@ class _Refits:
             is_poison = np.zeros(len(features), dtype=bool)
             is_poison[poisoned_rows] = True
             for kind in self.victim.score_kinds:
-                detector = LGMOutlierDetector(FrozenEstimator(head), score_kind=kind)
+                detector = claim_scorer(head, kind)
                 scores = detector.fit(features, self.y).score_samples(features, self.y)
                 outcome.detection.setdefault(kind, []).append(
                     (auroc(-scores, is_poison), tpr_at_fpr(-scores, is_poison))

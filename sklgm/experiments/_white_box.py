@@ -14,6 +14,7 @@ from sklgm.experiments._models import (
     Classifier,
     Progress,
     Victim,
+    claim_scorer,
     make_victims,
     train_two_feature_lgm,
 )
@@ -213,7 +214,7 @@ def _make_detectors(
         for kind in victim.score_kinds:
             if victim.arm != "attack" and kind == "posterior":
                 continue  # a variant has one row, that of its density
-            detector = LGMOutlierDetector(FrozenEstimator(model), score_kind=kind)
+            detector = claim_scorer(model, kind)
             detector.fit(partition.X_refit, partition.y_refit)
             arm = kind if victim.arm == "attack" else victim.arm
             detectors.append((victim, arm, detector))

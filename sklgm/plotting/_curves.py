@@ -230,7 +230,7 @@ def plot_roc_curves(
     if not 0 < max_fpr <= 1:
         raise ValueError(f"max_fpr={max_fpr!r} must be in (0, 1].")
     areas = {label: auroc(*curve) for label, curve in curves.items()}
-    ax = axes_or_new(ax, figsize=(6.4, 5.0))
+    ax = axes_or_new(ax, figsize=(6.4, 4.2 + 0.24 * len(curves)))
     n_inliers = max(int(np.sum(~_mask(curve[1]))) for curve in curves.values())
     # Zero false alarms have no place on a logarithmic axis: they stand at its left.
     left = min(0.5 / n_inliers, max_fpr / 2)
@@ -264,7 +264,10 @@ def plot_roc_curves(
     ax.xaxis.set_major_formatter(_percent)
     ax.yaxis.set_major_formatter(_percent)
     # Below: steps fill the whole frame.
-    ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+    # One column below the axes: names are too long to stand side by side.
+    ax.legend(
+        frameon=False, loc="upper left", bbox_to_anchor=(0.0, -0.16), fontsize="small"
+    )
     _open_frame(ax)
     return ax
 

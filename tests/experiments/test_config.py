@@ -1,0 +1,62 @@
+import dataclasses
+import re
+
+import pytest
+
+from sklgm.experiments import ExperimentConfig, preset_config
+
+
+@pytest.mark.parametrize("preset", ["quick", "full"])
+@pytest.mark.parametrize("dataset", ["digits", "mnist", "cifar10"])
+def test_presets_exist_for_every_named_data_set(dataset, preset):
+    config = preset_config(dataset, preset)
+    assert (config.dataset, config.preset) == (dataset, preset)
+
+
+def test_full_takes_more_targets_than_quick():
+    quick, full = (preset_config("mnist", preset) for preset in ("quick", "full"))
+    assert full.n_targets >= 100 > quick.n_targets >= 50
+
+
+def test_overrides_replace_the_preset_and_none_keeps_it():
+    config = preset_config("digits", n_targets=7, n_pairs=None)
+    assert config.n_targets == 7
+    assert config.n_pairs == preset_config("digits").n_pairs
+
+
+def test_config_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        ExperimentConfig().seed = 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("preset", "slow"),
+        ("evaluation", "train"),
+        ("covariance_type", "full"),
+        ("protocols", ("black-box",)),
+        ("protocols", ()),
+        ("n_targets", 0),
+        ("n_refit", 0),
+        ("n_poisons", ()),
+        ("n_poisons", (0, 5)),
+        ("seed", -1),
+        ("trim", 0.6),
+        ("trim", 0.0),
+    ],
+)
+def test_bad_settings_name_the_field_and_the_value(field, value):
+    with pytest.raises(ValueError, match=rf"{field} .*{re.escape(repr(value))}"):
+        ExperimentConfig(**{field: value})
+
+
+def test_unknown_preset_is_named():
+    with pytest.raises(ValueError, match="preset must be one of .*'huge'"):
+        preset_config("digits", "huge")
+
+
+def test_unknown_data_set_is_named(tmp_path):
+    missing = str(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="dataset must be one of .*nowhere"):
+        preset_config(missing)

@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+
+from sklgm.datasets import LabelledSplits, load_npz
+from sklgm.experiments._partition import make_partition
+from tests.experiments.conftest import tiny_config
+
+
+def row_ids(X):
+    """One hashable value a row."""
+    return {row.tobytes() for row in X}
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("evaluation", ["test", "validation"])
+def test_rows_of_backbone_refit_and_targets_are_disjoint(tiny_npz, evaluation, seed):
+    config = tiny_config(tiny_npz, evaluation=evaluation, seed=seed)
+    partition = make_partition(config, load_npz(tiny_npz))
+    parts = [
+        row_ids(X) for X in (partition.X_backbone, partition.X_refit, partition.X_test)
+    ]
+    assert sum(map(len, parts)) == len(set.union(*parts))
+
+
+def test_refit_rows_are_class_balanced_and_at_most_a_third(tiny_npz):
+    partition = make_partition(tiny_config(tiny_npz, n_refit=2500), load_npz(tiny_npz))
+    counts = np.unique(partition.y_refit, return_counts=True)[1]
+    assert set(counts) == {300 // 3 // 3}
+
+
+def test_validation_never_touches_the_test_rows(tiny_npz):
+    splits = load_npz(tiny_npz)
+    partition = make_partition(tiny_config(tiny_npz, evaluation="validation"), splits)
+    assert not row_ids(partition.X_test) & row_ids(splits.X_test)
+    assert len(partition.X_test) == len(splits.X_train) // 6
+
+
+def test_backbone_rows_are_capped(tiny_npz):
+    partition = make_partition(tiny_config(tiny_npz, n_backbone=50), load_npz(tiny_npz))
+    assert len(partition.X_backbone) == 50
+
+
+def test_scarce_class_is_named():
+    X = np.zeros((40, 4), dtype=np.float32)
+    y = np.array(["a"] * 36 + ["rare"] * 4)
+    splits = LabelledSplits("toy", X, y, X, y, ("a", "rare"))
+    with pytest.raises(ValueError, match="class 'rare' has 4 training rows"):
+        make_partition(tiny_config("toy"), splits)

@@ -1,0 +1,190 @@
+import json
+
+import jsonschema
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+from sklgm import LGMClassifier
+from sklgm.experiments import run
+from sklgm.experiments._models import make_victims
+from sklgm.experiments._transfer import (
+    attack_name,
+    draw_targets,
+    scaled_poison_counts,
+)
+from sklgm.experiments._white_box import draw_pairs
+from sklgm.metrics import attack_success_rate
+from sklgm.results import MODELS, RunResult, results_schema
+from tests.experiments.conftest import tiny_config
+
+
+def chosen(records, **values):
+    return [
+        record
+        for record in records
+        if all(getattr(record, name) == value for name, value in values.items())
+    ]
+
+
+def test_results_validate_against_the_shipped_schema(tiny_run, tmp_path):
+    result, _ = tiny_run
+    result.save(tmp_path / "results.json")
+    document = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    jsonschema.validate(document, results_schema())
+    assert RunResult.load(tmp_path / "results.json").records == result.records
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_has_rates_by_number_of_poisons_and_a_control(tiny_run, model):
+    transfer = chosen(tiny_run[0].records, protocol="transfer", model=model)
+    rates = chosen(transfer, metric="attack_success_rate")
+    assert {r.n_poisons for r in chosen(rates, arm="attack")} == {1, 3}
+    assert {r.n_poisons for r in chosen(rates, arm="common")} == {1, 3}
+    assert [r.n_poisons for r in chosen(rates, arm="control")] == [0]
+    assert chosen(transfer, metric="clean_accuracy", arm="clean")
+    assert chosen(transfer, metric="backbone_accuracy")
+    assert chosen(transfer, metric="auroc")
+
+
+@pytest.mark.parametrize(
+    ("model", "arms"),
+    [
+        ("softmax", {"posterior"}),
+        ("softmax_trimmed_gaussians", {"likelihood", "posterior", "diag"}),
+        ("lgm", {"likelihood", "posterior"}),
+        ("lgm_trim", {"likelihood", "posterior"}),
+    ],
+)
+def test_white_box_scores_every_kind_with_an_interval(tiny_run, model, arms):
+    found = chosen(tiny_run[0].records, protocol="white-box", model=model)
+    for metric in ("auroc", "tpr_at_1pct_fpr"):
+        records = chosen(found, metric=metric)
+        assert {r.arm for r in records} == arms
+        assert all(0 <= r.low <= r.value <= r.high <= 1 for r in records)
+        assert all(r.n == 8 for r in records)
+
+
+def test_rates_count_only_targets_that_the_control_gets_right(tiny_run):
+    result, _ = tiny_run
+    for model in MODELS:
+        trials = [
+            trial
+            for trial in result.trials
+            if trial.protocol == "transfer"
+            and trial.model == model
+            and trial.n_poisons == 3
+        ]
+        counted = [trial for trial in trials if trial.counted]
+        assert all(t.control_label == t.target_label for t in counted)
+        rate = attack_success_rate(
+            [t.predicted_label for t in counted][:4],
+            [t.base_label for t in counted][:4],
+        )
+        (record,) = chosen(
+            result.records,
+            metric="attack_success_rate",
+            model=model,
+            arm="attack",
+            n_poisons=3,
+        )
+        assert (record.value, record.n) == (rate.value, rate.n_targets)
+
+
+def test_same_seed_gives_the_same_records(tiny_npz, tiny_run):
+    config = tiny_config(tiny_npz)
+    again, _ = run(config, command="sklgm reproduce stripes.npz")
+    assert again.records == tiny_run[0].records
+    assert again.trials == tiny_run[0].trials
+
+
+def test_progress_reaches_the_end_of_every_stage(tiny_npz):
+    last = {}
+    config = tiny_config(tiny_npz, protocols=("white-box",))
+    run(config, progress=lambda stage, n_done, n: last.update({stage: (n_done, n)}))
+    assert "train backbones" in last
+    assert all(n_done == n for n_done, n in last.values())
+
+
+def test_figure_data_match_the_records(tiny_run):
+    result, data = tiny_run
+    assert data.scatter.features.shape[1] == 2
+    assert len(data.images) == 1
+    assert {(s.model, s.arm) for s in data.detection} == {
+        (r.model, r.arm)
+        for r in chosen(result.records, protocol="white-box", metric="auroc")
+    }
+
+
+def test_rows_without_images_run_too(tmp_path):
+    rng = np.random.default_rng(0)
+    y = np.repeat(["a", "b"], 60)
+    X = rng.normal(size=(120, 5)) + 3.0 * (y == "b")[:, None]
+    np.savez(tmp_path / "rows.npz", X=X, y=y)
+    config = tiny_config(tmp_path / "rows.npz", backbone="auto", n_targets=2)
+    result, data = run(config)
+    assert chosen(result.records, metric="attack_success_rate", arm="attack")
+    assert data.images == ()
+
+
+def test_trim_on_fixed_features_does_not_depend_on_the_gradient():
+    """`make_victims` skips the epochs that trimming would overwrite."""
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], 40)
+    features = rng.normal(size=(80, 3)) + y[:, None]
+    victims = make_victims(
+        tiny_config("unused"), {"softmax": features, "lgm": features}, y
+    )
+    (trimmed,) = [victim for victim in victims if victim.model == "lgm_trim"]
+    skipped = clone(trimmed.head).fit(features, y)
+    trained = clone(trimmed.head).set_params(max_epochs=3).fit(features, y)
+    assert isinstance(skipped, LGMClassifier)
+    np.testing.assert_array_equal(skipped.means_, trained.means_)
+
+
+@pytest.mark.parametrize(
+    ("bound", "name"),
+    [
+        (None, "feature_collision"),
+        (8 / 255, "feature_collision_linf_8_255"),
+        (0.1, "feature_collision_linf_0.1"),
+    ],
+)
+def test_attack_names_say_the_bound(bound, name):
+    assert attack_name(bound) == name
+
+
+def test_largest_number_of_poisons_is_a_tenth_of_the_class():
+    config = tiny_config("unused", n_poisons=(1, 5, 25))
+    assert scaled_poison_counts(config, np.repeat(np.arange(10), 250)) == (1, 5, 25)
+    assert scaled_poison_counts(config, np.repeat(np.arange(10), 44)) == (1, 4)
+
+
+class StubPartition:
+    y_refit = np.repeat([0, 1, 2], 20)
+    y_test = np.arange(300) % 3
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_targets_are_drawn_until_every_control_has_enough(seed):
+    config = tiny_config("unused", n_targets=10, seed=seed)
+    rng = np.random.default_rng(seed)
+    is_right = rng.random((2, 300)) < [[0.9], [0.5]]
+    targets = draw_targets(config, StubPartition, is_right, 4)
+    n_right = is_right[:, targets.rows].sum(axis=1)
+    assert n_right.min() == 10
+    assert (targets.base_labels != targets.labels).all()
+    np.testing.assert_array_equal(
+        StubPartition.y_refit[targets.base_rows],
+        np.repeat(targets.base_labels[:, None], 4, axis=1),
+    )
+    assert all(len(set(rows)) == 4 for rows in targets.base_rows)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_white_box_pairs_are_disjoint_and_of_two_classes(seed):
+    y_test = np.arange(90) % 3
+    base_rows, target_rows = draw_pairs(tiny_config("unused", seed=seed), y_test)
+    assert len(base_rows) == 8
+    assert len(set(base_rows) | set(target_rows)) == 16
+    assert (y_test[base_rows] != y_test[target_rows]).all()

@@ -1,0 +1,121 @@
+import json
+import re
+
+import jsonschema
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import sklgm
+import sklgm.cli
+from sklgm.datasets import make_stripe_images
+from sklgm.results import results_schema
+
+
+@pytest.fixture(scope="module")
+def app():
+    return sklgm.cli.make_app()
+
+
+def invoke(app, *arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def fast_presets(monkeypatch):
+    """Presets that end in seconds; the command's own path is the real one."""
+    real = sklgm.cli.preset_config
+
+    def fast(dataset, preset, **overrides):
+        overrides = {
+            "n_pairs": 8,
+            "feature_dim": 8,
+            "warmup_epochs": 2,
+            "finetune_epochs": 1,
+            "refit_epochs": 1,
+            "max_iter": 5,
+            "n_scatter": 60,
+            **{k: v for k, v in overrides.items() if v is not None},
+        }
+        return real(dataset, preset, **overrides)
+
+    monkeypatch.setattr(sklgm.cli, "preset_config", fast)
+
+
+@pytest.mark.usefixtures("fast_presets")
+def test_reproduce_writes_results_report_and_figures(app, tmp_path):
+    X, y = make_stripe_images(360, 3, (1, 8, 8), noise=0.2, random_state=0)
+    np.savez(tmp_path / "stripes.npz", X=X, y=y)
+    out = tmp_path / "out"
+    outcome = invoke(
+        app, "reproduce", tmp_path / "stripes.npz", "--out", out, "--n-targets", 3
+    )
+    assert outcome.exit_code == 0, outcome.output
+    document = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    jsonschema.validate(document, results_schema())
+    assert document["config"]["n_targets"] == 3
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert page.startswith("<!DOCTYPE html>")
+    assert not re.search(r"""(src|href)=["']https?:""", page)
+    names = " ".join(path.name for path in (out / "figures").iterdir())
+    for figure in ("poison", "success-rate", "features", "likelihood", "false-alarms"):
+        assert figure in names
+    assert "L-GM + trim" in outcome.output
+
+
+def test_version_is_the_installed_one(app):
+    outcome = invoke(app, "--version")
+    assert outcome.output.strip() == f"sklgm {sklgm.__version__}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "dataset must be one of .*'nowhere'"),
+        (["digits", "--preset", "huge"], "preset must be one of .*'huge'"),
+        (["digits", "--seed", "-1"], "seed must be in"),
+        (["digits", "--n-targets", "0"], "n_targets must be at least 1, got 0"),
+        (["digits", "--device", "quantum"], "device='quantum' is not a torch device"),
+    ],
+)
+def test_bad_arguments_end_with_one_clear_line(app, tmp_path, arguments, message):
+    outcome = invoke(app, "reproduce", *arguments, "--out", tmp_path / "out")
+    assert outcome.exit_code == 1
+    assert re.search(rf"^Error: .*{message}", outcome.output, re.MULTILINE)
+    assert "Traceback" not in outcome.output
+
+
+def test_missing_data_say_where_they_should_be(app, tmp_path, monkeypatch):
+    def offline(*args, **kwargs):
+        raise OSError("network is unreachable")
+
+    monkeypatch.setattr("torchvision.datasets.utils._urlretrieve", offline)
+    outcome = invoke(
+        app, "reproduce", "mnist", "--data-home", tmp_path, "--out", tmp_path / "out"
+    )
+    assert outcome.exit_code == 1
+    assert str(tmp_path) in outcome.output.replace("\n", "")
+    assert "SKLGM_DATA" in outcome.output
+
+
+def test_missing_extra_is_named(monkeypatch, capsys):
+    def missing(module, extra):
+        raise ImportError(f'{module} is needed here: pip install "sklgm[{extra}]"')
+
+    monkeypatch.setattr(sklgm.cli, "import_extra", missing)
+    with pytest.raises(SystemExit) as raised:
+        sklgm.cli.main()
+    assert 'pip install "sklgm[cli]"' in str(raised.value)
+
+
+@pytest.mark.parametrize("command", [[], ["reproduce"]])
+def test_help_names_every_option(app, command):
+    outcome = invoke(app, *command, "--help")
+    assert outcome.exit_code == 0
+    expected = (
+        ["reproduce", "--version"]
+        if not command
+        else ["--preset", "--device", "--seed", "--data-home", "--out", "--n-targets"]
+    )
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", outcome.output)
+    assert all(word in plain for word in expected)
