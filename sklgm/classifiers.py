@@ -75,7 +75,7 @@ class LGMClassifier(NetworkClassifier):
         untrained backbone's features.
     batch_size : int >= 1 or "all", default=128
         Rows a step.
-    lr : float > 0, default=0.001
+    lr : float > 0, default=0.003
         Learning rate.
     optimizer : {"adam", "adamw", "sgd"} or callable, default="adam"
         Optimiser, or a subclass of ``torch.optim.Optimizer``.
@@ -191,7 +191,7 @@ class LGMClassifier(NetworkClassifier):
         freeze_backbone: bool = False,
         max_epochs: int = 20,
         batch_size: int | str = 128,
-        lr: float = 0.001,
+        lr: float = 0.003,
         optimizer: Optimizer = "adam",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
@@ -331,7 +331,7 @@ class SoftmaxClassifier(NetworkClassifier):
         Passes over the training rows.
     batch_size : int >= 1 or "all", default=128
         Rows a step.
-    lr : float > 0, default=0.001
+    lr : float > 0, default=0.003
         Learning rate.
     optimizer : {"adam", "adamw", "sgd"} or callable, default="adam"
         Optimiser, or a subclass of ``torch.optim.Optimizer``.
@@ -401,7 +401,7 @@ class SoftmaxClassifier(NetworkClassifier):
         freeze_backbone: bool = False,
         max_epochs: int = 20,
         batch_size: int | str = 128,
-        lr: float = 0.001,
+        lr: float = 0.003,
         optimizer: Optimizer = "adam",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,

@@ -55,7 +55,7 @@ class ExperimentConfig:
         See :func:`sklgm.poisoning.craft`.
     max_iter : int, default=100
         Iterations of the attack.
-    warmup_epochs : int, default=2
+    warmup_epochs : int, default=3
         Epochs of softmax that both backbones share.
     finetune_epochs : int, default=3
         Epochs after them, of softmax for one and of L-GM for the other.
@@ -64,11 +64,15 @@ class ExperimentConfig:
     batch_size : int, default=128
         Rows a step of the backbones.
     lr, finetune_lr : float
-        Highest learning rates of the two phases; defaults 0.003 and 0.001.
+        Highest learning rates of the two phases; defaults 0.003 and 0.002.
     margin : float, default=0.3
         Margin of the L-GM backbone and head.
-    likelihood_weight : float, default=0.1
+    likelihood_weight : float, default=0.01
         Likelihood weight of the L-GM backbone and head.
+    variance_scale : float > 0, default=16.0
+        Variance of L-GM and of the Gaussians fitted afterwards (where learning
+        starts, for learned types), in multiples of the within-class variance of the
+        features that they start from.
     covariance_type : str, default="identity"
         Covariances of L-GM and of the Gaussians fitted afterwards.
     trim : float, default=0.25
@@ -94,14 +98,15 @@ class ExperimentConfig:
     max_perturbations: tuple[float | None, ...] = (None,)
     similarity_weight: float = 1e-3
     max_iter: int = 100
-    warmup_epochs: int = 2
+    warmup_epochs: int = 3
     finetune_epochs: int = 3
     refit_epochs: int = 5
     batch_size: int = 128
     lr: float = 0.003
-    finetune_lr: float = 0.001
+    finetune_lr: float = 0.002
     margin: float = 0.3
-    likelihood_weight: float = 0.1
+    likelihood_weight: float = 0.01
+    variance_scale: float = 16.0
     covariance_type: CovarianceType = "identity"
     trim: float = 0.25
     n_scatter: int = 4000
@@ -131,6 +136,10 @@ class ExperimentConfig:
             )
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed must be in [0, 2**31), got {self.seed}")
+        if not 0.0 < self.variance_scale < float("inf"):
+            raise ValueError(
+                f"variance_scale must be a finite float > 0, got {self.variance_scale}"
+            )
         if not 0.0 < self.trim < 0.5:
             raise ValueError(f"trim must be in (0, 0.5), got {self.trim}")
 

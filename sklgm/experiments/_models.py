@@ -131,7 +131,7 @@ def _finetune_lgm(
 ) -> LGMClassifier:
     return LGMClassifier(
         shared.net_.module_.backbone,
-        variance=within_class_variance(shared.transform(X), y),
+        variance=config.variance_scale * within_class_variance(shared.transform(X), y),
         margin=config.margin,
         likelihood_weight=config.likelihood_weight,
         covariance_type=config.covariance_type,
@@ -170,7 +170,7 @@ def make_victims(
         the L-GM rows and in ``"diag"``; L-GM; L-GM with trim.
     """
     variance = {
-        name: within_class_variance(rows, y, trim=config.trim)
+        name: config.variance_scale * within_class_variance(rows, y, trim=config.trim)
         for name, rows in features.items()
     }
     common: dict[str, Any] = {

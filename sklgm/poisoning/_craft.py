@@ -80,7 +80,7 @@ def craft(
     feature_scaling: str | None = "base_distance",
     max_iter: int = 100,
     tol: float = 1e-4,
-    batch_size: int = 512,
+    batch_size: int = 128,
     device: str | torch.device | None = None,
 ) -> CraftResult:
     """Craft clean-label poisons from given bases by feature collision.
@@ -119,7 +119,7 @@ def craft(
     tol : float, default=1e-4
         A poison is converged when 5 candidates in a row change its objective by no
         more than this share.
-    batch_size : int, default=512
+    batch_size : int, default=128
         Poisons crafted at once, >= 1; bounds the memory and does not change results
         beyond rounding.
     device : str, torch.device or None, default=None

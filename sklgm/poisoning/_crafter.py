@@ -83,7 +83,7 @@ class PoisonCrafter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         they are, as in Poison Frogs.
     max_iter : int, default=100
         Forward and backward passes of the search, >= 1.
-    batch_size : int, default=512
+    batch_size : int, default=128
         Poisons crafted at once, >= 1; bounds the memory.
     random_state : int, RandomState instance or None, default=None
         Seed of the drawn target, base classes and bases, and of the clone of
@@ -205,7 +205,7 @@ class PoisonCrafter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         pixel_range: tuple[ArrayLike, ArrayLike] | None = None,
         feature_scaling: str | None = "base_distance",
         max_iter: int = 100,
-        batch_size: int = 512,
+        batch_size: int = 128,
         random_state: RandomState = None,
         device: str | torch.device = "auto",
     ) -> None:

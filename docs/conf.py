@@ -1,0 +1,56 @@
+"""Sphinx configuration."""
+
+import re
+from importlib.metadata import version as installed_version
+
+project = "sklgm"
+author = "The sklgm developers"
+copyright = author
+release = version = installed_version("sklgm")
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.doctest",
+    "numpydoc",
+]
+templates_path = ["_templates"]
+exclude_patterns = ["_build"]
+default_role = "obj"
+html_theme = "alabaster"
+html_theme_options = {
+    "description": "scikit-learn classifiers that resist clean-label poisoning",
+    "page_width": "1100px",
+}
+
+autosummary_generate = True
+autodoc_typehints = "none"  # numpydoc's Parameters sections say the types
+numpydoc_show_class_members = False
+
+# matplotlib draws to memory; one thread, so that all machines add in one order.
+doctest_global_setup = """
+import matplotlib
+import torch
+
+matplotlib.use("agg")
+torch.set_num_threads(1)
+"""
+
+# Docstrings are written to be read as text: `(n_samples, *input_shape)` is a shape and
+# `|a - b|` a norm, which reST takes for emphasis and a substitution.
+_SHAPE_OR_NORM = re.compile(r"\*(?=input_shape)|(?<=n_features_in)_(?=,)|\|")
+
+
+def escape_shapes_and_norms(app, what, name, obj, options, lines):
+    """Escape them outside literals and doctests."""
+    for i, line in enumerate(lines):
+        if line.lstrip().startswith((">>>", "... ")):
+            continue
+        parts = line.split("``")
+        parts[::2] = [_SHAPE_OR_NORM.sub(r"\\\g<0>", text) for text in parts[::2]]
+        lines[i] = "``".join(parts)
+
+
+def setup(app):
+    # Before numpydoc, whose priority is 500.
+    app.connect("autodoc-process-docstring", escape_shapes_and_norms, priority=400)
