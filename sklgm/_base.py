@@ -15,7 +15,7 @@ from sklearn.base import (
     TransformerMixin,
 )
 from sklearn.model_selection import StratifiedShuffleSplit
-from sklearn.utils import Tags, compute_class_weight
+from sklearn.utils import Tags, assert_all_finite, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     check_consistent_length,
@@ -364,6 +364,7 @@ class NetworkClassifier(
                 "None"
             )
         labels: NDArray[Any] = column_or_1d(y, warn=True)
+        assert_all_finite(labels, input_name="y")
         check_classification_targets(labels)
         check_consistent_length(X, labels)
         weight = check_sample_weight(

@@ -51,7 +51,7 @@ def validate_instances(
     """
     shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
     if len(shape) > 2:
-        array = check_array(X, allow_nd=True, estimator=estimator)
+        array = check_array(X, allow_nd=True, estimator=estimator, input_name="X")
         expected = input_shape if reset else estimator.input_shape_
         shape = array.shape[1:]
         if expected is not None and shape != tuple(expected):

@@ -5,3 +5,41 @@ import os
 # One thread: two-thread convolutions of tiny batches are slower, and summation
 # order then depends on the machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# scikit-learn skips its array API checks otherwise.
+os.environ.setdefault("SCIPY_ARRAY_API", "1")
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits, load_iris
+
+torch.set_num_threads(1)
+
+
+def read_only(array):
+    array.setflags(write=False)
+    return array
+
+
+@pytest.fixture(scope="session")
+def blobs():
+    """Three separable Gaussian classes of 20 rows, 4 columns."""
+    rng = np.random.RandomState(0)
+    y = np.repeat(np.arange(3), 20)
+    X = 5.0 * np.eye(3, 4)[y] + rng.normal(size=(60, 4))
+    return read_only(X), read_only(y)
+
+
+@pytest.fixture(scope="session")
+def iris():
+    X, y = load_iris(return_X_y=True)
+    return read_only(X), read_only(y)
+
+
+@pytest.fixture(scope="session")
+def tiny_images():
+    """Twelve images of each of the digits 0, 1 and 2, values in [0, 1]."""
+    digits = load_digits(n_class=3)
+    rows = np.concatenate([np.flatnonzero(digits.target == k)[:12] for k in range(3)])
+    X = (digits.images[rows, None] / 16.0).astype(np.float32)
+    return read_only(X), read_only(digits.target[rows])

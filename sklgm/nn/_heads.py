@@ -117,11 +117,23 @@ class GaussianMixtureHead(nn.Module):
         return self.log_priors + density, distances
 
     def floored_log_variances(self) -> Tensor:
-        """Log-variances that enter the density: never below the floor."""
+        """Log-variances that enter the density: never below the floor.
+
+        Returns
+        -------
+        Tensor
+            Natural logs; shape by :func:`sklgm.gaussian.log_variances_shape`.
+        """
         return self.log_variances.clamp_min(self.min_log_variance)
 
     def log_determinants(self) -> Tensor:
-        """Log-determinants ``log|Sigma_k|``, shape (n_classes,)."""
+        """Log-determinants of the class covariances.
+
+        Returns
+        -------
+        Tensor of shape (n_classes,)
+            ``log|Sigma_k|``, natural log.
+        """
         return log_determinant(
             self.floored_log_variances(),
             self.covariance_type,

@@ -92,7 +92,18 @@ class FeatureNetwork(nn.Module):
         self.freeze_backbone = freeze_backbone
 
     def train(self, mode: bool = True) -> "FeatureNetwork":
-        """Set training mode; a frozen backbone stays in evaluation mode."""
+        """Set training mode; a frozen backbone stays in evaluation mode.
+
+        Parameters
+        ----------
+        mode : bool, default=True
+            Training mode, else evaluation mode.
+
+        Returns
+        -------
+        FeatureNetwork
+            This network.
+        """
         super().train(mode)
         if self.freeze_backbone:
             self.backbone.eval()

@@ -66,8 +66,8 @@ class ColumnGaussians:
     def predict_joint_log_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Log joint ``log pi_k + log N_k(x)``, shape (n_samples, n_classes)."""
         flat = _flat_rows(X)
-        means = torch.from_numpy(self.means_)
-        log_variances = torch.from_numpy(self.log_variances_)
+        means = torch.tensor(self.means_)
+        log_variances = torch.tensor(self.log_variances_)
         n_classes, n_features = means.shape
         density = log_density(
             squared_mahalanobis(flat, means, log_variances, "diag"),
@@ -211,7 +211,7 @@ _NO_DENSITY = (
 
 
 def _flat_rows(X: ArrayLike) -> Tensor:
-    rows = np.asarray(X, dtype=np.float64)
+    rows = np.array(X, dtype=np.float64)  # a copy: torch wants to own it
     return torch.from_numpy(rows.reshape(len(rows), -1))
 
 

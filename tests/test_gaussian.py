@@ -1,0 +1,577 @@
+"""sklgm.gaussian: distances, densities and trimmed estimates."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from sklgm.gaussian import (
+    COVARIANCE_TYPES,
+    estimate_gaussians,
+    log_density,
+    log_determinant,
+    log_variances_shape,
+    squared_mahalanobis,
+)
+
+SEEDS = [0, 1, 2]
+LEARNED_TYPES = ["spherical", "diag", "tied_diag"]
+
+
+def random_gaussians(covariance_type, *, seed=0, n=6, n_classes=3, dim=4):
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape):
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    shape = log_variances_shape(covariance_type, n_classes, dim)
+    return normal(n, dim), normal(n_classes, dim), normal(*shape)
+
+
+def variance_of(log_variances, covariance_type, k, j):
+    """Variance of class k in dimension j."""
+    index = {"identity": (), "spherical": (k,), "diag": (k, j), "tied_diag": (j,)}
+    return math.exp(float(log_variances[index[covariance_type]]))
+
+
+def literal_distances(features, means, log_variances, covariance_type):
+    """D[i, k] = sum_j (f_ij - mu_kj)^2 / sigma_kj^2, in loops of Python floats."""
+    distances = torch.zeros(len(features), len(means), dtype=torch.float64)
+    for i, f in enumerate(features.tolist()):
+        for k, mu in enumerate(means.tolist()):
+            distances[i, k] = sum(
+                (f[j] - mu[j]) ** 2 / variance_of(log_variances, covariance_type, k, j)
+                for j in range(len(f))
+            )
+    return distances
+
+
+def n_chosen(share_kept, n_rows):
+    """Exact ceil of a share given as a decimal string."""
+    return math.ceil(Fraction(share_kept) * n_rows)
+
+
+class LargestTensor(TorchDispatchMode):
+    """Record the number of elements of the largest tensor any operation returns."""
+
+    def __init__(self):
+        super().__init__()
+        self.n_elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for value in result if isinstance(result, (tuple, list)) else (result,):
+            if isinstance(value, torch.Tensor):
+                self.n_elements = max(self.n_elements, value.numel())
+        return result
+
+
+# squared_mahalanobis
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_squared_mahalanobis_matches_the_literal_loop(covariance_type, seed):
+    features, means, log_variances = random_gaussians(covariance_type, seed=seed)
+    torch.testing.assert_close(
+        squared_mahalanobis(features, means, log_variances, covariance_type),
+        literal_distances(features, means, log_variances, covariance_type),
+        rtol=1e-12,
+        atol=1e-12,
+    )
+
+
+def test_squared_mahalanobis_of_unit_covariance_is_the_squared_euclidean_distance():
+    features, means, _ = random_gaussians("identity")
+    torch.testing.assert_close(
+        squared_mahalanobis(features, means, torch.tensor(0.0)),
+        torch.cdist(features, means).square(),
+    )
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_squared_mahalanobis_is_exact_where_rows_lie_far_from_the_origin(
+    covariance_type,
+):
+    # In float32 the expanded square would lose |f|^2 eps = 4e8 * 6e-8 = 24 units.
+    features, means, log_variances = random_gaussians(covariance_type, n=20)
+    features, means = (features + 1e4).float(), (means + 1e4).float()
+    torch.testing.assert_close(
+        squared_mahalanobis(features, means, log_variances.float(), covariance_type),
+        literal_distances(
+            features, means, log_variances.float(), covariance_type
+        ).float(),
+        rtol=1e-5,
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_squared_mahalanobis_is_exact_where_the_means_lie_far_apart(covariance_type):
+    # Centring cannot help here: |mu|^2 = 1e8, D = 0.01. Float32 products would be
+    # wrong by |mu|^2 eps = 10; those in float64 by a few times 2e-8.
+    _, means, log_variances = random_gaussians(covariance_type)
+    means = 1e4 * means.float()
+    features = means.clone()
+    features[:, 0] += 0.1
+    expected = literal_distances(features, means, log_variances, covariance_type)
+    found = squared_mahalanobis(
+        features, means, log_variances.float(), covariance_type
+    ).double()
+    origin = means.mean(dim=0, keepdim=True)
+    squares = literal_distances(origin, means, log_variances, covariance_type)
+    rounding = 8 * torch.finfo(torch.float64).eps * float(squares.max())
+    assert rounding < 0.01 * float(expected.diagonal().min())
+    torch.testing.assert_close(
+        found.diagonal(), expected.diagonal(), rtol=1e-6, atol=rounding
+    )
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_distance_of_a_mean_to_itself_is_zero_and_none_is_negative(covariance_type):
+    _, means, log_variances = random_gaussians(covariance_type)
+    means = (means + 1e6).float()
+    distances = squared_mahalanobis(
+        means, means, log_variances.float(), covariance_type
+    )
+    assert bool((distances >= 0).all())
+    torch.testing.assert_close(
+        distances.diagonal(), torch.zeros(3), rtol=0.0, atol=1e-9
+    )
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_squared_mahalanobis_never_makes_the_array_of_differences(covariance_type):
+    n, n_classes, dim = 20_000, 100, 512
+    features, means = torch.zeros(n, dim), torch.zeros(n_classes, dim)
+    shape = log_variances_shape(covariance_type, n_classes, dim)
+    with LargestTensor() as largest:
+        squared_mahalanobis(features, means, torch.zeros(shape), covariance_type)
+    assert largest.n_elements == n * dim  # the features themselves
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_squared_mahalanobis_has_the_right_gradients(covariance_type):
+    inputs = random_gaussians(covariance_type)
+    for tensor in inputs:
+        tensor.requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda f, m, v: squared_mahalanobis(f, m, v, covariance_type), inputs
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_extreme_features_keep_distances_and_gradients_finite(covariance_type, dtype):
+    features, means, log_variances = random_gaussians(covariance_type)
+    features = (1e15 * features).to(dtype).requires_grad_()
+    distances = squared_mahalanobis(
+        features, means.to(dtype), log_variances.to(dtype), covariance_type
+    )
+    distances.sum().backward()
+    assert distances.dtype is dtype
+    assert bool(torch.isfinite(distances).all())
+    assert bool(torch.isfinite(features.grad).all())
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_squared_mahalanobis_leaves_its_inputs_alone(covariance_type):
+    inputs = random_gaussians(covariance_type)
+    before = [tensor.clone() for tensor in inputs]
+    squared_mahalanobis(*inputs, covariance_type)
+    assert all(torch.equal(a, b) for a, b in zip(inputs, before, strict=True))
+
+
+def test_wrong_shape_of_log_variances_is_named():
+    features, means, _ = random_gaussians("diag")
+    message = (
+        r"log_variances must have shape \(3, 4\) for covariance_type='diag', "
+        r"got \(4,\)"
+    )
+    with pytest.raises(ValueError, match=message):
+        squared_mahalanobis(features, means, torch.zeros(4), "diag")
+
+
+def test_unknown_covariance_type_is_named():
+    with pytest.raises(ValueError, match="covariance_type must be one of .*'full'"):
+        log_variances_shape("full", 3, 4)
+
+
+# log_determinant, log_density
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_log_determinant_matches_that_of_the_full_matrix(covariance_type):
+    _, means, log_variances = random_gaussians(covariance_type)
+    n_classes, dim = means.shape
+    expected = [
+        torch.linalg.slogdet(
+            torch.diag(
+                torch.tensor(
+                    [
+                        variance_of(log_variances, covariance_type, k, j)
+                        for j in range(dim)
+                    ],
+                    dtype=torch.float64,
+                )
+            )
+        ).logabsdet
+        for k in range(n_classes)
+    ]
+    found = log_determinant(log_variances, covariance_type, n_classes, dim)
+    assert found.shape == (n_classes,)
+    torch.testing.assert_close(found, torch.stack(expected))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_log_density_matches_scipy(covariance_type, seed):
+    features, means, log_variances = random_gaussians(covariance_type, seed=seed)
+    n_classes, dim = means.shape
+    found = log_density(
+        squared_mahalanobis(features, means, log_variances, covariance_type),
+        log_determinant(log_variances, covariance_type, n_classes, dim),
+        dim,
+    )
+    for k in range(n_classes):
+        variances = [
+            variance_of(log_variances, covariance_type, k, j) for j in range(dim)
+        ]
+        expected = stats.multivariate_normal.logpdf(
+            features.numpy(), means[k].numpy(), np.diag(variances)
+        )
+        np.testing.assert_allclose(found[:, k].numpy(), expected, rtol=1e-10)
+
+
+def test_standard_normal_density_at_its_mean():
+    density = log_density(torch.zeros(1, 1), torch.zeros(1), 1)
+    assert float(density) == pytest.approx(-0.5 * math.log(2 * math.pi))
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_log_density_has_the_right_gradients(covariance_type):
+    inputs = random_gaussians(covariance_type)
+    for tensor in inputs:
+        tensor.requires_grad_()
+
+    def density(features, means, log_variances):
+        return log_density(
+            squared_mahalanobis(features, means, log_variances, covariance_type),
+            log_determinant(log_variances, covariance_type, *means.shape),
+            means.shape[1],
+        )
+
+    assert torch.autograd.gradcheck(density, inputs)
+
+
+# estimate_gaussians
+
+
+def labelled_rows(seed, *, n_per_class=(30, 50), dim=3):
+    rng = np.random.default_rng(seed)
+    y = np.repeat(np.arange(len(n_per_class)), n_per_class)
+    scales = np.linspace(0.5, 2.0, dim)
+    features = 10.0 * y[:, None] + scales * rng.normal(size=(len(y), dim))
+    return torch.from_numpy(features), torch.from_numpy(y)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_without_trim_the_estimate_is_weighted_maximum_likelihood(
+    covariance_type, seed
+):
+    features, y = labelled_rows(seed)
+    weights = np.random.default_rng(seed).uniform(0.1, 3.0, size=len(y))
+    estimate = estimate_gaussians(
+        features,
+        y,
+        2,
+        covariance_type=covariance_type,
+        variance=0.7,
+        sample_weight=torch.from_numpy(weights),
+    )
+    f, labels = features.numpy(), y.numpy()
+    means = [np.average(f[labels == k], axis=0, weights=weights[labels == k])
+             for k in range(2)]  # fmt: skip
+    spreads = np.stack(
+        [
+            np.average(
+                (f[labels == k] - means[k]) ** 2, axis=0, weights=weights[labels == k]
+            )
+            for k in range(2)
+        ]
+    )  # (n_classes, dim)
+    masses = [weights[labels == k].sum() for k in range(2)]
+    expected = {
+        "identity": 0.7,
+        "spherical": spreads.mean(axis=1),
+        "diag": spreads,
+        "tied_diag": np.average(spreads, axis=0, weights=masses),
+    }[covariance_type]
+    np.testing.assert_allclose(estimate.means.numpy(), means, rtol=1e-12)
+    np.testing.assert_allclose(
+        estimate.log_variances.exp().numpy(), expected, rtol=1e-12
+    )
+    assert bool(estimate.is_kept.all())
+
+
+@pytest.mark.parametrize("trim", [0.0, 0.2])
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_rows_of_weight_zero_do_not_enter_the_estimate(covariance_type, trim):
+    features, y = labelled_rows(0)
+    is_used = torch.arange(len(y)) % 5 != 0
+    settings = {"covariance_type": covariance_type, "trim": trim}
+    changed = torch.where(is_used[:, None], features, torch.tensor(1e6).double())
+    weighted = estimate_gaussians(
+        changed, y, 2, sample_weight=is_used.double(), **settings
+    )
+    removed = estimate_gaussians(features[is_used], y[is_used], 2, **settings)
+    assert torch.equal(weighted.means, removed.means)
+    assert torch.equal(weighted.log_variances, removed.log_variances)
+    assert torch.equal(weighted.is_kept[is_used], removed.is_kept)
+    assert not bool(weighted.is_kept[~is_used].any())
+
+
+@pytest.mark.parametrize("trim", [0.0, 0.25])
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_doubled_rows_and_doubled_weights_are_the_same(covariance_type, trim):
+    features, y = labelled_rows(1, n_per_class=(20, 40))
+    settings = {"covariance_type": covariance_type, "trim": trim}
+    doubled = estimate_gaussians(features.repeat(2, 1), y.repeat(2), 2, **settings)
+    weighted = estimate_gaussians(
+        features, y, 2, sample_weight=torch.full((len(y),), 2.0), **settings
+    )
+    torch.testing.assert_close(doubled.means, weighted.means)
+    torch.testing.assert_close(doubled.log_variances, weighted.log_variances)
+
+
+@pytest.mark.parametrize("trim", ["0.05", "0.1", "0.2", "0.3", "0.45"])
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_each_class_keeps_the_rounded_up_share_of_its_rows(covariance_type, trim):
+    n_per_class = (1, 2, 3, 10, 20, 41)
+    features, y = labelled_rows(0, n_per_class=n_per_class)
+    estimate = estimate_gaussians(
+        features,
+        y,
+        len(n_per_class),
+        covariance_type=covariance_type,
+        trim=float(trim),
+    )
+    kept = [int(estimate.is_kept[y == k].sum()) for k in range(len(n_per_class))]
+    assert kept == [n_chosen(1 - Fraction(trim), n) for n in n_per_class]
+
+
+@pytest.mark.parametrize("trim", ["0.05", "0.1", "0.2", "0.25", "0.3", "0.4"])
+@pytest.mark.parametrize("weight", [0.1, 1 / 3, 0.7, 1e-3])
+def test_rounding_of_equal_weights_does_not_keep_a_row_too_many(trim, weight):
+    n_per_class = (4, 10, 20, 40)
+    features, y = labelled_rows(0, n_per_class=n_per_class)
+    estimate = estimate_gaussians(
+        features,
+        y,
+        len(n_per_class),
+        trim=float(trim),
+        sample_weight=torch.full((len(y),), weight, dtype=torch.float64),
+    )
+    kept = [int(estimate.is_kept[y == k].sum()) for k in range(len(n_per_class))]
+    assert kept == [n_chosen(1 - Fraction(trim), n) for n in n_per_class]
+
+
+@pytest.mark.parametrize("trim", [0.1, 0.3])
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_trimmed_means_are_the_means_of_the_kept_rows(covariance_type, trim):
+    features, y = labelled_rows(0)
+    estimate = estimate_gaussians(
+        features, y, 2, covariance_type=covariance_type, trim=trim
+    )
+    for k in range(2):
+        kept = features[estimate.is_kept & (y == k)]
+        torch.testing.assert_close(estimate.means[k], kept.mean(dim=0))
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_trim_that_leaves_out_no_row_is_maximum_likelihood(covariance_type):
+    # ceil(0.8 * 3) = 3 and ceil(0.8 * 4) = 4: the median start must not remain.
+    features, y = labelled_rows(0, n_per_class=(3, 4))
+    trimmed = estimate_gaussians(
+        features, y, 2, covariance_type=covariance_type, trim=0.2
+    )
+    plain = estimate_gaussians(features, y, 2, covariance_type=covariance_type)
+    assert bool(trimmed.is_kept.all())
+    torch.testing.assert_close(trimmed.means, plain.means)
+    torch.testing.assert_close(trimmed.log_variances, plain.log_variances)
+
+
+@pytest.mark.parametrize("trim", [0.1, 0.2, 0.4])
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_kept_rows_are_the_likeliest_under_the_estimate(covariance_type, seed, trim):
+    features, y = labelled_rows(seed)
+    estimate = estimate_gaussians(
+        features, y, 2, covariance_type=covariance_type, trim=trim, max_iter=100
+    )
+    distances = squared_mahalanobis(
+        features, estimate.means, estimate.log_variances, covariance_type
+    )
+    for k in range(2):
+        claimed = distances[y == k, k]
+        is_kept = estimate.is_kept[y == k]
+        assert float(claimed[is_kept].max()) <= float(claimed[~is_kept].min())
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_gross_outliers_move_the_plain_mean_but_not_the_trimmed_one(
+    covariance_type, seed
+):
+    n, dim = 400, 8
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.randn(n, dim, generator=generator, dtype=torch.float64)
+    n_outliers = n // 5
+    features[:n_outliers] += 20.0
+    y = torch.zeros(n, dtype=torch.long)
+    plain = estimate_gaussians(features, y, 1, covariance_type=covariance_type)
+    trimmed = estimate_gaussians(
+        features, y, 1, covariance_type=covariance_type, trim=0.25
+    )
+    # The mean of 300 kept unit Gaussians: standard error 1 / sqrt(300) = 0.058 a
+    # coordinate; five of them for the largest of 8. The plain mean moves by 4.
+    assert float(trimmed.means.abs().max()) < 5 / math.sqrt(0.75 * n)
+    assert float(plain.means.min()) > 3.0
+    assert not bool(trimmed.is_kept[:n_outliers].any())
+
+
+@pytest.mark.parametrize("covariance_type", LEARNED_TYPES)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_consistency_factor_lets_a_one_percent_threshold_fire_at_one_percent(
+    covariance_type, seed
+):
+    n, dim, trim = 20_000, 64, 0.2
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.randn(n, dim, generator=generator, dtype=torch.float64)
+    y = torch.zeros(n, dtype=torch.long)
+    estimate = estimate_gaussians(
+        features, y, 1, covariance_type=covariance_type, trim=trim
+    )
+    distances = squared_mahalanobis(
+        features, estimate.means, estimate.log_variances, covariance_type
+    )[:, 0]
+    threshold = stats.chi2.ppf(0.99, dim)
+    fired = float((distances > threshold).double().mean())
+    # Four standard errors of a share: 0.28 points here, 0.47 below.
+    assert fired == pytest.approx(0.01, abs=4 * math.sqrt(0.01 * 0.99 / n))
+
+    quantile = stats.chi2.ppf(1 - trim, dim)
+    factor = stats.chi2.cdf(quantile, dim + 2) / (1 - trim)
+    uncorrected = float((distances / factor > threshold).double().mean())
+    assert uncorrected == pytest.approx(0.029, abs=4 * math.sqrt(0.029 * 0.971 / n))
+
+
+@pytest.mark.parametrize("trim", [0.0, 0.2])
+def test_class_of_one_row_is_its_own_mean_and_keeps_the_given_variance(trim):
+    features, y = labelled_rows(0, n_per_class=(30, 1))
+    for covariance_type in ("spherical", "diag"):
+        estimate = estimate_gaussians(
+            features, y, 2, covariance_type=covariance_type, variance=0.3, trim=trim
+        )
+        torch.testing.assert_close(estimate.means[1], features[-1])
+        variances = estimate.log_variances.exp()[1]
+        torch.testing.assert_close(variances, torch.full_like(variances, 0.3))
+
+
+@pytest.mark.parametrize("trim", [0.0, 0.2])
+@pytest.mark.parametrize("covariance_type", LEARNED_TYPES)
+def test_classes_of_one_row_each_all_have_the_given_variance(covariance_type, trim):
+    features = torch.tensor([[0.0, 1.0], [5.0, 6.0]])
+    estimate = estimate_gaussians(
+        features,
+        torch.arange(2),
+        2,
+        covariance_type=covariance_type,
+        variance=0.3,
+        trim=trim,
+    )
+    torch.testing.assert_close(estimate.means, features.double())
+    assert estimate.log_variances.exp().unique().tolist() == pytest.approx([0.3])
+
+
+def test_pooled_variance_ignores_classes_of_one_row():
+    features, y = labelled_rows(0, n_per_class=(30, 1))
+    pooled = estimate_gaussians(features, y, 2, covariance_type="tied_diag")
+    alone = estimate_gaussians(features[:30], y[:30], 1, covariance_type="tied_diag")
+    torch.testing.assert_close(pooled.log_variances, alone.log_variances)
+
+
+@pytest.mark.parametrize("trim", [0.0, 0.2])
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_constant_features_have_a_small_positive_variance(covariance_type, trim):
+    features, y = labelled_rows(0)
+    features[:, 1] = 4.0
+    estimate = estimate_gaussians(
+        features, y, 2, covariance_type=covariance_type, trim=trim
+    )
+    distances = squared_mahalanobis(
+        features, estimate.means, estimate.log_variances, covariance_type
+    )
+    assert bool(torch.isfinite(estimate.log_variances).all())
+    assert bool(torch.isfinite(distances).all())
+    if covariance_type in ("diag", "tied_diag"):
+        variances = estimate.log_variances.exp()
+        # A thousandth of the average variance, as the floor says.
+        assert bool((variances[..., 1] <= 2e-3 * variances[..., 2]).all())
+
+
+@pytest.mark.parametrize("trim", [0.0, 0.2])
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_identical_rows_give_finite_log_variances(covariance_type, trim):
+    estimate = estimate_gaussians(
+        torch.ones(6, 2),
+        torch.tensor([0, 0, 0, 1, 1, 1]),
+        2,
+        covariance_type=covariance_type,
+        trim=trim,
+    )
+    assert bool((estimate.means == 1.0).all())
+    assert bool(torch.isfinite(estimate.log_variances).all())
+
+
+@pytest.mark.parametrize("trim", [0.0, 0.2])
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+@pytest.mark.parametrize("scale", [1e-3, 1e8])
+def test_estimate_scales_with_the_features(covariance_type, trim, scale):
+    features, y = labelled_rows(0)
+    settings = {"covariance_type": covariance_type, "trim": trim}
+    plain = estimate_gaussians(features, y, 2, variance=1.0, **settings)
+    scaled = estimate_gaussians(scale * features, y, 2, variance=scale**2, **settings)
+    torch.testing.assert_close(scaled.means, scale * plain.means)
+    torch.testing.assert_close(
+        scaled.log_variances, plain.log_variances + 2 * math.log(scale)
+    )
+    assert torch.equal(scaled.is_kept, plain.is_kept)
+
+
+def test_class_without_rows_of_positive_weight_is_named():
+    message = "class index 1 has no row of positive weight"
+    with pytest.raises(ValueError, match=message):
+        estimate_gaussians(torch.zeros(3, 2), torch.zeros(3, dtype=torch.long), 2)
+    with pytest.raises(ValueError, match=message):
+        estimate_gaussians(
+            torch.zeros(3, 2),
+            torch.tensor([0, 0, 1]),
+            2,
+            sample_weight=torch.tensor([1.0, 1.0, 0.0]),
+        )
+
+
+def test_estimate_leaves_its_inputs_alone_and_carries_no_gradient():
+    features, y = labelled_rows(0)
+    features.requires_grad_()
+    before = features.detach().clone()
+    estimate = estimate_gaussians(features, y, 2, covariance_type="diag", trim=0.2)
+    assert torch.equal(features, before)
+    assert not estimate.means.requires_grad
+    assert estimate.means.dtype is torch.float64

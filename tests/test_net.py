@@ -1,0 +1,187 @@
+"""sklgm._net: batches, samplers, callbacks."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+
+from sklgm import LGMClassifier
+from sklgm._net import (
+    BatchDataset,
+    LGMCriterion,
+    MarginGrowth,
+    NoSingleRowSampler,
+    SoftmaxCriterion,
+    one_cycle,
+    train_loader,
+)
+from sklgm.losses import lgm_loss, softmax_loss
+from sklgm.nn import GaussianMixtureHead
+
+
+def dataset(n=7, dtype=torch.float32):
+    X = np.arange(2 * n).reshape(n, 2)
+    X.setflags(write=False)
+    return BatchDataset(X, np.arange(n) % 2, np.linspace(0.5, 1.5, n), dtype)
+
+
+# BatchDataset
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_batch_holds_the_rows_asked_for(dtype):
+    batch, y = dataset(dtype=dtype).__getitems__([3, 0])
+    assert batch["X"].tolist() == [[6.0, 7.0], [0.0, 1.0]]
+    assert batch["X"].dtype is batch["sample_weight"].dtype is dtype
+    assert batch["sample_weight"].tolist() == pytest.approx([1.0, 0.5])
+    assert y.tolist() == [1, 0]
+
+
+def test_rows_that_are_not_kept_have_weight_zero():
+    rows = dataset()
+    rows.is_kept = np.arange(7) != 3
+    assert rows.__getitems__([2, 3])[0]["sample_weight"].tolist()[1] == 0.0
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">f8", "longdouble", "uint16", "bool", "f2"])
+def test_numbers_of_every_kind_become_tensors(dtype):
+    X = np.array([[0, 1], [1, 0]]).astype(dtype)
+    batch, _ = BatchDataset(X, None, None, torch.float32).__getitems__([1, 0])
+    assert batch["X"].tolist() == [[1.0, 0.0], [0.0, 1.0]]
+
+
+def test_a_batch_is_a_copy_of_its_rows():
+    rows = dataset()
+    rows.__getitems__([0])[0]["X"].fill_(9.0)
+    assert rows.X[0].tolist() == [0, 1]
+
+
+# NoSingleRowSampler
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "batch_size", "sizes"),
+    [
+        (7, 3, [3, 4]),
+        (6, 3, [3, 3]),
+        (8, 3, [3, 3, 2]),
+        (5, 2, [2, 3]),
+        (1, 3, [1]),
+        (3, 1, [1, 1, 1]),
+        (2, 5, [2]),
+    ],
+)
+def test_a_last_batch_of_one_row_joins_the_batch_before(n_rows, batch_size, sizes):
+    batches = list(NoSingleRowSampler(range(n_rows), batch_size, False))
+    assert [len(batch) for batch in batches] == sizes
+    assert sum(batches, []) == list(range(n_rows))
+
+
+def test_drop_last_drops_an_incomplete_batch():
+    assert list(NoSingleRowSampler(range(7), 3, True)) == [[0, 1, 2], [3, 4, 5]]
+
+
+# train_loader
+
+
+def loaded_rows(**settings):
+    loader = train_loader(
+        dataset(), batch_size=3, generator=torch.Generator().manual_seed(0), **settings
+    )
+    return [int(value) for batch, _ in loader for value in batch["X"][:, 0] // 2]
+
+
+def test_training_rows_are_shuffled_by_the_given_generator():
+    assert loaded_rows() == loaded_rows()
+    assert loaded_rows() != list(range(7))
+    assert sorted(loaded_rows()) == list(range(7))
+
+
+def test_rows_stay_in_order_without_shuffle():
+    assert loaded_rows(shuffle=False) == list(range(7))
+
+
+# criteria
+
+
+def lgm_outputs():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        head = GaussianMixtureHead(3, 2, covariance_type="diag", variance=0.5)
+        features = torch.randn(6, 3)
+    log_joint, distances = head(features)
+    return head, (log_joint, features, distances), torch.arange(6) % 2
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_lgm_criterion_is_the_lgm_loss_and_validates_without_margin(training):
+    head, outputs, y = lgm_outputs()
+    found = LGMCriterion(0.8, 0.2)(outputs, y, head, training).mean()
+    expected = lgm_loss(
+        outputs[1],
+        y,
+        head.means,
+        head.log_variances,
+        covariance_type="diag",
+        margin=0.8 if training else 0.0,
+        likelihood_weight=0.2,
+    )
+    torch.testing.assert_close(found, expected)
+
+
+def test_softmax_criterion_is_the_softmax_loss():
+    head, outputs, y = lgm_outputs()
+    found = SoftmaxCriterion()(outputs, y, head, True)
+    assert torch.equal(found, softmax_loss(outputs[0], y))
+
+
+# MarginGrowth
+
+
+def margins_of_epochs(growth, n_epochs):
+    class Net:
+        criterion_ = LGMCriterion(growth.margin, 0.0)
+
+    growth.on_train_begin(Net)
+    margins = []
+    for _ in range(n_epochs):
+        growth.on_epoch_begin(Net)
+        margins.append(Net.criterion_.margin)
+    return margins
+
+
+def test_margin_grows_linearly_from_zero():
+    assert margins_of_epochs(MarginGrowth(0.8, 4.0), 7) == pytest.approx(
+        [0.0, 0.2, 0.4, 0.6, 0.8, 0.8, 0.8]
+    )
+
+
+def test_margin_is_full_at_once_without_growth():
+    assert margins_of_epochs(MarginGrowth(0.8, 0.0), 2) == [0.8, 0.8]
+
+
+def test_margin_growth_starts_again_with_each_training():
+    growth = MarginGrowth(0.8, 2.0)
+    assert margins_of_epochs(growth, 3) == margins_of_epochs(growth, 3)
+
+
+# one_cycle
+
+
+def test_one_cycle_rises_to_its_peak_and_falls_below_its_start(blobs):
+    X, y = blobs
+    clf = LGMClassifier(
+        "identity",
+        max_epochs=4,
+        batch_size=16,
+        callbacks=[("cycle", one_cycle(0.1, len(X), 16, 4))],
+        random_state=0,
+    )
+    fitted = clone(clf).fit(X, y)
+    rates = fitted.history_[:, "batches", :, "event_lr"]
+    rates = [rate for epoch in rates for rate in epoch]
+    assert len(rates) == 16
+    assert max(rates) == pytest.approx(0.1, rel=0.05)
+    peak = rates.index(max(rates))
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert rates[-1] < rates[0]  # which is max_lr / 25

@@ -1,0 +1,89 @@
+"""No optional dependency is loaded before it is needed."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+OPTIONAL = {
+    "dask",
+    "imblearn",
+    "jinja2",
+    "matplotlib",
+    "pandas",
+    "rich",
+    "torchvision",
+    "typer",
+}
+
+MODULES = [
+    "sklgm",
+    "sklgm.datasets",
+    "sklgm.gaussian",
+    "sklgm.losses",
+    "sklgm.metrics",
+    "sklgm.nn",
+    "sklgm.outliers",
+    "sklgm.plotting",
+    "sklgm.poisoning",
+    "sklgm.report",
+    "sklgm.results",
+]
+
+
+# scikit-learn itself loads pandas and rich where they are installed.
+REQUIRED = "import torch, skorch, sklearn.model_selection, scipy.stats\n"
+
+
+def loaded_in_turn(modules):
+    """Optional packages loaded by each import, in a fresh interpreter."""
+    code = (
+        "import importlib, json, sys\n"
+        f"{REQUIRED}"
+        "before = set(sys.modules)\n"
+        "loaded = {}\n"
+        f"for name in {modules!r}:\n"
+        "    importlib.import_module(name)\n"
+        f"    loaded[name] = sorted({OPTIONAL!r} & set(sys.modules) - before)\n"
+        "print(json.dumps(loaded))\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return loaded_in_turn(MODULES)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_importing_loads_no_optional_dependency(name, loaded):
+    assert loaded[name] == []
+
+
+def test_training_and_detecting_need_no_optional_dependency():
+    code = (
+        "import sys\n"
+        "from importlib.machinery import PathFinder\n"
+        "class Without:\n"
+        "    find_distributions = PathFinder.find_distributions\n"
+        "    @staticmethod\n"
+        "    def find_spec(name, path=None, target=None):\n"
+        f"        if name.split('.')[0] not in {OPTIONAL!r}:\n"
+        "            return PathFinder.find_spec(name, path, target)\n"
+        "at = sys.meta_path.index(PathFinder)\n"
+        "sys.meta_path[at] = Without\n"
+        "import numpy as np\n"
+        "from sklgm import LGMClassifier, LGMOutlierDetector\n"
+        "X, y = np.random.RandomState(0).normal(size=(40, 1, 8, 8)), [0, 1] * 20\n"
+        "LGMClassifier(max_epochs=1).fit(X, y).predict(X)\n"
+        "LGMOutlierDetector(contamination=0.1).fit_predict(X, y)\n"
+        "print('done')\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == "done"
