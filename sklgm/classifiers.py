@@ -71,8 +71,8 @@ class LGMClassifier(NetworkClassifier):
     freeze_backbone : bool, default=False
         Train the head only.
     max_epochs : int >= 0, default=20
-        Passes over the training rows. With 0 the Gaussians are estimated from the
-        untrained backbone's features.
+        Passes over the training rows. With 0 the class means are estimated from the
+        features of the backbone as it is; with ``trim``, learned variances too.
     batch_size : int >= 1 or "all", default=128
         Rows a step.
     lr : float > 0, default=0.003

@@ -33,6 +33,7 @@ def fast_presets(monkeypatch):
             "warmup_epochs": 2,
             "finetune_epochs": 1,
             "refit_epochs": 1,
+            "converged_epochs": 1,
             "max_iter": 5,
             "n_scatter": 60,
             **{k: v for k, v in overrides.items() if v is not None},

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
 from sklgm._net import one_cycle
@@ -18,6 +19,9 @@ from sklgm.gaussian import estimate_gaussians
 from sklgm.outliers import LGMOutlierDetector
 
 Classifier = LGMClassifier | SoftmaxClassifier
+
+# Heads on fixed features; small enough for the CPU.
+_HEAD: dict[str, Any] = {"backbone": "identity", "batch_size": "all", "device": "cpu"}
 Progress = Callable[[str, int, int], None]
 
 
@@ -37,6 +41,8 @@ class Victim:
         Scores of claimed labels that it gives.
     head : SoftmaxClassifier or LGMClassifier
         Unfitted, with ``backbone="identity"``.
+    only_most : bool
+        Whether it is refitted for the largest number of poisons only.
     """
 
     model: str
@@ -44,6 +50,7 @@ class Victim:
     backbone: str
     score_kinds: tuple[str, ...]
     head: Classifier
+    only_most: bool = False
 
 
 def train_backbones(
@@ -166,77 +173,86 @@ def make_victims(
     Returns
     -------
     tuple of Victim
-        Softmax; trimmed Gaussians on softmax features, in the covariance type of
-        the L-GM rows and in ``"diag"``; L-GM; L-GM with trim.
+        Softmax; L-GM; L-GM with trim; the first two refitted to convergence; trimmed
+        Gaussians on softmax features, in the covariance type of the L-GM rows and in
+        ``"diag"``.
     """
     variance = {
         name: config.variance_scale * within_class_variance(rows, y, trim=config.trim)
         for name, rows in features.items()
     }
-    common: dict[str, Any] = {
-        "backbone": "identity",
-        "random_state": config.seed,
-        "device": "cpu",
-        "batch_size": "all",
-    }
-    # To convergence: a head that is trained too little misses poisons by itself and
-    # would look robust.
-    trained: dict[str, Any] = {
-        **common,
-        "max_epochs": config.refit_epochs,
-        "optimizer": torch.optim.LBFGS,
-        "optimizer__line_search_fn": "strong_wolfe",
-        "lr": 1.0,
-    }
-    # With fixed features the Gaussians that trim estimates do not depend on what
-    # the gradient did before: no epochs are needed.
-    estimated: dict[str, Any] = {**common, "max_epochs": 0, "trim": config.trim}
-    types = dict.fromkeys((config.covariance_type, "diag"))
-    afterwards = tuple(
+    softmax = SoftmaxClassifier(**_HEAD, random_state=config.seed)
+    lgm = LGMClassifier(
+        **_HEAD,
+        random_state=config.seed,
+        variance=variance["lgm"],
+        margin=config.margin,
+        likelihood_weight=config.likelihood_weight,
+        covariance_type=config.covariance_type,
+    )
+    both = ("likelihood", "posterior")
+    victims = [
+        Victim("softmax", "attack", "softmax", ("posterior",), _refit(config, softmax)),
+        Victim("lgm", "attack", "lgm", both, _refit(config, lgm)),
+        Victim("lgm_trim", "attack", "lgm", both, _trimmed(config, lgm)),
         Victim(
-            "softmax_trimmed_gaussians",
-            "attack" if covariance_type == config.covariance_type else covariance_type,
             "softmax",
-            ("likelihood", "posterior"),
-            LGMClassifier(
-                variance=variance["softmax"],
-                covariance_type=covariance_type,
-                **estimated,
-            ),
-        )
-        for covariance_type in types
+            "converged",
+            "softmax",
+            ("posterior",),
+            _converged(config, softmax),
+            only_most=True,
+        ),
+        Victim(
+            "lgm", "converged", "lgm", both, _converged(config, lgm), only_most=True
+        ),
+    ]
+    afterwards = clone(lgm).set_params(variance=variance["softmax"])
+    for covariance_type in dict.fromkeys((config.covariance_type, "diag")):
+        head = _trimmed(config, afterwards).set_params(covariance_type=covariance_type)
+        arm = "attack" if covariance_type == config.covariance_type else covariance_type
+        victims.append(Victim("softmax_trimmed_gaussians", arm, "softmax", both, head))
+    return tuple(victims)
+
+
+def _refit(config: ExperimentConfig, head: Classifier) -> Classifier:
+    """Set a head up to be refitted as in the poisoning benchmark."""
+    refit: Classifier = clone(head).set_params(
+        max_epochs=config.refit_epochs,
+        batch_size=250,
+        lr=0.01,
+        optimizer="sgd",
+        optimizer__momentum=0.9,
+        optimizer__weight_decay=2e-4,
     )
-    return (
-        Victim(
-            "softmax", "attack", "softmax", ("posterior",), SoftmaxClassifier(**trained)
-        ),
-        *afterwards,
-        Victim(
-            "lgm",
-            "attack",
-            "lgm",
-            ("likelihood", "posterior"),
-            LGMClassifier(
-                variance=variance["lgm"],
-                covariance_type=config.covariance_type,
-                margin=config.margin,
-                margin_warmup=0.0,
-                likelihood_weight=config.likelihood_weight,
-                **trained,
-            ),
-        ),
-        Victim(
-            "lgm_trim",
-            "attack",
-            "lgm",
-            ("likelihood", "posterior"),
-            LGMClassifier(
-                variance=variance["lgm"],
-                covariance_type=config.covariance_type,
-                **estimated,
-            ),
-        ),
+    return refit
+
+
+def _converged(config: ExperimentConfig, head: Classifier) -> Classifier:
+    """Set a head up to be refitted to convergence.
+
+    Early stopping of the refit protects by itself; this arm shows what is left
+    without it.
+    """
+    head = clone(head).set_params(
+        max_epochs=config.converged_epochs,
+        lr=1.0,
+        optimizer=torch.optim.LBFGS,
+        optimizer__line_search_fn="strong_wolfe",
     )
+    if isinstance(head, LGMClassifier):
+        head.set_params(margin_warmup=0.0)
+    return head
+
+
+def _trimmed(config: ExperimentConfig, head: LGMClassifier) -> LGMClassifier:
+    """Set a head up to be estimated from the best-fitting rows.
+
+    With fixed features the Gaussians that trim estimates do not depend on what the
+    gradient did before: no epochs are needed.
+    """
+    trimmed: LGMClassifier = clone(head).set_params(max_epochs=0, trim=config.trim)
+    return trimmed
 
 
 def claim_scorer(model: Any, score_kind: str) -> LGMOutlierDetector:

@@ -206,6 +206,8 @@ def _make_detectors(
     detectors = []
     for victim in make_victims(config, features, y):
         clf = backbones[victim.backbone]
+        if victim.only_most:
+            continue  # another refit of a head that is judged as it was trained
         if isinstance(victim.head, LGMClassifier) and victim.model != "lgm":
             head = clone(victim.head).fit(features[victim.backbone], y)
             model: Any = make_pipeline(FrozenEstimator(clf), head)

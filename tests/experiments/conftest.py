@@ -23,6 +23,7 @@ def tiny_config(path, **overrides):
         "warmup_epochs": 3,
         "finetune_epochs": 2,
         "refit_epochs": 2,
+        "converged_epochs": 1,
         "batch_size": 32,
         "n_scatter": 60,
         **overrides,

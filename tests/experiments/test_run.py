@@ -188,3 +188,11 @@ def test_white_box_pairs_are_disjoint_and_of_two_classes(seed):
     assert len(base_rows) == 8
     assert len(set(base_rows) | set(target_rows)) == 16
     assert (y_test[base_rows] != y_test[target_rows]).all()
+
+
+@pytest.mark.parametrize("model", ["softmax", "lgm"])
+def test_converged_heads_are_an_arm_of_the_most_poisons(tiny_run, model):
+    rates = chosen(
+        tiny_run[0].records, model=model, metric="attack_success_rate", arm="converged"
+    )
+    assert [rate.n_poisons for rate in rates] == [3]
