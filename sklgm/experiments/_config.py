@@ -152,13 +152,24 @@ class ExperimentConfig:
 # Natural images: a smaller margin, chosen on a validation split (seed 1).
 _NATURAL: Mapping[str, Any] = {"max_perturbations": (None, 8 / 255), "margin": 0.1}
 _QUICK: Mapping[str, Mapping[str, Any]] = {
-    "digits": {"n_pairs": 100, "warmup_epochs": 6, "finetune_epochs": 6},
+    "digits": {
+        "n_targets": 40,
+        "n_pairs": 100,
+        "warmup_epochs": 6,
+        "finetune_epochs": 6,
+        "refit_epochs": 120,  # as many steps as rows allow in about a minute
+    },
     "mnist": {"n_backbone": 20_000},
     "cifar10": {"n_backbone": 20_000, **_NATURAL},
     "path": {"n_backbone": 20_000, **_NATURAL},
 }
 _FULL: Mapping[str, Mapping[str, Any]] = {
-    "digits": {"n_targets": 100, "warmup_epochs": 6, "finetune_epochs": 6},
+    "digits": {
+        "n_targets": 100,
+        "warmup_epochs": 6,
+        "finetune_epochs": 6,
+        "refit_epochs": 240,
+    },
     "mnist": {"n_targets": 100, "n_pairs": 500},
     "cifar10": {"n_targets": 100, "n_pairs": 500, **_NATURAL},
     "path": {"n_targets": 100, "n_pairs": 500, **_NATURAL},
