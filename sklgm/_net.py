@@ -311,6 +311,24 @@ def one_cycle(max_lr: float, n_rows: int, batch_size: int, n_epochs: int) -> Cal
     )
 
 
+def step_decay(n_epochs: int) -> Callback:
+    """Learning-rate schedule: a tenth of the rate after ``n_epochs``.
+
+    Parameters
+    ----------
+    n_epochs : int
+        Epochs at the full rate.
+
+    Returns
+    -------
+    skorch.callbacks.Callback
+        For the ``callbacks`` of a classifier.
+    """
+    return LRScheduler(
+        policy=torch.optim.lr_scheduler.MultiStepLR, milestones=[n_epochs], gamma=0.1
+    )
+
+
 def build_net(
     network: FeatureNetwork,
     criterion: nn.Module,

@@ -44,5 +44,9 @@ def forked_generator(seed: int, device: torch.device) -> Iterator[torch.Generato
     """
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+        # torch.manual_seed would seed every device, and only these are put back.
+        torch.default_generator.manual_seed(seed)
+        for forked in devices:
+            with torch.cuda.device(forked):
+                torch.cuda.manual_seed(seed)
         yield torch.Generator().manual_seed(seed)

@@ -128,7 +128,7 @@ def _run_and_write(config: ExperimentConfig, folder: Path) -> RunResult:
     folder.mkdir(parents=True, exist_ok=True)
     matplotlib = import_extra("matplotlib", "cli")
     matplotlib.use("agg")  # no display is needed to write files
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    command = shlex.join(["sklgm", *sys.argv[1:]])
     progress = import_extra("rich.progress", "cli")
     with progress.Progress(
         progress.TextColumn("{task.description}"),

@@ -220,7 +220,8 @@ def mean_interval(
     Returns
     -------
     value, low, high : float
-        The mean and the ends of the interval; both ends are nan for a single value.
+        The mean and the ends of the interval; both ends are nan where all values are
+        the same (a single one among them), which says nothing of their spread.
 
     Raises
     ------
@@ -240,7 +241,7 @@ def mean_interval(
             f"values must be a non-empty 1-D array of finite numbers, got {values!r}"
         )
     mean = float(sample.mean())
-    if len(sample) == 1:
+    if np.ptp(sample) == 0.0:
         return mean, float("nan"), float("nan")
     quantile = student_t.ppf(0.5 + confidence / 2, len(sample) - 1)
     half = float(quantile * sem(sample))

@@ -371,9 +371,10 @@ def test_mean_interval_is_cut_to_the_bounds():
     assert mean_interval([0.9, 1.0, 1.0], bounds=(0.0, 1.0))[2] == 1.0
 
 
-def test_mean_interval_of_one_value_has_no_ends():
-    value, low, high = mean_interval([0.3])
-    assert value == 0.3
+@pytest.mark.parametrize("n", [1, 5])
+def test_mean_interval_of_equal_values_has_no_ends(n):
+    value, low, high = mean_interval([0.25] * n)
+    assert value == 0.25
     assert np.isnan([low, high]).all()
 
 

@@ -35,7 +35,7 @@ class ExperimentConfig:
     evaluation : {"test", "validation"}, default="test"
         Where targets and clean accuracy come from. ``"validation"`` holds training
         rows out instead of the test set: for choosing settings.
-    backbone : str, default="cnn"
+    backbone : str, default="auto"
         As in :class:`sklgm.LGMClassifier`.
     feature_dim : int, default=64
         Number of features.
@@ -46,7 +46,7 @@ class ExperimentConfig:
     n_targets : int, default=50
         Targets a model that its control classifies correctly.
     n_poisons : tuple of int, default=(1, 5, 25)
-        Poisons a target, scaled so that the largest is 10 % of the base class.
+        Poisons a target, scaled down where the largest is over 10 % of a class.
     n_pairs : int, default=200
         Poisons of the white-box protocol.
     max_perturbations : tuple of float or None, default=(None,)
@@ -92,7 +92,7 @@ class ExperimentConfig:
     device: str = "auto"
     data_home: str | None = None
     evaluation: str = "test"
-    backbone: str = "cnn"
+    backbone: str = "auto"
     feature_dim: int = 64
     n_backbone: int | None = None
     n_refit: int = 2500

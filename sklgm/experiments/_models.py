@@ -1,5 +1,6 @@
 """The models under comparison: two backbones, and heads on their features."""
 
+import copy
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
-from sklgm._net import one_cycle
+from sklgm._net import one_cycle, step_decay
 from sklgm.classifiers import LGMClassifier, SoftmaxClassifier
 from sklgm.experiments._config import ExperimentConfig
 from sklgm.experiments._partition import Partition
@@ -58,9 +59,9 @@ def train_backbones(
 ) -> dict[str, Classifier]:
     """Train the softmax and the L-GM network for the same number of epochs.
 
-    Both start from the same epochs of softmax training. One goes on with softmax;
-    the other takes the class means and the within-class variance of its features
-    as starting point of the L-GM loss.
+    Both start from the same epochs of softmax training. One goes on with softmax,
+    head included; the other takes the class means of the features as starting point
+    of the L-GM loss, and ``variance_scale`` times their within-class variance.
 
     Parameters
     ----------
@@ -80,11 +81,8 @@ def train_backbones(
     progress("train backbones", 0, 3)
     shared = _train_shared(config, X, y)
     progress("train backbones", 1, 3)
-    softmax = SoftmaxClassifier(
-        shared.net_.module_.backbone,
-        **_network_parameters(config),
-        **_schedule(config, len(X), config.finetune_lr, config.finetune_epochs),
-    ).fit(X, y)
+    schedule = _schedule(config, len(X), config.finetune_lr, config.finetune_epochs)
+    softmax = copy.deepcopy(shared).set_params(warm_start=True, **schedule).fit(X, y)
     progress("train backbones", 2, 3)
     lgm = _finetune_lgm(config, shared, X, y)
     progress("train backbones", 3, 3)
@@ -154,10 +152,36 @@ def _schedule(
     return {"lr": lr, "max_epochs": n_epochs, "callbacks": [callback]}
 
 
+def head_variances(
+    config: ExperimentConfig, partition: Partition, backbones: dict[str, Classifier]
+) -> dict[str, float]:
+    """Find the variances of the heads on the rows that trained the backbones.
+
+    Parameters
+    ----------
+    config : ExperimentConfig
+        Settings.
+    partition : Partition
+        Rows; those of the refit, which may be poisoned, are not looked at.
+    backbones : dict of str to classifier
+        Fitted, by ``"softmax"`` and ``"lgm"``.
+
+    Returns
+    -------
+    dict of str to float
+        L-GM's own variance, and ``variance_scale`` times the within-class variance
+        of the softmax features.
+    """
+    features = backbones["softmax"].transform(partition.X_backbone)
+    within = within_class_variance(features, partition.y_backbone, trim=config.trim)
+    return {
+        "softmax": config.variance_scale * within,
+        "lgm": float(backbones["lgm"].variance),
+    }
+
+
 def make_victims(
-    config: ExperimentConfig,
-    features: dict[str, NDArray[np.floating[Any]]],
-    y: NDArray[Any],
+    config: ExperimentConfig, variances: dict[str, float]
 ) -> tuple[Victim, ...]:
     """Heads that the protocols refit.
 
@@ -165,10 +189,8 @@ def make_victims(
     ----------
     config : ExperimentConfig
         Settings.
-    features : dict of str to ndarray of shape (n_samples, feature_dim)
-        Clean features of each backbone, for the fixed variances.
-    y : ndarray of shape (n_samples,)
-        Their labels.
+    variances : dict of str to float
+        What :func:`head_variances` returned.
 
     Returns
     -------
@@ -177,15 +199,11 @@ def make_victims(
         Gaussians on softmax features, in the covariance type of the L-GM rows and in
         ``"diag"``.
     """
-    variance = {
-        name: config.variance_scale * within_class_variance(rows, y, trim=config.trim)
-        for name, rows in features.items()
-    }
     softmax = SoftmaxClassifier(**_HEAD, random_state=config.seed)
     lgm = LGMClassifier(
         **_HEAD,
         random_state=config.seed,
-        variance=variance["lgm"],
+        variance=variances["lgm"],
         margin=config.margin,
         likelihood_weight=config.likelihood_weight,
         covariance_type=config.covariance_type,
@@ -204,14 +222,16 @@ def make_victims(
             only_most=True,
         ),
         Victim(
-            "lgm", "converged", "lgm", both, _converged(config, lgm), only_most=True
+            "lgm", "converged", "lgm", both[:1], _converged(config, lgm), only_most=True
         ),
     ]
-    afterwards = clone(lgm).set_params(variance=variance["softmax"])
+    afterwards = clone(lgm).set_params(variance=variances["softmax"])
     for covariance_type in dict.fromkeys((config.covariance_type, "diag")):
         head = _trimmed(config, afterwards).set_params(covariance_type=covariance_type)
         arm = "attack" if covariance_type == config.covariance_type else covariance_type
-        victims.append(Victim("softmax_trimmed_gaussians", arm, "softmax", both, head))
+        # A variant has one row of detection, that of its density.
+        kinds = both if arm == "attack" else both[:1]
+        victims.append(Victim("softmax_trimmed_gaussians", arm, "softmax", kinds, head))
     return tuple(victims)
 
 
@@ -221,6 +241,7 @@ def _refit(config: ExperimentConfig, head: Classifier) -> Classifier:
         max_epochs=config.refit_epochs,
         batch_size=250,
         lr=0.01,
+        callbacks=[step_decay(round(0.75 * config.refit_epochs))],
         optimizer="sgd",
         optimizer__momentum=0.9,
         optimizer__weight_decay=2e-4,

@@ -88,12 +88,20 @@ def make_partition(config: ExperimentConfig, splits: LabelledSplits) -> Partitio
     Raises
     ------
     ValueError
-        If a class has too few training rows for the refit.
+        If a class has too few training rows for the refit, or images hold values
+        outside [0, 1].
     """
     rng = np.random.default_rng(config.seed)
-    X, y = splits.X_train, splits.y_train
+    X, y = splits.X_train, _plain_labels(splits.y_train)
     order = rng.permutation(len(X))
-    X_test, y_test = splits.X_test, splits.y_test
+    X_test, y_test = splits.X_test, _plain_labels(splits.y_test)
+    if X.ndim == 4:
+        low, high = min(X.min(), X_test.min()), max(X.max(), X_test.max())
+        if low < 0.0 or high > 1.0:
+            raise ValueError(
+                f"images of {splits.name} must hold values in [0, 1], got values from "
+                f"{low:g} to {high:g}; scale them, or store them as uint8"
+            )
     if config.evaluation == "validation":
         n_test = min(_MAX_VALIDATION, int(len(X) * _VALIDATION_SHARE))
         test_rows, order = np.sort(order[:n_test]), order[n_test:]
@@ -124,3 +132,8 @@ def make_partition(config: ExperimentConfig, splits: LabelledSplits) -> Partitio
         X_test,
         y_test,
     )
+
+
+def _plain_labels(y: NDArray[Any]) -> NDArray[Any]:
+    """Labels as records hold them: whole numbers as int64, strings as they are."""
+    return y.astype(np.int64) if y.dtype.kind in "fb" else y

@@ -2,6 +2,9 @@
 
 import dataclasses
 
+import torch
+
+from sklgm._validation import resolve_device
 from sklgm.experiments._config import ExperimentConfig
 from sklgm.experiments._models import Progress, train_backbones
 from sklgm.experiments._partition import load_splits, make_partition
@@ -51,7 +54,10 @@ def run(
     """
     progress = progress or _no_progress
     progress("load data", 0, 1)
+    resolve_device(config.device)  # fail before the work, not after
     partition = make_partition(config, load_splits(config))
+    if partition.X_test.ndim == 2:  # a bound in pixel units means nothing here
+        config = dataclasses.replace(config, max_perturbations=(None,))
     progress("load data", 1, 1)
     backbones = train_backbones(config, partition, progress)
 
@@ -77,11 +83,22 @@ def run(
             "n_refit_used": len(partition.X_refit),
             "n_test_used": len(partition.X_test),
         },
-        environment=describe_environment(),
+        environment={
+            **describe_environment(),
+            "device": _device_name(config.device),
+            "n_threads": torch.get_num_threads(),
+        },
         records=tuple(records),
         trials=tuple(trials),
     )
     return result, FigureData(tuple(scores), scatter, tuple(images))
+
+
+def _device_name(device: str) -> str:
+    resolved = resolve_device(device)
+    if resolved.type == "cuda":
+        return f"{resolved} ({torch.cuda.get_device_name(resolved)})"
+    return str(resolved)
 
 
 def _no_progress(stage: str, n_done: int, n_steps: int) -> None:

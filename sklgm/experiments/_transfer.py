@@ -14,6 +14,7 @@ from sklgm.experiments._models import (
     Progress,
     Victim,
     claim_scorer,
+    head_variances,
     make_victims,
 )
 from sklgm.experiments._partition import Partition
@@ -110,10 +111,12 @@ def run_transfer(
 
     Notes
     -----
-    Heads are refitted as in the benchmark: 40 epochs of SGD with momentum 0.9,
-    learning rate 0.01 and weight decay 2e-4, from a fresh head (batches of 250 rows
-    where it takes 128). The arm ``"converged"`` is the same by L-BFGS, until there is
-    nothing left to gain.
+    Heads are refitted as in the benchmark: ``refit_epochs`` (there 40) of SGD with
+    momentum 0.9, weight decay 2e-4 and learning rate 0.01, a tenth of it in the last
+    quarter, from a fresh head, in batches of 250 rows where it takes 128. A linear
+    head starts from noise and an L-GM head at the class means, from where few steps
+    do not move it far. The arm ``"converged"`` is the same by L-BFGS until there is
+    nothing left to gain, and shows how much of a rate is owed to that.
 
     References
     ----------
@@ -122,7 +125,8 @@ def run_transfer(
     """
     features = {n: clf.transform(partition.X_refit) for n, clf in backbones.items()}
     test_features = {n: clf.transform(partition.X_test) for n, clf in backbones.items()}
-    victims = make_victims(config, features, partition.y_refit)
+    variances = head_variances(config, partition, backbones)
+    victims = make_victims(config, variances)
     controls = []
     for i, victim in enumerate(victims):
         progress("control arm", i, len(victims))
@@ -172,7 +176,7 @@ def run_transfer(
 def scaled_poison_counts(
     config: ExperimentConfig, y_refit: NDArray[Any]
 ) -> tuple[int, ...]:
-    """Numbers of poisons, the largest being 10 % of a class of the refit rows.
+    """Numbers of poisons, the largest at most 10 % of a class of the refit rows.
 
     Parameters
     ----------
@@ -283,6 +287,27 @@ def _craft_all(
             )
         )
     return concatenate_results(chunks)
+
+
+def effort(crafted: CraftResult) -> dict[str, NDArray[np.float64]]:
+    """Collision ratios and perturbation norms of the poisons that could be crafted.
+
+    Parameters
+    ----------
+    crafted : CraftResult
+        Poisons with diagnostics.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Finite values by metric.
+    """
+    values = {
+        "collision_ratio": crafted.collision_ratio,
+        "l2": crafted.l2,
+        "linf": crafted.linf,
+    }
+    return {name: row[np.isfinite(row)] for name, row in values.items()}
 
 
 def concatenate_results(chunks: Sequence[CraftResult]) -> CraftResult:
@@ -398,7 +423,8 @@ class _Cell:
             arms["common"] = common[: self.config.n_targets]
         records = []
         for arm, chosen in arms.items():
-            rate = attack_success_rate(predicted[chosen], targets.base_labels[chosen])
+            is_misled = predicted[chosen] == targets.base_labels[chosen]
+            rate = wilson_rate(int(is_misled.sum()), len(chosen))
             records.append(
                 self.record(
                     arm,
@@ -410,18 +436,22 @@ class _Cell:
                 )
             )
         if outcome.accuracies:
+            # All refits are scored on the same test rows: these are the sample.
+            n_test = len(self.partition.y_test)
+            hits = round(float(np.mean(outcome.accuracies)) * n_test)
+            rate = wilson_rate(hits, n_test)
             records.append(
                 self.record(
                     victim.arm,
                     "clean_accuracy",
-                    *mean_interval(outcome.accuracies, bounds=(0.0, 1.0)),
-                    len(outcome.accuracies),
+                    rate.value,
+                    rate.low,
+                    rate.high,
+                    n_test,
                 )
             )
         for kind, pairs in outcome.detection.items():
             arm = kind if victim.arm == "attack" else victim.arm
-            if victim.arm != "attack" and kind == "posterior":
-                continue  # a variant has one row, that of its density
             for metric, values in zip(
                 ("auroc", "tpr_at_1pct_fpr"), zip(*pairs, strict=True), strict=True
             ):
@@ -538,12 +568,8 @@ def _effort_records(
             len(values),
             config.seed,
         )
-        for metric, values in (
-            ("collision_ratio", crafted.collision_ratio),
-            ("l2", crafted.l2),
-            ("linf", crafted.linf),
-        )
-        if np.isfinite(values).all()
+        for metric, values in effort(crafted).items()
+        if len(values)
     ]
 
 

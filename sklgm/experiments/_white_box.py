@@ -15,11 +15,12 @@ from sklgm.experiments._models import (
     Progress,
     Victim,
     claim_scorer,
+    head_variances,
     make_victims,
     train_two_feature_lgm,
 )
 from sklgm.experiments._partition import Partition
-from sklgm.experiments._transfer import attack_name, pixel_range
+from sklgm.experiments._transfer import attack_name, effort, pixel_range
 from sklgm.figure_data import DetectionScores, FeatureScatter
 from sklgm.metrics import auroc_interval, mean_interval, tpr_at_fpr_rate, wilson_rate
 from sklgm.outliers import LGMOutlierDetector
@@ -170,6 +171,8 @@ def draw_pairs(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Draw disjoint test rows as bases, and targets of other classes.
 
+    Fewer pairs are drawn where one class is so large that the others run out.
+
     Parameters
     ----------
     config : ExperimentConfig
@@ -181,16 +184,31 @@ def draw_pairs(
     -------
     base_rows, target_rows : ndarray of shape (n_pairs,)
         Rows of the test set.
+
+    Raises
+    ------
+    ValueError
+        If there is no pair of two classes.
     """
     rng = np.random.default_rng([config.seed, 2])
-    order = rng.permutation(len(y_test))
-    n_pairs = min(config.n_pairs, len(y_test) // 4)
-    base_rows, rest = order[:n_pairs], order[n_pairs:].tolist()
-    target_rows = []
-    for label in y_test[base_rows]:
-        position = next(i for i, row in enumerate(rest) if y_test[row] != label)
+    rest = rng.permutation(len(y_test)).tolist()
+    base_rows: list[int] = []
+    target_rows: list[int] = []
+    while len(base_rows) < min(config.n_pairs, len(y_test) // 4):
+        base = rest.pop(0)
+        others = (i for i, row in enumerate(rest) if y_test[row] != y_test[base])
+        position = next(others, None)
+        if position is None:
+            break
+        base_rows.append(base)
         target_rows.append(rest.pop(position))
-    return base_rows, np.array(target_rows)
+    if not base_rows:
+        counts = dict(zip(*np.unique(y_test, return_counts=True), strict=True))
+        raise ValueError(
+            f"the test rows give no pair of a base and a target of another class; "
+            f"n_test={len(y_test)}, rows of each class: {counts}"
+        )
+    return np.array(base_rows), np.array(target_rows)
 
 
 def _make_detectors(
@@ -204,7 +222,7 @@ def _make_detectors(
     X, y = partition.X_backbone, partition.y_backbone
     features = {name: clf.transform(X) for name, clf in backbones.items()}
     detectors = []
-    for victim in make_victims(config, features, y):
+    for victim in make_victims(config, head_variances(config, partition, backbones)):
         clf = backbones[victim.backbone]
         if victim.only_most:
             continue  # another refit of a head that is judged as it was trained
@@ -214,8 +232,6 @@ def _make_detectors(
         else:
             model = clf
         for kind in victim.score_kinds:
-            if victim.arm != "attack" and kind == "posterior":
-                continue  # a variant has one row, that of its density
             detector = claim_scorer(model, kind)
             detector.fit(partition.X_refit, partition.y_refit)
             arm = kind if victim.arm == "attack" else victim.arm
@@ -301,12 +317,8 @@ def _effort_records(
             len(values),
             config.seed,
         )
-        for metric, values in (
-            ("collision_ratio", crafted.collision_ratio),
-            ("l2", crafted.l2),
-            ("linf", crafted.linf),
-        )
-        if np.isfinite(values).all()
+        for metric, values in effort(crafted).items()
+        if len(values)
     ]
 
 

@@ -46,3 +46,19 @@ def test_scarce_class_is_named():
     splits = LabelledSplits("toy", X, y, X, y, ("a", "rare"))
     with pytest.raises(ValueError, match="class 'rare' has 4 training rows"):
         make_partition(tiny_config("toy"), splits)
+
+
+def test_images_outside_the_unit_range_are_refused_before_training():
+    X = np.full((60, 1, 4, 4), 200.0, dtype=np.float32)
+    y = np.arange(60) % 2
+    splits = LabelledSplits("toy", X, y, X, y, ("0", "1"))
+    with pytest.raises(ValueError, match="images of toy must hold values in"):
+        make_partition(tiny_config("toy"), splits)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, bool])
+def test_whole_number_labels_become_integers(dtype):
+    X = np.zeros((60, 4), dtype=np.float32)
+    y = (np.arange(60) % 2).astype(dtype)
+    splits = LabelledSplits("toy", X, y, X, y, ("0", "1"))
+    assert make_partition(tiny_config("toy"), splits).y_refit.dtype == np.int64

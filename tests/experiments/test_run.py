@@ -9,6 +9,9 @@ from sklgm import LGMClassifier
 from sklgm.experiments import run
 from sklgm.experiments._models import make_victims
 from sklgm.experiments._transfer import (
+    Targets,
+    _Cell,
+    _Outcome,
     attack_name,
     draw_targets,
     scaled_poison_counts,
@@ -132,9 +135,7 @@ def test_trim_on_fixed_features_does_not_depend_on_the_gradient():
     rng = np.random.default_rng(0)
     y = np.repeat([0, 1], 40)
     features = rng.normal(size=(80, 3)) + y[:, None]
-    victims = make_victims(
-        tiny_config("unused"), {"softmax": features, "lgm": features}, y
-    )
+    victims = make_victims(tiny_config("unused"), {"softmax": 1.0, "lgm": 1.0})
     (trimmed,) = [victim for victim in victims if victim.model == "lgm_trim"]
     skipped = clone(trimmed.head).fit(features, y)
     trained = clone(trimmed.head).set_params(max_epochs=3).fit(features, y)
@@ -161,6 +162,7 @@ def test_largest_number_of_poisons_is_a_tenth_of_the_class():
 
 
 class StubPartition:
+    name = "stub"
     y_refit = np.repeat([0, 1, 2], 20)
     y_test = np.arange(300) % 3
 
@@ -196,3 +198,29 @@ def test_converged_heads_are_an_arm_of_the_most_poisons(tiny_run, model):
         tiny_run[0].records, model=model, metric="attack_success_rate", arm="converged"
     )
     assert [rate.n_poisons for rate in rates] == [3]
+
+
+def test_no_target_that_counts_is_a_rate_of_nan_not_an_error():
+    cell = _Cell(
+        tiny_config("unused"),
+        StubPartition,
+        make_victims(tiny_config("unused"), {"softmax": 1.0, "lgm": 1.0})[0],
+        "feature_collision",
+        1,
+    )
+    targets = Targets(np.array([0]), np.array([0]), np.array([1]), np.array([[20]]))
+    records = cell.records(_Outcome([1]), targets, np.zeros((7, 300), bool), 0)
+    assert [(r.arm, r.n) for r in records] == [("attack", 0), ("common", 0)]
+    assert all(np.isnan(r.value) for r in records)
+
+
+def test_pairs_are_fewer_where_one_class_is_most_of_the_test_rows():
+    y_test = np.repeat([0, 1], [95, 5])
+    base_rows, target_rows = draw_pairs(tiny_config("unused", n_pairs=20), y_test)
+    assert 0 < len(base_rows) < 20
+    assert (y_test[base_rows] != y_test[target_rows]).all()
+
+
+def test_pairs_of_a_single_class_are_an_error():
+    with pytest.raises(ValueError, match="no pair of a base and a target"):
+        draw_pairs(tiny_config("unused"), np.zeros(40))
