@@ -378,11 +378,26 @@ class NetworkClassifier(
                 f"{type(self).__name__} needs at least 2 classes in y, got one class: "
                 f"{classes.tolist()[0]!r}"
             )
-        if continues and not np.array_equal(classes, self.classes_):
+        if continues:
+            self._check_continued(classes)
+
+    def _check_continued(self, classes: NDArray[Any]) -> None:
+        for name, fitted in self._structure().items():
+            asked = getattr(self, name)
+            if asked != fitted:
+                raise ValueError(
+                    f"warm_start=True continues a network with {name}={fitted!r}, got "
+                    f"{name}={asked!r}; set warm_start=False to start anew"
+                )
+        if not np.array_equal(classes, self.classes_):
             raise ValueError(
                 "warm_start=True continues a fit and needs the same classes in y: "
                 f"{self.classes_.tolist()!r} before, {classes.tolist()!r} now"
             )
+
+    def _structure(self) -> dict[str, Any]:
+        """Parameters that a fitted network cannot change, as it has them."""
+        return {"normalize_features": self.net_.module_.normalize_features}
 
     def _weighted_rows(
         self,

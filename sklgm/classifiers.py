@@ -87,7 +87,7 @@ class LGMClassifier(NetworkClassifier):
     class_weight : dict, "balanced" or None, default=None
         Weight of each class, as in scikit-learn.
     warm_start : bool, default=False
-        Continue from the weights of the fit before.
+        Continue from the weights of the fit before, with its structure and priors.
     input_shape : tuple of int or None, default=None
         Shape to fold flat rows into, such as (1, 28, 28); None takes that of X.
     device : str or torch.device, default="auto"
@@ -115,7 +115,7 @@ class LGMClassifier(NetworkClassifier):
         Variances: shape () for ``"identity"``, (n_classes,) for ``"spherical"``,
         (n_classes, feature_dim) for ``"diag"``, (feature_dim,) for ``"tied_diag"``.
     priors_ : ndarray of shape (n_classes,)
-        Weighted shares of the classes in training, fixed; sum to 1.
+        Weighted shares of the classes in the first training, fixed; sum to 1.
     net_ : skorch.NeuralNet
         The trained net.
     history_ : skorch.history.History
@@ -264,6 +264,12 @@ class LGMClassifier(NetworkClassifier):
         """
         return self._score_samples(X)
 
+    def _structure(self) -> dict[str, Any]:
+        return {
+            **super()._structure(),
+            "covariance_type": self.net_.module_.head.covariance_type,
+        }
+
     def _make_head(
         self, feature_dim: int, n_classes: int, train: BatchDataset
     ) -> nn.Module:
@@ -343,7 +349,7 @@ class SoftmaxClassifier(NetworkClassifier):
     class_weight : dict, "balanced" or None, default=None
         Weight of each class, as in scikit-learn.
     warm_start : bool, default=False
-        Continue from the weights of the fit before.
+        Continue from the weights of the fit before, with its structure.
     input_shape : tuple of int or None, default=None
         Shape to fold flat rows into, such as (1, 28, 28); None takes that of X.
     device : str or torch.device, default="auto"

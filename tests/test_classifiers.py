@@ -515,6 +515,16 @@ def test_warm_start_needs_the_same_classes_and_columns(classifier, blobs):
         clf.fit(X[:, :3], y)
 
 
+@pytest.mark.parametrize(
+    "changed", [{"covariance_type": "diag"}, {"normalize_features": True}]
+)
+def test_warm_start_refuses_what_a_fitted_network_cannot_change(changed, blobs):
+    clf = small(LGMClassifier, warm_start=True, max_epochs=1).fit(*blobs)
+    (name,) = changed
+    with pytest.raises(ValueError, match=f"warm_start=True .* {name}="):
+        clf.set_params(**changed).fit(*blobs)
+
+
 @both
 def test_warm_start_obeys_a_changed_freeze_backbone(classifier, blobs):
     clf = small(classifier, warm_start=True, max_epochs=2).fit(*blobs)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
+from skorch.callbacks import Callback
 
 from sklgm import LGMClassifier
 from sklgm._net import (
@@ -13,6 +14,7 @@ from sklgm._net import (
     NoSingleRowSampler,
     SoftmaxCriterion,
     one_cycle,
+    step_decay,
     train_loader,
 )
 from sklgm.losses import lgm_loss, softmax_loss
@@ -185,3 +187,17 @@ def test_one_cycle_rises_to_its_peak_and_falls_below_its_start(blobs):
     peak = rates.index(max(rates))
     assert rates[peak:] == sorted(rates[peak:], reverse=True)
     assert rates[-1] < rates[0]  # which is max_lr / 25
+
+
+def test_step_decay_takes_a_tenth_of_the_rate_at_the_end():
+    class Rates(Callback):
+        seen = []
+
+        def on_epoch_begin(self, net, **kwargs):
+            self.seen.append(net.optimizer_.param_groups[0]["lr"])
+
+    X = np.linspace(-1, 1, 20).reshape(10, 2)
+    LGMClassifier(
+        "identity", lr=0.5, max_epochs=4, callbacks=[step_decay(3), Rates()]
+    ).fit(X, np.arange(10) % 2)
+    assert Rates.seen == pytest.approx([0.5, 0.5, 0.5, 0.05])
