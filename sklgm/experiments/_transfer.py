@@ -8,6 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
+from sklgm.experiments._attack import (
+    attack_name,
+    concatenate_results,
+    effort_records,
+    pixel_range,
+)
 from sklgm.experiments._config import ExperimentConfig
 from sklgm.experiments._models import (
     Classifier,
@@ -62,27 +68,6 @@ class _Outcome:
     predicted: list[Any] = field(default_factory=list)
     accuracies: list[float] = field(default_factory=list)
     detection: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
-
-
-def attack_name(max_perturbation: float | None) -> str:
-    """Name of a feature-collision attack in records.
-
-    Parameters
-    ----------
-    max_perturbation : float or None
-        l-infinity bound in pixel units.
-
-    Returns
-    -------
-    str
-        ``"feature_collision"``, with ``_linf_8_255`` for a bound of 8 / 255.
-    """
-    if max_perturbation is None:
-        return "feature_collision"
-    steps = max_perturbation * 255
-    if abs(steps - round(steps)) < 1e-6:
-        return f"feature_collision_linf_{round(steps)}_255"
-    return f"feature_collision_linf_{max_perturbation:g}"
 
 
 def run_transfer(
@@ -147,7 +132,9 @@ def run_transfer(
                 config, partition, clf, targets, max_perturbation, progress, name
             )
             poison_features = clf.transform(crafted.X_poison)
-            records += _effort_records(config, partition, name, attack, crafted, counts)
+            records += effort_records(
+                PROTOCOL, config, partition, name, attack, max(counts), crafted
+            )
             if name == "softmax" and partition.X_refit.ndim == 4:
                 images.append(_examples(partition, targets, crafted, attack))
             attacked = [i for i, v in enumerate(victims) if v.backbone == name]
@@ -240,24 +227,6 @@ def draw_targets(
     return Targets(rows, labels, base_labels, base_rows)
 
 
-def pixel_range(X: NDArray[np.float32]) -> tuple[Any, Any]:
-    """Range that poisons stay in: [0, 1] for images, else that of each column.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_samples, ...)
-        Clean rows.
-
-    Returns
-    -------
-    low, high : float or ndarray of shape (n_features,)
-        The range.
-    """
-    if X.ndim == 4:
-        return 0.0, 1.0
-    return X.min(axis=0), X.max(axis=0)
-
-
 def _craft_all(
     config: ExperimentConfig,
     partition: Partition,
@@ -287,46 +256,6 @@ def _craft_all(
             )
         )
     return concatenate_results(chunks)
-
-
-def effort(crafted: CraftResult) -> dict[str, NDArray[np.float64]]:
-    """Collision ratios and perturbation norms of the poisons that could be crafted.
-
-    Parameters
-    ----------
-    crafted : CraftResult
-        Poisons with diagnostics.
-
-    Returns
-    -------
-    dict of str to ndarray
-        Finite values by metric.
-    """
-    values = {
-        "collision_ratio": crafted.collision_ratio,
-        "l2": crafted.l2,
-        "linf": crafted.linf,
-    }
-    return {name: row[np.isfinite(row)] for name, row in values.items()}
-
-
-def concatenate_results(chunks: Sequence[CraftResult]) -> CraftResult:
-    """Join results of several calls of :func:`sklgm.poisoning.craft`.
-
-    Parameters
-    ----------
-    chunks : sequence of CraftResult
-        At least one.
-
-    Returns
-    -------
-    CraftResult
-        Poisons in order.
-    """
-    names = CraftResult.__dataclass_fields__
-    return CraftResult(
-        **{name: np.concatenate([getattr(c, name) for c in chunks]) for name in names}
-    )
 
 
 def _steps(n: int, chunk: int, progress: Progress, stage: str) -> Iterator[int]:
@@ -544,33 +473,6 @@ def _clean_records(
             )
         )
     return records
-
-
-def _effort_records(
-    config: ExperimentConfig,
-    partition: Partition,
-    model: str,
-    attack: str,
-    crafted: CraftResult,
-    counts: Sequence[int],
-) -> list[Record]:
-    """Mean perturbation and collision of the poisons against one backbone."""
-    return [
-        Record(
-            PROTOCOL,
-            partition.name,
-            model,
-            attack,
-            max(counts),
-            "attack",
-            metric,
-            *mean_interval(values),
-            len(values),
-            config.seed,
-        )
-        for metric, values in effort(crafted).items()
-        if len(values)
-    ]
 
 
 def _examples(

@@ -9,6 +9,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 
 from sklgm.classifiers import LGMClassifier
+from sklgm.experiments._attack import attack_name, effort_records, pixel_range
 from sklgm.experiments._config import ExperimentConfig
 from sklgm.experiments._models import (
     Classifier,
@@ -20,9 +21,8 @@ from sklgm.experiments._models import (
     train_two_feature_lgm,
 )
 from sklgm.experiments._partition import Partition
-from sklgm.experiments._transfer import attack_name, effort, pixel_range
 from sklgm.figure_data import DetectionScores, FeatureScatter
-from sklgm.metrics import auroc_interval, mean_interval, tpr_at_fpr_rate, wilson_rate
+from sklgm.metrics import auroc_interval, tpr_at_fpr_rate, wilson_rate
 from sklgm.outliers import LGMOutlierDetector
 from sklgm.poisoning import CraftResult, craft
 from sklgm.results import Record, Trial
@@ -84,7 +84,9 @@ def run_white_box(
                 max_iter=config.max_iter,
                 pixel_range=pixel_range(partition.X_test),
             )
-            records += _effort_records(config, partition, name, attack, crafted[name])
+            records += effort_records(
+                PROTOCOL, config, partition, name, attack, 1, crafted[name]
+            )
             trials += _trials(
                 config, partition, name, attack, crafted[name], base_rows, target_rows
             )
@@ -295,31 +297,6 @@ def _accuracy_records(
             )
         )
     return records
-
-
-def _effort_records(
-    config: ExperimentConfig,
-    partition: Partition,
-    model: str,
-    attack: str,
-    crafted: CraftResult,
-) -> list[Record]:
-    return [
-        Record(
-            PROTOCOL,
-            partition.name,
-            model,
-            attack,
-            1,
-            "attack",
-            metric,
-            *mean_interval(values),
-            len(values),
-            config.seed,
-        )
-        for metric, values in effort(crafted).items()
-        if len(values)
-    ]
 
 
 def _trials(

@@ -7,12 +7,12 @@ from sklearn.base import clone
 
 from sklgm import LGMClassifier
 from sklgm.experiments import run
+from sklgm.experiments._attack import attack_name
 from sklgm.experiments._models import make_victims
 from sklgm.experiments._transfer import (
     Targets,
     _Cell,
     _Outcome,
-    attack_name,
     draw_targets,
     scaled_poison_counts,
 )
