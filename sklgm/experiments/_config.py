@@ -160,8 +160,8 @@ _QUICK: Mapping[str, Mapping[str, Any]] = {
         "refit_epochs": 120,  # as many steps as rows allow in about a minute
     },
     "mnist": {"n_backbone": 20_000},
-    "cifar10": {"n_backbone": 20_000, **_NATURAL},
-    "path": {"n_backbone": 20_000, **_NATURAL},
+    "cifar10": {"n_backbone": 20_000, "n_targets": 25, **_NATURAL},
+    "path": {"n_backbone": 20_000, "n_targets": 25, **_NATURAL},
 }
 _FULL: Mapping[str, Mapping[str, Any]] = {
     "digits": {
