@@ -3,14 +3,17 @@
 from importlib.metadata import version
 
 from sklgm.classifiers import LGMClassifier, SoftmaxClassifier
+from sklgm.filtering import FilteredClassifier, PoisonFilter
 from sklgm.outliers import LGMOutlierDetector
 from sklgm.poisoning import PoisonCrafter
 
 __version__ = version("sklgm")
 
 __all__ = [
+    "FilteredClassifier",
     "LGMClassifier",
     "LGMOutlierDetector",
     "PoisonCrafter",
+    "PoisonFilter",
     "SoftmaxClassifier",
 ]

@@ -1,5 +1,6 @@
 """The fit loop that both classifiers share; one abstract class."""
 
+import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
@@ -14,6 +15,7 @@ from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
 )
+from sklearn.metrics import accuracy_score
 from sklearn.model_selection import StratifiedShuffleSplit
 from sklearn.utils import Tags, assert_all_finite, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
@@ -23,6 +25,7 @@ from sklearn.utils.validation import (
     column_or_1d,
 )
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from sklgm._net import (
     NESTED_PREFIXES,
@@ -30,16 +33,27 @@ from sklgm._net import (
     LossNet,
     build_net,
     infer,
+    n_complete_epochs,
 )
 from sklgm._random import draw_seed, forked_generator
 from sklgm._sklearn_private import (
     HasMethods,
     Interval,
     StrOptions,
+    check_partial_fit_first_call,
     check_sample_weight,
     fit_context,
 )
-from sklgm._validation import resolve_device, resolve_dtype, validate_instances
+from sklgm._streaming import StreamedInstances
+from sklgm._validation import (
+    Instances,
+    as_array,
+    encode_labels,
+    resolve_device,
+    resolve_dtype,
+    validate_instances,
+    validate_stream,
+)
 from sklgm.nn import FeatureNetwork, make_backbone, output_dim
 
 OPTIMIZERS: Mapping[str, type[torch.optim.Optimizer]] = {
@@ -108,21 +122,30 @@ class NetworkClassifier(
     verbose: int
 
     classes_: NDArray[Any]
+    class_count_: NDArray[np.float64]
     net_: LossNet
+    history_: Any
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+        self,
+        X: ArrayLike | Dataset[Any],
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
     ) -> Self:
         """Train the network.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
+        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape), \
+                or torch.utils.data.Dataset
             Instances; images are (n_samples, n_channels, height, width). Values
-            are used as they are: uint8 is cast, not divided.
-        y : array-like of shape (n_samples,)
-            Labels, at least two classes; numbers, strings or booleans.
+            are used as they are: uint8 is cast, not divided. A memory-mapped array
+            or a map-style ``Dataset`` is read a batch at a time, never held whole.
+        y : array-like of shape (n_samples,) or None, default=None
+            Labels, at least two classes; numbers, strings or booleans. None only
+            where X is a ``Dataset`` of (instance, label) tuples: labels are then
+            read in a pass before training.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights >= 0, rescaled to mean 1 over the training set. Rows of weight
             0 are left out.
@@ -130,7 +153,8 @@ class NetworkClassifier(
         Returns
         -------
         self : object
-            The fitted classifier.
+            The fitted classifier. Ctrl-C ends training early: the model so far is
+            kept, with a ``UserWarning``.
 
         Raises
         ------
@@ -140,70 +164,157 @@ class NetworkClassifier(
             ``early_stopping`` meets a class that cannot be split, if the device
             does not exist, or if training diverges.
         TypeError
-            If X is sparse.
+            If X is sparse, or a ``Dataset`` that cannot be read by index.
         """
-        nested = self._checked_nested_params()
-        device = resolve_device(self.device)
-        dtype = resolve_dtype(self.dtype)
         continues = self.warm_start and hasattr(self, "net_")
-        X = self._validated_instances(X, continues)
-        y, weight = self._validated_targets(X, y, sample_weight)
+        instances = self._validated_instances(X, reset=not continues)
+        y, weight = self._validated_targets(instances, y, sample_weight)
 
         classes, y_encoded = np.unique(y, return_inverse=True)
-        self._check_classes(classes, continues)
-        X, y_encoded, weight = self._weighted_rows(X, y_encoded, weight, classes)
+        self._check_classes(classes)
+        if continues:
+            self._check_continued()
+            self._check_same_classes(classes)
+        weight = self._class_weighted(weight, y_encoded, classes)
+        _check_all_have_weight(weight, y_encoded, classes)
+        weight = weight / weight[weight > 0].mean()
 
         seed = draw_seed(self.random_state)
-        train_rows, valid_rows = self._split(y_encoded, classes, seed)
-        train = BatchDataset(
-            X[train_rows], y_encoded[train_rows], weight[train_rows], dtype
+        train_rows, valid_rows = self._split(
+            np.flatnonzero(weight > 0), y_encoded, classes, seed
         )
+        dtype = resolve_dtype(self.dtype)
+        train = BatchDataset(instances, y_encoded, weight, dtype, train_rows)
         valid = (
             None
             if valid_rows is None
-            else BatchDataset(
-                X[valid_rows], y_encoded[valid_rows], weight[valid_rows], dtype
-            )
+            else BatchDataset(instances, y_encoded, weight, dtype, valid_rows)
         )
 
+        device = resolve_device(self.device)
         with forked_generator(seed, device) as generator:
             if continues:
                 network = self.net_.module_.to(dtype)
                 network.set_frozen(self.freeze_backbone)
             else:
-                network = self._make_network(len(classes), train, dtype)
-            net = build_net(
-                network,
-                self._make_criterion(),
-                optimizer=OPTIMIZERS.get(self.optimizer, self.optimizer),
-                lr=self.lr,
-                max_epochs=self.max_epochs,
-                batch_size=-1 if self.batch_size == "all" else int(self.batch_size),
-                device=device,
-                verbose=int(self.verbose),
-                callbacks=[*self._own_callbacks(), *(self.callbacks or ())],
-                patience=PATIENCE if self.early_stopping else None,
-                valid_dataset=valid,
-                generator=generator,
-                nested=nested,
-            )
+                network = self._make_network(_class_count(train, len(classes)), dtype)
+            net = self._make_net(network, device, generator, valid)
             if not continues:
-                self._before_training(net, train)
+                self._start(net, train, np.arange(len(classes)))
             if self.max_epochs > 0:
                 net.partial_fit(train)
-            self._after_training(net, train)
+            self._finish(net, train)
         self._check_finite(net)
         net.train_split = None  # the fitted net must not carry the validation rows
+        if net.was_interrupted:
+            self._warn_of_interruption(net)
 
         self.classes_ = classes
-        self.net_ = net
-        self.history_ = net.history
-        self.n_iter_ = len(net.history)
-        self._n_features_out = output_dim(network.backbone, self.input_shape_, dtype)
-        self._publish(net)
+        self.class_count_ = _class_count(train, len(classes))
+        self._seed = seed
+        self._publish(net, dtype)
         return self
 
-    def predict(self, X: ArrayLike) -> NDArray[Any]:
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self,
+        X: ArrayLike | Dataset[Any],
+        y: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Train one epoch on a chunk of the data.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape), \
+                or torch.utils.data.Dataset
+            Instances, as in :meth:`fit`.
+        y : array-like of shape (n_samples,) or None, default=None
+            Labels; a chunk need not hold every class.
+        classes : array-like of shape (n_classes,) or None, default=None
+            All labels there will be; needed in the first call, and may be given
+            again.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights >= 0, used as they are: they compare rows of different chunks.
+
+        Returns
+        -------
+        self : object
+            The classifier after one more epoch; the optimiser's state goes on.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`fit`; also if the first call has no ``classes``, a label is not
+            among them, ``early_stopping=True`` or ``class_weight="balanced"``.
+        TypeError
+            As :meth:`fit`.
+
+        Notes
+        -----
+        ``max_epochs`` is only the length that ``margin_warmup`` is a share of. What
+        the network and the optimiser were built with in the first call (``lr``,
+        ``margin``, ...) stays until the next ``fit``.
+        """
+        if self.early_stopping:
+            raise ValueError(
+                "early_stopping=True: partial_fit has no validation rows; set it to "
+                "False"
+            )
+        if self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight='balanced' needs all labels at once; give partial_fit a "
+                "dict from label to weight"
+            )
+        check_partial_fit_first_call(self, classes)
+        is_first = not hasattr(self, "net_")
+        self._check_classes(self.classes_)
+        if not is_first:
+            self._check_continued()
+        instances = self._validated_instances(X, reset=is_first)
+        y, weight = self._validated_targets(instances, y, sample_weight)
+        y_encoded = encode_labels(y, self.classes_, name="y")
+        n_classes = len(self.classes_)
+        weight = self._class_weighted(weight, y_encoded, self.classes_)
+        if not (weight > 0).any():
+            raise ValueError(
+                "sample_weight and class_weight leave no row of positive weight"
+            )
+
+        dtype = resolve_dtype(self.dtype)
+        train = BatchDataset(
+            instances, y_encoded, weight, dtype, np.flatnonzero(weight > 0)
+        )
+        count = _class_count(train, n_classes)
+        before = np.zeros(n_classes) if is_first else self.class_count_
+
+        device = resolve_device(self.device)
+        seed = (
+            draw_seed(self.random_state)
+            if is_first
+            else (self._seed + len(self.history_)) % np.iinfo(np.int32).max
+        )
+        with forked_generator(seed, device) as generator:
+            if is_first:
+                self._seed = seed
+                network = self._make_network(count, dtype)
+                net = self._make_net(network, device, generator, None)
+            else:
+                net = self.net_
+            self._set_priors(net, before + count)
+            self._start(net, train, np.flatnonzero((count > 0) & (before == 0)))
+            net.partial_fit(train, epochs=1)
+            self._finish(net, train)
+        self._check_finite(net)
+        if net.was_interrupted:
+            self._warn_of_interruption(net)
+
+        self.class_count_ = before + count
+        self._publish(net, dtype)
+        return self
+
+    def predict(self, X: ArrayLike | Dataset[Any]) -> NDArray[Any]:
         """Most probable class of each row.
 
         Parameters
@@ -216,11 +327,10 @@ class NetworkClassifier(
         ndarray of shape (n_samples,)
             Members of ``classes_``.
         """
-        indices = self._logits(X).argmax(dim=1).numpy()
-        labels: NDArray[Any] = self.classes_[indices]
-        return labels
+        check_is_fitted(self, "net_")
+        return self._predicted(self._validated_instances(X, reset=False))
 
-    def predict_proba(self, X: ArrayLike) -> NDArray[np.floating]:
+    def predict_proba(self, X: ArrayLike | Dataset[Any]) -> NDArray[np.floating]:
         """Class probabilities.
 
         Parameters
@@ -236,7 +346,7 @@ class NetworkClassifier(
         proba: NDArray[np.floating] = np.exp(self.predict_log_proba(X))
         return proba
 
-    def predict_log_proba(self, X: ArrayLike) -> NDArray[np.floating]:
+    def predict_log_proba(self, X: ArrayLike | Dataset[Any]) -> NDArray[np.floating]:
         """Natural log of the class probabilities.
 
         Parameters
@@ -254,7 +364,7 @@ class NetworkClassifier(
         ).numpy()
         return log_proba
 
-    def decision_function(self, X: ArrayLike) -> NDArray[np.floating]:
+    def decision_function(self, X: ArrayLike | Dataset[Any]) -> NDArray[np.floating]:
         """Logits of each class; for two classes the second minus the first.
 
         Parameters
@@ -273,12 +383,12 @@ class NetworkClassifier(
         decision: NDArray[np.floating] = logits.numpy()
         return decision
 
-    def _score_samples(self, X: ArrayLike) -> NDArray[np.floating]:
+    def _score_samples(self, X: ArrayLike | Dataset[Any]) -> NDArray[np.floating]:
         """Natural log of the sum over classes of exp(logit), shape (n_samples,)."""
         scores: NDArray[np.floating] = torch.logsumexp(self._logits(X), dim=1).numpy()
         return scores
 
-    def transform(self, X: ArrayLike) -> NDArray[np.floating]:
+    def transform(self, X: ArrayLike | Dataset[Any]) -> NDArray[np.floating]:
         """Features of each row: the output of the backbone.
 
         Parameters
@@ -291,8 +401,38 @@ class NetworkClassifier(
         ndarray of shape (n_samples, feature_dim)
             Features, as the head sees them.
         """
-        features: NDArray[np.floating] = self._outputs(X)[1].numpy()
+        features: NDArray[np.floating] = self._output(X, 1).numpy()
         return features
+
+    def score(
+        self,
+        X: ArrayLike | Dataset[Any],
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> float:
+        """Share of the rows whose label is predicted.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape), \
+                or torch.utils.data.Dataset
+            Instances.
+        y : array-like of shape (n_samples,) or None, default=None
+            Labels; None only where X is a ``Dataset`` of (instance, label) tuples,
+            which is then read once for both.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights >= 0.
+
+        Returns
+        -------
+        float
+            Accuracy in [0, 1].
+        """
+        check_is_fitted(self, "net_")
+        instances = self._validated_instances(X, reset=False)
+        predicted_labels = self._predicted(instances)
+        y, weight = self._validated_targets(instances, y, sample_weight)
+        return float(accuracy_score(y, predicted_labels, sample_weight=weight))
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Parameters, skorch's nested ones among them.
@@ -351,44 +491,54 @@ class NetworkClassifier(
                 )
         return nested
 
-    def _validated_instances(self, X: ArrayLike, continues: bool) -> NDArray[Any]:
+    def _validated_instances(
+        self, X: ArrayLike | Dataset[Any], *, reset: bool
+    ) -> Instances:
         shape = None if self.input_shape is None else tuple(self.input_shape)
-        return validate_instances(self, X, reset=not continues, input_shape=shape)
+        if isinstance(X, Dataset):
+            return validate_stream(self, X, reset=reset, input_shape=shape)
+        return validate_instances(self, X, reset=reset, input_shape=shape)
 
     def _validated_targets(
-        self, X: NDArray[Any], y: ArrayLike, sample_weight: ArrayLike | None
+        self,
+        instances: Instances,
+        y: ArrayLike | None,
+        sample_weight: ArrayLike | None,
     ) -> tuple[NDArray[Any], NDArray[np.float64]]:
+        if y is None and isinstance(instances, StreamedInstances):
+            y = instances.labels()
         if y is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is "
                 "None"
             )
-        labels: NDArray[Any] = column_or_1d(y, warn=True)
+        labels: NDArray[Any] = column_or_1d(as_array(y), warn=True)
         assert_all_finite(labels, input_name="y")
         check_classification_targets(labels)
-        check_consistent_length(X, labels)
+        check_consistent_length(instances, labels)
         weight = check_sample_weight(
-            sample_weight, X, dtype=np.float64, ensure_non_negative=True
+            as_array(sample_weight), labels, dtype=np.float64, ensure_non_negative=True
         )
         return labels, weight
 
-    def _check_classes(self, classes: NDArray[Any], continues: bool) -> None:
+    def _check_classes(self, classes: NDArray[Any]) -> None:
         if len(classes) < 2:
             raise ValueError(
                 f"{type(self).__name__} needs at least 2 classes in y, got one class: "
                 f"{classes.tolist()[0]!r}"
             )
-        if continues:
-            self._check_continued(classes)
 
-    def _check_continued(self, classes: NDArray[Any]) -> None:
+    def _check_continued(self) -> None:
         for name, fitted in self._structure().items():
             asked = getattr(self, name)
             if asked != fitted:
                 raise ValueError(
-                    f"warm_start=True continues a network with {name}={fitted!r}, got "
-                    f"{name}={asked!r}; set warm_start=False to start anew"
+                    f"warm_start=True and partial_fit continue a network with "
+                    f"{name}={fitted!r}, got {name}={asked!r}; call fit with "
+                    "warm_start=False to start anew"
                 )
+
+    def _check_same_classes(self, classes: NDArray[Any]) -> None:
         if not np.array_equal(classes, self.classes_):
             raise ValueError(
                 "warm_start=True continues a fit and needs the same classes in y: "
@@ -399,39 +549,34 @@ class NetworkClassifier(
         """Parameters that a fitted network cannot change, as it has them."""
         return {"normalize_features": self.net_.module_.normalize_features}
 
-    def _weighted_rows(
+    def _class_weighted(
         self,
-        X: NDArray[Any],
-        y_encoded: NDArray[np.int64],
         weight: NDArray[np.float64],
+        y_encoded: NDArray[np.int64],
         classes: NDArray[Any],
-    ) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.float64]]:
-        """Rows of positive weight, with weights of mean 1."""
-        if self.class_weight is not None:
-            per_class = compute_class_weight(
-                self.class_weight,
-                classes=classes,
-                y=classes[y_encoded],
-                sample_weight=weight,
-            )
-            weight = weight * per_class[y_encoded]
-        is_used = weight > 0
-        missing = np.setdiff1d(np.arange(len(classes)), y_encoded[is_used])
-        if len(missing) > 0:
-            raise ValueError(
-                f"class {classes.tolist()[missing[0]]!r} has no row of positive "
-                "sample_weight"
-            )
-        if not is_used.all():
-            X, y_encoded, weight = X[is_used], y_encoded[is_used], weight[is_used]
-        return X, y_encoded, weight / weight.mean()
+    ) -> NDArray[np.float64]:
+        if self.class_weight is None:
+            return weight
+        per_class = compute_class_weight(
+            self.class_weight,
+            classes=classes,
+            y=classes[y_encoded],
+            sample_weight=weight,
+        )
+        weighted: NDArray[np.float64] = weight * per_class[y_encoded]
+        return weighted
 
     def _split(
-        self, y_encoded: NDArray[np.int64], classes: NDArray[Any], seed: int
-    ) -> tuple[Any, NDArray[np.int64] | None]:
-        """Training and validation rows; no copy where nothing is split off."""
+        self,
+        rows: NDArray[np.int64],
+        y_encoded: NDArray[np.int64],
+        classes: NDArray[Any],
+        seed: int,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+        """Training and validation rows among ``rows``."""
         if not self.early_stopping:
-            return slice(None), None
+            return rows, None
+        y_encoded = y_encoded[rows]
         counts = np.bincount(y_encoded)
         if counts.min() < 2:
             raise ValueError(
@@ -448,26 +593,49 @@ class NetworkClassifier(
                 f"validation_fraction={self.validation_fraction!r} cannot split "
                 f"{len(y_encoded)} rows of {len(classes)} classes: {error}"
             ) from error
-        return train_rows, valid_rows
+        return rows[train_rows], rows[valid_rows]
 
     def _make_network(
-        self, n_classes: int, train: BatchDataset, dtype: torch.dtype
+        self, class_count: NDArray[np.float64], dtype: torch.dtype
     ) -> FeatureNetwork:
         backbone = make_backbone(self.backbone, self.input_shape_, self.feature_dim)
         backbone = backbone.to(dtype)
         feature_dim = output_dim(backbone, self.input_shape_, dtype)
         return FeatureNetwork(
             backbone,
-            self._make_head(feature_dim, n_classes, train).to(dtype),
+            self._make_head(feature_dim, class_count).to(dtype),
             normalize_features=self.normalize_features,
             freeze_backbone=self.freeze_backbone,
         )
 
+    def _make_net(
+        self,
+        network: FeatureNetwork,
+        device: torch.device,
+        generator: torch.Generator,
+        valid: BatchDataset | None,
+    ) -> LossNet:
+        return build_net(
+            network,
+            self._make_criterion(),
+            optimizer=OPTIMIZERS.get(self.optimizer, self.optimizer),
+            lr=self.lr,
+            max_epochs=self.max_epochs,
+            batch_size=-1 if self.batch_size == "all" else int(self.batch_size),
+            device=device,
+            verbose=int(self.verbose),
+            callbacks=[*self._own_callbacks(), *(self.callbacks or ())],
+            patience=PATIENCE if self.early_stopping else None,
+            valid_dataset=valid,
+            generator=generator,
+            nested=self._checked_nested_params(),
+        )
+
     @abstractmethod
     def _make_head(
-        self, feature_dim: int, n_classes: int, train: BatchDataset
+        self, feature_dim: int, class_count: NDArray[np.float64]
     ) -> nn.Module:
-        """Head for ``feature_dim`` features and ``n_classes`` classes."""
+        """Head for ``feature_dim`` features and classes of so much weight."""
 
     @abstractmethod
     def _make_criterion(self) -> nn.Module:
@@ -478,16 +646,38 @@ class NetworkClassifier(
         """Callbacks that the loss needs, before the user's."""
 
     @abstractmethod
-    def _before_training(self, net: LossNet, train: BatchDataset) -> None:
-        """Start the head from data, if it can be."""
+    def _start(
+        self, net: LossNet, train: BatchDataset, classes: NDArray[np.int64]
+    ) -> None:
+        """Start the head from data for classes that are new to it, if it can be."""
 
     @abstractmethod
-    def _after_training(self, net: LossNet, train: BatchDataset) -> None:
+    def _finish(self, net: LossNet, train: BatchDataset) -> None:
         """Finish the head, if there is more than its gradient."""
 
     @abstractmethod
-    def _publish(self, net: LossNet) -> None:
+    def _set_priors(self, net: LossNet, class_count: NDArray[np.float64]) -> None:
+        """Tell the head how much weight each class has, if it asks."""
+
+    @abstractmethod
+    def _publish_head(self, head: nn.Module) -> None:
         """Assign the subclass's fitted attributes."""
+
+    def _publish(self, net: LossNet, dtype: torch.dtype) -> None:
+        self.net_ = net
+        self.history_ = net.history
+        self.n_iter_ = n_complete_epochs(net)
+        backbone = net.module_.backbone
+        self._n_features_out = output_dim(backbone, self.input_shape_, dtype)
+        self._publish_head(net.module_.head)
+
+    def _warn_of_interruption(self, net: LossNet) -> None:
+        warnings.warn(
+            f"training was interrupted after {n_complete_epochs(net)} complete epochs "
+            f"(max_epochs={self.max_epochs}); the model so far is kept",
+            UserWarning,
+            stacklevel=4,  # the caller of the decorated fit
+        )
 
     def _check_finite(self, net: LossNet) -> None:
         for name, parameter in net.module_.named_parameters():
@@ -498,19 +688,29 @@ class NetworkClassifier(
                     "scale X"
                 )
 
-    def _outputs(self, X: ArrayLike) -> tuple[Tensor, ...]:
+    def _output(self, X: ArrayLike | Dataset[Any], output: int) -> Tensor:
+        """Validate X and pass it through the network; see :func:`infer`."""
         check_is_fitted(self, "net_")
-        X = validate_instances(self, X, reset=False)
-        outputs = infer(self.net_, X, resolve_dtype(self.dtype))
-        if not bool(torch.isfinite(outputs[0]).all()):
-            raise ValueError(
-                f"X holds values too large for the network's {self.dtype}: some "
-                "logits are not finite"
-            )
-        return outputs
+        return self._passed(self._validated_instances(X, reset=False), output)
 
-    def _logits(self, X: ArrayLike) -> Tensor:
-        return self._outputs(X)[0]
+    def _passed(self, instances: Instances, output: int) -> Tensor:
+        dataset = BatchDataset(instances, None, None, resolve_dtype(self.dtype))
+        values = infer(self.net_, dataset, output=output)
+        if not bool(torch.isfinite(values).all()):
+            raise ValueError(
+                f"X holds values too large for the network's {self.dtype}: some of "
+                "its outputs are not finite"
+            )
+        return values
+
+    def _logits(self, X: ArrayLike | Dataset[Any]) -> Tensor:
+        return self._output(X, 0)
+
+    def _predicted(self, instances: Instances) -> NDArray[Any]:
+        labels: NDArray[Any] = self.classes_[
+            self._passed(instances, 0).argmax(dim=1).numpy()
+        ]
+        return labels
 
     def __sklearn_tags__(self) -> Tags:
         """Tags: images are accepted besides rows."""
@@ -519,3 +719,22 @@ class NetworkClassifier(
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = []
         return tags
+
+
+def _class_count(train: BatchDataset, n_classes: int) -> NDArray[np.float64]:
+    """Sum the weights of each class."""
+    count: NDArray[np.float64] = np.bincount(
+        train.y_encoded, weights=train.sample_weight, minlength=n_classes
+    ).astype(np.float64)
+    return count
+
+
+def _check_all_have_weight(
+    weight: NDArray[np.float64], y_encoded: NDArray[np.int64], classes: NDArray[Any]
+) -> None:
+    missing = np.setdiff1d(np.arange(len(classes)), y_encoded[weight > 0])
+    if len(missing) > 0:
+        raise ValueError(
+            f"class {classes.tolist()[missing[0]]!r} has no row of positive "
+            "sample_weight"
+        )

@@ -20,7 +20,8 @@ from torch.utils.data import (
     SequentialSampler,
 )
 
-from sklgm.gaussian import estimate_gaussians
+from sklgm._validation import Instances
+from sklgm.gaussian import GaussianEstimate, estimate_gaussians
 from sklgm.losses import (
     lgm_classification_loss,
     lgm_likelihood_loss,
@@ -40,19 +41,22 @@ _INFERENCE_BATCH_SIZE = 512
 
 
 class BatchDataset(Dataset[Batch]):
-    """Rows of an array, cast to tensors a batch at a time.
+    """Instances with labels and weights, cast to tensors a batch at a time.
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples, *input_shape)
+    X : ndarray of shape (n_instances, *input_shape) or StreamedInstances
         Instances of any numeric type; may be read-only or memory-mapped, since a
         batch is a copy.
-    y_encoded : ndarray of shape (n_samples,) or None
+    y_encoded : ndarray of shape (n_instances,) or None
         Class indices; None stands for zeros (prediction).
-    sample_weight : ndarray of shape (n_samples,) or None
+    sample_weight : ndarray of shape (n_instances,) or None
         Weights >= 0; None stands for ones.
     dtype : torch.dtype
         Type of the batches.
+    rows : ndarray of shape (n_samples,) or None, default=None
+        The instances of this data set, by index: nothing is copied but batches.
+        None: all.
 
     Attributes
     ----------
@@ -62,24 +66,28 @@ class BatchDataset(Dataset[Batch]):
 
     def __init__(
         self,
-        X: NDArray[Any],
+        X: Instances,
         y_encoded: NDArray[np.int64] | None,
         sample_weight: NDArray[np.float64] | None,
         dtype: torch.dtype,
+        rows: NDArray[np.int64] | None = None,
     ) -> None:
         self.X = X
-        n_samples = len(X)
+        self.rows = np.arange(len(X)) if rows is None else rows
+        n_samples = len(self.rows)
         self.y_encoded = (
-            np.zeros(n_samples, dtype=np.int64) if y_encoded is None else y_encoded
+            np.zeros(n_samples, dtype=np.int64)
+            if y_encoded is None
+            else y_encoded[self.rows]
         )
         self.sample_weight = (
-            np.ones(n_samples) if sample_weight is None else sample_weight
+            np.ones(n_samples) if sample_weight is None else sample_weight[self.rows]
         )
         self.is_kept = np.ones(n_samples, dtype=bool)
         self.dtype = dtype
 
     def __len__(self) -> int:
-        return len(self.X)
+        return len(self.rows)
 
     def __getitem__(self, index: int) -> Batch:
         return self.__getitems__([index])
@@ -91,7 +99,9 @@ class BatchDataset(Dataset[Batch]):
         # numpy casts what torch cannot read: other byte orders, extended precision.
         # What overflows there is refused later, where logits are not finite.
         with np.errstate(over="ignore"):
-            X = np.ascontiguousarray(self.X[rows], dtype=_NUMPY_DTYPES[self.dtype])
+            X = np.ascontiguousarray(
+                self.X[self.rows[rows]], dtype=_NUMPY_DTYPES[self.dtype]
+            )
         batch = {
             "X": torch.from_numpy(X),
             "sample_weight": torch.from_numpy(weight).to(self.dtype),
@@ -105,7 +115,27 @@ def keep_batch(batch: Any) -> Any:
 
 
 class LossNet(NeuralNet):
-    """A skorch net whose criterion sees the head and the sample weights."""
+    """A skorch net whose criterion sees the head and the sample weights.
+
+    Attributes
+    ----------
+    was_interrupted : bool
+        Whether Ctrl-C ended the last training; skorch keeps the model and is silent.
+    """
+
+    was_interrupted = False
+
+    def fit_loop(
+        self, X: Any, y: Any = None, epochs: int | None = None, **fit_params: Any
+    ) -> "LossNet":
+        """Train, and note whether the user interrupted it."""
+        self.was_interrupted = False
+        try:
+            super().fit_loop(X, y, epochs=epochs, **fit_params)
+        except KeyboardInterrupt as error:
+            self.was_interrupted = not _is_raised_by_callback(error)
+            raise
+        return self
 
     def get_loss(
         self,
@@ -120,6 +150,16 @@ class LossNet(NeuralNet):
         )
         weight = None if X is None else X["sample_weight"].to(self.device)
         return weighted_mean(loss, weight)
+
+
+def _is_raised_by_callback(error: KeyboardInterrupt) -> bool:
+    """Whether a callback stopped training (early stopping does) and not the user."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return traceback is not None and isinstance(
+        traceback.tb_frame.f_locals.get("self"), Callback
+    )
 
 
 class NoSingleRowSampler(BatchSampler):
@@ -225,15 +265,11 @@ class MarginGrowth(Callback):
         self.margin = margin
         self.n_epochs = n_epochs
 
-    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Count epochs from the start of this training."""
-        self.epoch_ = 0
-
     def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Set this epoch's margin."""
-        share = min(1.0, self.epoch_ / self.n_epochs) if self.n_epochs > 0 else 1.0
+        """Set this epoch's margin; epochs are counted over all trainings of a net."""
+        n_before = len(net.history) - 1
+        share = min(1.0, n_before / self.n_epochs) if self.n_epochs > 0 else 1.0
         net.criterion_.margin = self.margin * share
-        self.epoch_ += 1
 
 
 class TrimmedGaussians(Callback):
@@ -257,7 +293,7 @@ class TrimmedGaussians(Callback):
         self, net: NeuralNet, dataset_train: BatchDataset, **kwargs: Any
     ) -> None:
         """Estimate again and set the rows' weights."""
-        dataset_train.is_kept = set_gaussians_from_data(
+        dataset_train.is_kept = set_trimmed_gaussians(
             net, dataset_train, trim=self.trim, variance=self.variance
         )
 
@@ -411,35 +447,75 @@ def build_net(
     return net
 
 
-def infer(net: LossNet, X: NDArray[Any], dtype: torch.dtype) -> tuple[Tensor, ...]:
-    """Logits and features of every row, in evaluation mode.
+def n_complete_epochs(net: LossNet) -> int:
+    """Epochs that came to their end; an interrupted one leaves no loss.
+
+    Parameters
+    ----------
+    net : LossNet
+        Any net.
+
+    Returns
+    -------
+    int
+        Their number, over all trainings of the net.
+    """
+    return sum("train_loss" in epoch for epoch in net.history)
+
+
+def batches_of(net: LossNet, dataset: BatchDataset) -> Iterator[tuple[Tensor, ...]]:
+    """Pass a data set through a net in evaluation mode.
 
     Parameters
     ----------
     net : LossNet
         A trained net.
-    X : ndarray of shape (n_samples, *input_shape)
-        Instances.
-    dtype : torch.dtype
-        Type in which they are passed.
+    dataset : BatchDataset
+        The rows, in order.
+
+    Yields
+    ------
+    tuple of Tensor on the CPU
+        Of each batch: logits (n_rows, n_classes), features (n_rows, feature_dim)
+        and what else the head returns.
+    """
+    # A DataLoader draws a seed from torch's global generator at each iteration.
+    with torch.random.fork_rng(devices=[]):
+        yield from net.forward_iter(dataset, training=False)
+
+
+def infer(net: LossNet, dataset: BatchDataset, *, output: int) -> Tensor:
+    """One output of the network for every row, in evaluation mode.
+
+    Parameters
+    ----------
+    net : LossNet
+        A trained net.
+    dataset : BatchDataset
+        The rows.
+    output : int
+        0 for logits, 1 for features, 2 for what else the head returns.
 
     Returns
     -------
-    tuple of Tensor on the CPU
-        Logits (n_samples, n_classes), features (n_samples, feature_dim) and what
-        else the head returns.
+    Tensor on the CPU of shape (n_samples, ...)
+        Filled batch by batch: nothing else of the size of the data set is made.
     """
-    dataset = BatchDataset(X, None, None, dtype)
-    # A DataLoader draws a seed from torch's global generator at each iteration.
-    with torch.random.fork_rng(devices=[]):
-        batches = list(net.forward_iter(dataset, training=False))
-    return tuple(torch.cat(parts) for parts in zip(*batches, strict=True))
+    filled = torch.empty(0)
+    start = 0
+    for outputs in batches_of(net, dataset):
+        part = outputs[output]
+        if start == 0:
+            filled = torch.empty(len(dataset), *part.shape[1:], dtype=part.dtype)
+        filled[start : start + len(part)] = part
+        start += len(part)
+    return filled
 
 
-def set_gaussians_from_data(
-    net: LossNet, dataset: BatchDataset, *, trim: float, variance: float
-) -> NDArray[np.bool_]:
-    """Estimate the head's Gaussians from a data set's features.
+def set_class_means(
+    net: LossNet, dataset: BatchDataset, classes: NDArray[np.int64] | None = None
+) -> None:
+    """Set the head's means to the weighted class means of a data set's features.
 
     Parameters
     ----------
@@ -447,9 +523,48 @@ def set_gaussians_from_data(
         Net whose head is a :class:`sklgm.nn.GaussianMixtureHead`.
     dataset : BatchDataset
         Training rows.
-    trim : float in [0, 0.5)
-        Share of each class that is left out; at 0 only the means are set, the
-        variances stay where learning starts.
+    classes : ndarray of int or None, default=None
+        Indices of the classes to set, each with a row of positive weight; the others
+        stay as they are. None: all.
+
+    Notes
+    -----
+    A class whose weight is below that of one average row has hardly a mean: the
+    rest of the row is filled with the mean of all rows.
+    """
+    head = net.module_.head
+    sums = torch.zeros(head.n_classes, head.feature_dim, dtype=torch.float64)
+    masses = torch.zeros(head.n_classes, dtype=torch.float64)
+    start = 0
+    for _, features, *_ in batches_of(net, dataset):
+        rows = slice(start, start + len(features))
+        y_encoded = torch.from_numpy(dataset.y_encoded[rows])
+        weight = torch.from_numpy(dataset.sample_weight[rows])
+        sums.index_add_(0, y_encoded, weight[:, None] * features.double())
+        masses.index_add_(0, y_encoded, weight)
+        start += len(features)
+    chosen = torch.arange(head.n_classes) if classes is None else torch.tensor(classes)
+    overall = sums.sum(dim=0) / masses.sum()
+    of_one_row = (masses / masses.sum() * len(dataset)).clamp(max=1.0)[chosen, None]
+    means = sums[chosen] / masses[chosen, None]
+    head.set_gaussians(
+        of_one_row * means + (1.0 - of_one_row) * overall, classes=chosen
+    )
+
+
+def set_trimmed_gaussians(
+    net: LossNet, dataset: BatchDataset, *, trim: float, variance: float
+) -> NDArray[np.bool_]:
+    """Estimate the head's Gaussians from the rows of each class that fit it best.
+
+    Parameters
+    ----------
+    net : LossNet
+        Net whose head is a :class:`sklgm.nn.GaussianMixtureHead`.
+    dataset : BatchDataset
+        Training rows. Classes without a row keep their Gaussian.
+    trim : float in (0, 0.5)
+        Share of each class that is left out.
     variance : float > 0
         Variance of classes too small to have one.
 
@@ -459,16 +574,18 @@ def set_gaussians_from_data(
         Whether the row entered the estimate.
     """
     head = net.module_.head
-    features = infer(net, dataset.X, dataset.dtype)[1]
-    estimate = estimate_gaussians(
-        features,
-        torch.from_numpy(dataset.y_encoded),
-        head.n_classes,
+    classes, y_encoded = np.unique(dataset.y_encoded, return_inverse=True)
+    estimate: GaussianEstimate = estimate_gaussians(
+        infer(net, dataset, output=1),
+        torch.from_numpy(y_encoded),
+        len(classes),
         covariance_type=head.covariance_type,
         variance=variance,
         trim=trim,
         sample_weight=torch.from_numpy(dataset.sample_weight),
     )
-    head.set_gaussians(estimate.means, estimate.log_variances if trim > 0 else None)
+    head.set_gaussians(
+        estimate.means, estimate.log_variances, classes=torch.from_numpy(classes)
+    )
     is_kept: NDArray[np.bool_] = estimate.is_kept.numpy()
     return is_kept

@@ -9,12 +9,17 @@ from typing import Any, TypeVar, cast
 
 from sklearn.base import _fit_context
 from sklearn.utils import _safe_indexing as safe_indexing
+from sklearn.utils._metadata_requests import _routing_enabled as routing_enabled
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
     InvalidParameterError,
     StrOptions,
 )
+from sklearn.utils.multiclass import (
+    _check_partial_fit_first_call as check_partial_fit_first_call,
+)
+from sklearn.utils.validation import _check_method_params as check_method_params
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 
 __all__ = [
@@ -22,8 +27,11 @@ __all__ = [
     "Interval",
     "InvalidParameterError",
     "StrOptions",
+    "check_method_params",
+    "check_partial_fit_first_call",
     "check_sample_weight",
     "fit_context",
+    "routing_enabled",
     "safe_indexing",
 ]
 

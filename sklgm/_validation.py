@@ -9,8 +9,82 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from sklgm._streaming import StreamedInstances
 
 InputShape = tuple[int, ...]
+Instances = NDArray[Any] | StreamedInstances
+
+
+def as_array(values: Any) -> Any:
+    """Array of a torch tensor, wherever it lies; anything else as it is.
+
+    Parameters
+    ----------
+    values : object
+        What the user gave.
+
+    Returns
+    -------
+    object
+        An ndarray for a tensor.
+    """
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else values
+
+
+def validate_stream(
+    estimator: BaseEstimator,
+    dataset: Dataset[Any],
+    *,
+    reset: bool,
+    input_shape: InputShape | None = None,
+) -> StreamedInstances:
+    """Check a torch ``Dataset`` as :func:`validate_instances` checks an array.
+
+    Parameters
+    ----------
+    estimator : BaseEstimator
+        Gets ``n_features_in_`` and ``input_shape_`` if ``reset``, is compared with
+        them otherwise.
+    dataset : torch.utils.data.Dataset
+        Map-style; items are instances, or tuples of an instance and its label.
+    reset : bool
+        Whether this is the X of ``fit``.
+    input_shape : tuple of int or None, default=None
+        In ``fit``: the shape that instances must have, if given.
+
+    Returns
+    -------
+    StreamedInstances
+        The instances, read when they are needed; NaN and infinity are refused then.
+
+    Raises
+    ------
+    ValueError
+        If it is empty, or instances have another shape than in ``fit``.
+    TypeError
+        If it has no length, or items are not tensors or arrays.
+    """
+    stream = StreamedInstances(dataset)
+    shape = stream.shape[1:]
+    expected = input_shape if reset else estimator.input_shape_
+    if expected is not None:
+        if len(shape) > 1:
+            _check_image_shape(estimator, shape, expected)
+        elif not reset and shape != (estimator.n_features_in_,):
+            raise ValueError(
+                f"X has {shape[0]} features, but {type(estimator).__name__} is "
+                f"expecting {estimator.n_features_in_} features as input"
+            )
+    if reset:
+        estimator.input_shape_ = _checked_shape(input_shape, shape)
+        estimator.n_features_in_ = math.prod(shape)
+        if hasattr(estimator, "feature_names_in_"):
+            del estimator.feature_names_in_
+    stream.fold(estimator.input_shape_)
+    return stream
 
 
 def validate_instances(
@@ -49,19 +123,14 @@ def validate_instances(
     TypeError
         If X is sparse.
     """
+    X = as_array(X)
     shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
     if len(shape) > 2:
         array = check_array(X, allow_nd=True, estimator=estimator, input_name="X")
         expected = input_shape if reset else estimator.input_shape_
         shape = array.shape[1:]
-        if expected is not None and shape != tuple(expected):
-            flat_hint = (
-                f"{tuple(expected)} or flat rows of {math.prod(expected)} values"
-            )
-            raise ValueError(
-                f"X holds instances of shape {shape}, but "
-                f"{type(estimator).__name__} expects {flat_hint}"
-            )
+        if expected is not None:
+            _check_image_shape(estimator, shape, expected)
         validate_data(
             estimator, array.reshape(len(array), -1), reset=reset, skip_check_array=True
         )
@@ -72,6 +141,16 @@ def validate_instances(
         estimator.input_shape_ = _checked_shape(input_shape, shape)
     instances: NDArray[Any] = array.reshape(len(array), *estimator.input_shape_)
     return instances
+
+
+def _check_image_shape(
+    estimator: BaseEstimator, shape: InputShape, expected: InputShape
+) -> None:
+    if shape != tuple(expected):
+        raise ValueError(
+            f"X holds instances of shape {shape}, but {type(estimator).__name__} "
+            f"expects {tuple(expected)} or flat rows of {math.prod(expected)} values"
+        )
 
 
 def _checked_shape(input_shape: InputShape | None, shape: InputShape) -> InputShape:
@@ -109,7 +188,7 @@ def encode_labels(
     ValueError
         If a label is not among ``classes``.
     """
-    labels = np.asarray(labels)
+    labels = np.asarray(as_array(labels))
     is_known = np.isin(labels, classes)
     if not is_known.all():
         unknown = np.unique(labels[~is_known])[:5].tolist()

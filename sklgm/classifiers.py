@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
+from torch.utils.data import Dataset
 
 from sklgm._base import NetworkClassifier
 from sklgm._net import (
@@ -17,7 +18,8 @@ from sklgm._net import (
     MarginGrowth,
     SoftmaxCriterion,
     TrimmedGaussians,
-    set_gaussians_from_data,
+    set_class_means,
+    set_trimmed_gaussians,
 )
 from sklgm._sklearn_private import Interval, StrOptions
 from sklgm.gaussian import COVARIANCE_TYPES, CovarianceType
@@ -109,6 +111,8 @@ class LGMClassifier(NetworkClassifier):
     ----------
     classes_ : ndarray of shape (n_classes,)
         Labels seen in ``fit``, sorted.
+    class_count_ : ndarray of shape (n_classes,)
+        Summed weight of the training rows of each class.
     means_ : ndarray of shape (n_classes, feature_dim)
         Class means mu.
     covariances_ : ndarray
@@ -116,6 +120,7 @@ class LGMClassifier(NetworkClassifier):
         (n_classes, feature_dim) for ``"diag"``, (feature_dim,) for ``"tied_diag"``.
     priors_ : ndarray of shape (n_classes,)
         Weighted shares of the classes in the first training, fixed; sum to 1.
+        ``partial_fit`` takes the shares of all rows so far.
     net_ : skorch.NeuralNet
         The trained net.
     history_ : skorch.history.History
@@ -232,7 +237,9 @@ class LGMClassifier(NetworkClassifier):
         if skorch_params:
             self._skorch_params = skorch_params
 
-    def predict_joint_log_proba(self, X: ArrayLike) -> NDArray[np.floating]:
+    def predict_joint_log_proba(
+        self, X: ArrayLike | Dataset[Any]
+    ) -> NDArray[np.floating]:
         """Log joint densities of features and class.
 
         Parameters
@@ -249,7 +256,7 @@ class LGMClassifier(NetworkClassifier):
         log_joint: NDArray[np.floating] = self._logits(X).numpy()
         return log_joint
 
-    def score_samples(self, X: ArrayLike) -> NDArray[np.floating]:
+    def score_samples(self, X: ArrayLike | Dataset[Any]) -> NDArray[np.floating]:
         """Log density of the features under the whole mixture.
 
         Parameters
@@ -271,17 +278,14 @@ class LGMClassifier(NetworkClassifier):
         }
 
     def _make_head(
-        self, feature_dim: int, n_classes: int, train: BatchDataset
+        self, feature_dim: int, class_count: NDArray[np.float64]
     ) -> nn.Module:
-        priors = np.bincount(
-            train.y_encoded, weights=train.sample_weight, minlength=n_classes
-        )
         return GaussianMixtureHead(
             feature_dim,
-            n_classes,
+            len(class_count),
             covariance_type=self.covariance_type,
             variance=self.variance,
-            priors=priors.tolist(),
+            priors=_shares(class_count),
         )
 
     def _make_criterion(self) -> nn.Module:
@@ -297,21 +301,35 @@ class LGMClassifier(NetworkClassifier):
     def _features_are_fixed(self) -> bool:
         return self.freeze_backbone or self.backbone == "identity"
 
-    def _before_training(self, net: LossNet, train: BatchDataset) -> None:
-        set_gaussians_from_data(net, train, trim=self.trim, variance=self.variance)
-
-    def _after_training(self, net: LossNet, train: BatchDataset) -> None:
+    def _start(
+        self, net: LossNet, train: BatchDataset, classes: NDArray[np.int64]
+    ) -> None:
+        if len(classes) == 0:
+            return
         if self.trim > 0.0:
-            train.is_kept = set_gaussians_from_data(
-                net, train, trim=self.trim, variance=self.variance
-            )
+            set_trimmed_gaussians(net, train, trim=self.trim, variance=self.variance)
+        else:
+            set_class_means(net, train, classes)
 
-    def _publish(self, net: LossNet) -> None:
-        head = net.module_.head
+    def _finish(self, net: LossNet, train: BatchDataset) -> None:
+        if self.trim > 0.0:
+            set_trimmed_gaussians(net, train, trim=self.trim, variance=self.variance)
+
+    def _set_priors(self, net: LossNet, class_count: NDArray[np.float64]) -> None:
+        net.module_.head.set_priors(_shares(class_count))
+
+    def _publish_head(self, head: nn.Module) -> None:
+        assert isinstance(head, GaussianMixtureHead)
         self.means_ = head.means.detach().cpu().numpy().copy()
         log_variances = head.floored_log_variances().detach()
         self.covariances_ = log_variances.exp().cpu().numpy()
         self.priors_ = head.log_priors.exp().cpu().numpy()
+
+
+def _shares(class_count: NDArray[np.float64]) -> list[float]:
+    """Priors before normalisation; a class not seen yet counts as one row."""
+    counts: list[float] = np.where(class_count > 0, class_count, 1.0).tolist()
+    return counts
 
 
 class SoftmaxClassifier(NetworkClassifier):
@@ -371,6 +389,8 @@ class SoftmaxClassifier(NetworkClassifier):
     ----------
     classes_ : ndarray of shape (n_classes,)
         Labels seen in ``fit``, sorted.
+    class_count_ : ndarray of shape (n_classes,)
+        Summed weight of the training rows of each class.
     net_ : skorch.NeuralNet
         The trained net.
     history_ : skorch.history.History
@@ -442,7 +462,7 @@ class SoftmaxClassifier(NetworkClassifier):
         if skorch_params:
             self._skorch_params = skorch_params
 
-    def score_samples(self, X: ArrayLike) -> NDArray[np.floating]:
+    def score_samples(self, X: ArrayLike | Dataset[Any]) -> NDArray[np.floating]:
         """Energy of each row: the logsumexp of its logits, not a density.
 
         Parameters
@@ -459,9 +479,9 @@ class SoftmaxClassifier(NetworkClassifier):
         return self._score_samples(X)
 
     def _make_head(
-        self, feature_dim: int, n_classes: int, train: BatchDataset
+        self, feature_dim: int, class_count: NDArray[np.float64]
     ) -> nn.Module:
-        return LinearHead(feature_dim, n_classes)
+        return LinearHead(feature_dim, len(class_count))
 
     def _make_criterion(self) -> nn.Module:
         return SoftmaxCriterion()
@@ -469,11 +489,16 @@ class SoftmaxClassifier(NetworkClassifier):
     def _own_callbacks(self) -> list[tuple[str, Any]]:
         return []
 
-    def _before_training(self, net: LossNet, train: BatchDataset) -> None:
+    def _start(
+        self, net: LossNet, train: BatchDataset, classes: NDArray[np.int64]
+    ) -> None:
         """Nothing: a linear head starts from noise."""
 
-    def _after_training(self, net: LossNet, train: BatchDataset) -> None:
+    def _finish(self, net: LossNet, train: BatchDataset) -> None:
         """Nothing: the gradient is all."""
 
-    def _publish(self, net: LossNet) -> None:
+    def _set_priors(self, net: LossNet, class_count: NDArray[np.float64]) -> None:
+        """Nothing: a linear head learns its offsets."""
+
+    def _publish_head(self, head: nn.Module) -> None:
         """Nothing beyond what both classifiers publish."""

@@ -1,5 +1,7 @@
 """sklgm._net: batches, samplers, callbacks."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
@@ -143,10 +145,11 @@ def test_softmax_criterion_is_the_softmax_loss():
 def margins_of_epochs(growth, n_epochs):
     class Net:
         criterion_ = LGMCriterion(growth.margin, 0.0)
+        history: ClassVar[list] = []
 
-    growth.on_train_begin(Net)
     margins = []
-    for _ in range(n_epochs):
+    for epoch in range(n_epochs):
+        Net.history = [{} for _ in range(epoch + 1)]
         growth.on_epoch_begin(Net)
         margins.append(Net.criterion_.margin)
     return margins
@@ -162,9 +165,14 @@ def test_margin_is_full_at_once_without_growth():
     assert margins_of_epochs(MarginGrowth(0.8, 0.0), 2) == [0.8, 0.8]
 
 
-def test_margin_growth_starts_again_with_each_training():
-    growth = MarginGrowth(0.8, 2.0)
-    assert margins_of_epochs(growth, 3) == margins_of_epochs(growth, 3)
+def test_margin_growth_goes_on_over_partial_fits(blobs):
+    X, y = blobs
+    clf = LGMClassifier(max_epochs=4, margin=0.8, margin_warmup=1.0, random_state=0)
+    margins = []
+    for _ in range(6):
+        clf.partial_fit(X, y, classes=[0, 1, 2])
+        margins.append(clf.net_.criterion_.margin)
+    assert margins == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8, 0.8])
 
 
 # one_cycle

@@ -84,12 +84,8 @@ class GaussianMixtureHead(nn.Module):
             self.register_buffer("log_variances", log_variances)
         else:
             self.log_variances = nn.Parameter(log_variances)
-        shares = torch.ones(n_classes) if priors is None else torch.as_tensor(priors)
-        if shares.shape != (n_classes,) or not bool((shares > 0).all()):
-            raise ValueError(
-                f"priors must be {n_classes} positive numbers, got {priors!r}"
-            )
-        self.register_buffer("log_priors", (shares / shares.sum()).log())
+        priors = [1.0] * n_classes if priors is None else priors
+        self.register_buffer("log_priors", _log_shares(priors, n_classes))
         # A buffer: a state_dict without it would load as other densities.
         floor = math.log(variance * _RELATIVE_VARIANCE_FLOOR)
         self.register_buffer("min_log_variance", torch.tensor(floor))
@@ -142,22 +138,59 @@ class GaussianMixtureHead(nn.Module):
         )
 
     @torch.no_grad()
-    def set_gaussians(self, means: Tensor, log_variances: Tensor | None = None) -> None:
+    def set_gaussians(
+        self,
+        means: Tensor,
+        log_variances: Tensor | None = None,
+        *,
+        classes: Tensor | None = None,
+    ) -> None:
         """Overwrite the means, and the variances where they are not fixed.
 
         Parameters
         ----------
-        means : Tensor of shape (n_classes, feature_dim)
-            New class means.
+        means : Tensor of shape (n_chosen, feature_dim)
+            New means of the chosen classes.
         log_variances : Tensor or None, default=None
-            New log-variances; ignored for ``"identity"``, whose variance is fixed.
-            Estimated values may lie below the floor of learned ones: the floor
-            then moves down to them.
+            New log-variances, as for ``n_chosen`` classes; ignored for
+            ``"identity"``, whose variance is fixed. Estimated values may lie below
+            the floor of learned ones: the floor then moves down to them.
+        classes : Tensor of int of shape (n_chosen,) or None, default=None
+            The chosen classes; None: all. Variances shared by all classes are
+            overwritten whatever was chosen.
         """
-        self.means.copy_(means)
+        chosen = slice(None) if classes is None else classes.to(self.means.device)
+        self.means[chosen] = means.to(self.means)
         if log_variances is not None and self.covariance_type != "identity":
-            self.log_variances.copy_(log_variances)
+            new = log_variances.to(self.log_variances)
+            if self.covariance_type == "tied_diag":
+                self.log_variances.copy_(new)
+            else:
+                self.log_variances[chosen] = new
             self.min_log_variance.clamp_max_(self.log_variances.min())
+
+    @torch.no_grad()
+    def set_priors(self, priors: Sequence[float]) -> None:
+        """Overwrite the class priors.
+
+        Parameters
+        ----------
+        priors : sequence of n_classes floats
+            Positive; normalised to sum to 1.
+
+        Raises
+        ------
+        ValueError
+            If they are not ``n_classes`` positive numbers.
+        """
+        self.log_priors.copy_(_log_shares(priors, self.n_classes))
+
+
+def _log_shares(priors: Sequence[float], n_classes: int) -> Tensor:
+    shares = torch.as_tensor(priors)
+    if shares.shape != (n_classes,) or not bool((shares > 0).all()):
+        raise ValueError(f"priors must be {n_classes} positive numbers, got {priors!r}")
+    return (shares / shares.sum()).log()
 
 
 class LinearHead(nn.Module):
