@@ -174,14 +174,15 @@ class PoisonFilter(OneToOneFeatureMixin, BaseEstimator):
         """
         X, y = indexable(X, y)
         claimed_labels = _single_labels(y)
-        instances = validate_instances(self, X, reset=True)
+        dense = _densified(X)
+        instances = validate_instances(self, dense, reset=True)
         if len(np.unique(claimed_labels)) < 2:
             raise ValueError(
                 "PoisonFilter needs at least 2 classes in y, got one class"
             )
         self.detector_, is_kept = _fit_and_judge(
             self.detector,
-            X if hasattr(X, "columns") else instances,
+            dense if hasattr(dense, "columns") else instances,
             claimed_labels,
             self.random_state,
         )
@@ -485,6 +486,12 @@ def _count_dropped(
             f"{len(claimed_labels)} rows; by class: {n_dropped}"
         )
     return n_dropped
+
+
+def _densified(X: Any) -> Any:
+    """Dense frame of a pandas frame of sparse columns; anything else as it is."""
+    is_sparse_frame = hasattr(X, "columns") and hasattr(X, "sparse")
+    return X.sparse.to_dense() if is_sparse_frame else X
 
 
 def _single_labels(y: ArrayLike) -> NDArray[Any]:

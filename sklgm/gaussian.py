@@ -19,6 +19,9 @@ COVARIANCE_TYPES: tuple[str, ...] = get_args(CovarianceType)
 # that a constant feature does not decide every distance.
 _RELATIVE_VARIANCE_FLOOR = 1e-3
 
+# Rows whose distances are taken at once; bounds memory.
+_CHUNK = 4096
+
 
 def log_variances_shape(
     covariance_type: CovarianceType, n_classes: int, feature_dim: int
@@ -265,7 +268,8 @@ def estimate_gaussians(
     covariance determinant scatter matrix estimator", J. Multivariate Analysis 71,
     1999.
     """
-    features = features.detach().to("cpu", torch.float64)
+    # Cast to float64 a class at a time: features may be most of the memory.
+    features = features.detach().cpu()
     y_encoded = y_encoded.detach().to("cpu")
     weights = (
         torch.ones(len(features), dtype=torch.float64)
@@ -297,12 +301,17 @@ def estimate_gaussians(
         )
         kept = [
             _most_likely_rows(
-                squared_mahalanobis(
-                    features[class_rows],
-                    means[k : k + 1],
-                    _of_class(log_variances, k, covariance_type),
-                    covariance_type,
-                )[:, 0]
+                torch.cat(
+                    [
+                        squared_mahalanobis(
+                            features[chunk].double(),
+                            means[k : k + 1],
+                            _of_class(log_variances, k, covariance_type),
+                            covariance_type,
+                        )[:, 0]
+                        for chunk in class_rows.split(_CHUNK)
+                    ]
+                )
                 + log_dets[k],
                 class_rows,
                 weights[class_rows],
@@ -360,10 +369,11 @@ def _weighted_estimate(
     feature_dim = features.shape[1]
     means, variances, masses = [], [], []
     for kept_rows, class_rows in zip(kept, rows, strict=True):
-        w = weights[kept_rows, None]
+        w = weights[kept_rows]
         mass = w.sum()
-        mean = (w * features[kept_rows]).sum(dim=0) / mass
-        spread = (w * (features[kept_rows] - mean).square()).sum(dim=0) / mass
+        of_class = features[kept_rows].double()
+        mean = w @ of_class / mass
+        spread = w @ of_class.sub_(mean).square_() / mass
         share = float(mass / weights[class_rows].sum())
         means.append(mean)
         variances.append(spread / _consistency_factor(share, feature_dim))
@@ -389,10 +399,15 @@ def _median_start(
     medians, variances, masses = [], [], []
     for class_rows in rows:
         w = weights[class_rows]
-        median = _weighted_median(features[class_rows], w)
-        mad = _weighted_median((features[class_rows] - median).abs(), w)
-        medians.append(median)
-        variances.append((1.4826 * mad).square())
+        # A column at a time: sorting needs several copies of what it sorts.
+        columns = [column[class_rows].double()[:, None] for column in features.T]
+        median = [_weighted_median(column, w) for column in columns]
+        mad = [
+            _weighted_median((column - centre).abs(), w)
+            for column, centre in zip(columns, median, strict=True)
+        ]
+        medians.append(torch.cat(median))
+        variances.append((1.4826 * torch.cat(mad)).square())
         masses.append(w.sum())
     is_single = torch.tensor([len(class_rows) < 2 for class_rows in rows])
     return torch.stack(medians), _log_variances(

@@ -76,9 +76,10 @@ def peak_above(directory, n_rows, classifier, settings):
     [
         ("LGMClassifier", {}),
         ("LGMClassifier", {"early_stopping": True}),
+        ("LGMClassifier", {"trim": 0.1}),
         ("SoftmaxClassifier", {}),
     ],
-    ids=["lgm", "lgm-early_stopping", "softmax"],
+    ids=["lgm", "lgm-early_stopping", "lgm-trim", "softmax"],
 )
 def test_a_memory_mapped_array_is_never_held(
     classifier, settings, tmp_path_factory, record_property
