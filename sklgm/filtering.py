@@ -14,7 +14,14 @@ from sklearn.base import (
     clone,
 )
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import Bunch, InputTags, Tags, get_tags, indexable
+from sklearn.utils import (
+    Bunch,
+    InputTags,
+    Tags,
+    assert_all_finite,
+    get_tags,
+    indexable,
+)
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
     MethodMapping,
@@ -113,7 +120,7 @@ class PoisonFilter(OneToOneFeatureMixin, BaseEstimator):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "detector": [HasMethods(["fit_predict"]), None],
+        "detector": [HasMethods(["fit_predict"]), FrozenEstimator, None],
         "random_state": ["random_state"],
         "verbose": ["boolean"],
     }
@@ -178,7 +185,8 @@ class PoisonFilter(OneToOneFeatureMixin, BaseEstimator):
         instances = validate_instances(self, dense, reset=True)
         if len(np.unique(claimed_labels)) < 2:
             raise ValueError(
-                "PoisonFilter needs at least 2 classes in y, got one class"
+                "PoisonFilter needs at least 2 classes in y, got one class: "
+                f"{claimed_labels.tolist()[0]!r}"
             )
         self.detector_, is_kept = _fit_and_judge(
             self.detector,
@@ -271,7 +279,7 @@ class FilteredClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "estimator": [HasMethods(["fit", "predict"])],
-        "detector": [HasMethods(["fit_predict"]), None],
+        "detector": [HasMethods(["fit_predict"]), FrozenEstimator, None],
         "random_state": ["random_state"],
         "verbose": ["boolean"],
     }
@@ -320,6 +328,7 @@ class FilteredClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             )
         X, y = indexable(X, y)
         claimed_labels = column_or_1d(y, warn=True)
+        assert_all_finite(claimed_labels, input_name="y")
         check_classification_targets(claimed_labels)
         if routing_enabled():
             of_estimator = process_routing(self, "fit", **fit_params).estimator.fit
@@ -498,6 +507,7 @@ def _single_labels(y: ArrayLike) -> NDArray[Any]:
     """One label a row, from a column or from one-against-the-rest columns."""
     check_classification_targets(y)
     values = np.asarray(y)
+    assert_all_finite(values, input_name="y")
     if values.ndim < 2 or values.shape[1] == 1:
         labels: NDArray[Any] = values.ravel()
         return labels

@@ -8,10 +8,13 @@ import pytest
 
 OPTIONAL = {
     "dask",
+    "distributed",
     "imblearn",
     "jinja2",
     "matplotlib",
+    "optuna",
     "pandas",
+    "polars",
     "rich",
     "torchvision",
     "typer",
@@ -20,6 +23,7 @@ OPTIONAL = {
 MODULES = [
     "sklgm",
     "sklgm.datasets",
+    "sklgm.filtering",
     "sklgm.gaussian",
     "sklgm.losses",
     "sklgm.metrics",

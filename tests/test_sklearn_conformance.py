@@ -1,13 +1,28 @@
-"""scikit-learn's own checks on every estimator with tiny settings."""
+"""scikit-learn's own checks, and imbalanced-learn's, on every public estimator.
 
+The default run takes each estimator as its constructor makes it, and the classifiers
+once in float64 with full batches; further settings are marked slow.
+"""
+
+import numpy as np
 import pytest
+from imblearn.utils.estimator_checks import (
+    parametrize_with_checks as imbalanced_learn_checks,
+)
+from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from skorch.callbacks import EpochTimer, LRScheduler
 
-from sklgm import LGMClassifier, LGMOutlierDetector, SoftmaxClassifier
+from sklgm import (
+    FilteredClassifier,
+    LGMClassifier,
+    LGMOutlierDetector,
+    PoisonCrafter,
+    PoisonFilter,
+    SoftmaxClassifier,
+)
 
-# Enough steps for the checks that ask for some accuracy on 20 to 300 rows, and no
-# more: float32 features grow with training, and one that happens to lie near zero
-# then differs by more than 1e-7 between a batch of one row and one of twenty.
+# Enough steps for the checks that ask for some accuracy on 20 to 300 rows.
 SETTINGS = {"feature_dim": 8, "max_epochs": 25, "lr": 0.005, "batch_size": 64}
 EXACT = {
     "feature_dim": 8,
@@ -20,26 +35,119 @@ EXACT = {
 EQUIVALENCE = "check_sample_weight_equivalence_on_dense_data"
 ROUNDING = "float32 rounding; the float64 full-batch instance passes"
 WHOLE_ROWS = "trim keeps a row as a whole; of repeated rows it keeps some"
+SPLIT_ROWS = "the validation split takes some of the repeated rows"
+POISONS = "fit_transform poisons the training set, transform passes data through"
+NO_RATIO = "nothing is balanced: there is no resampling ratio"
 
-CLASSIFIERS = [
-    LGMClassifier(**SETTINGS),
-    SoftmaxClassifier(**SETTINGS),
-    LGMClassifier(**EXACT),
-    SoftmaxClassifier(**EXACT),
-]
-DETECTORS = [LGMOutlierDetector(contamination=0.1)]
+# A small calibration set reaches no level of 0.01; the detector says so.
+few_rows = pytest.mark.filterwarnings("ignore:false_alarm_rate=0.01 needs")
+
+
+class ClaimingDetector(LGMOutlierDetector):
+    """The detector with labels wherever it takes them: those of a rule on X."""
+
+    def fit(self, X, y=None):
+        columns = self._columns(X)
+        if columns is not None:
+            self.cut_ = np.median(columns[:, 0])
+        super().fit(X, self._claims(X))
+        self.offset_ = self.label_offset_  # the threshold of the scores it gives
+        return self
+
+    def decision_function(self, X, labels=None):
+        return super().decision_function(X, self._claims(X))
+
+    def score_samples(self, X, labels=None):
+        return super().score_samples(X, self._claims(X))
+
+    def p_values(self, X, labels=None):
+        return super().p_values(X, self._claims(X))
+
+    def _claims(self, X):
+        columns = self._columns(X)
+        if columns is None or not hasattr(self, "cut_"):
+            return None
+        return np.where(columns[:, 0] > self.cut_, "high", "low")
+
+    def _columns(self, X):
+        """X as numbers; None where fit and the others must refuse it."""
+        values = np.asarray(X)
+        if values.dtype.kind == "c":
+            return None
+        try:
+            columns = values.astype(float)
+        except (TypeError, ValueError):
+            return None
+        return columns if columns.ndim == 2 and columns.size > 0 else None
+
+
+def crafter(**settings):
+    return PoisonCrafter(SoftmaxClassifier(max_epochs=1), max_iter=2, **settings)
 
 
 def expected_failed_checks(estimator):
-    if getattr(estimator, "dtype", "float64") == "float32":
-        return {EQUIVALENCE: ROUNDING}
-    if getattr(estimator, "trim", 0.0) > 0.0:
-        return {EQUIVALENCE: WHOLE_ROWS}
+    if isinstance(estimator, PoisonCrafter) and estimator.budget != 0:
+        return {
+            "check_transformer_general": POISONS,
+            "check_transformer_data_not_an_array": POISONS,
+        }
+    if isinstance(estimator, LGMClassifier | SoftmaxClassifier):
+        if estimator.early_stopping:
+            return {EQUIVALENCE: SPLIT_ROWS}
+        if getattr(estimator, "trim", 0.0) > 0.0:
+            return {EQUIVALENCE: WHOLE_ROWS}
+        if estimator.dtype == "float32":
+            return {EQUIVALENCE: ROUNDING}
     return {}
 
 
+DEFAULTS = [
+    LGMClassifier(),
+    SoftmaxClassifier(),
+    LGMOutlierDetector(),
+    PoisonCrafter(),
+    PoisonFilter(),
+    FilteredClassifier(LogisticRegression()),
+]
+EXACT_CLASSIFIERS = [LGMClassifier(**EXACT), SoftmaxClassifier(**EXACT)]
+
+FURTHER_SETTINGS = [
+    LGMClassifier(**SETTINGS),
+    SoftmaxClassifier(**SETTINGS),
+    LGMClassifier(**EXACT, covariance_type="spherical"),
+    LGMClassifier(**EXACT, covariance_type="diag"),
+    LGMClassifier(**EXACT, covariance_type="tied_diag"),
+    LGMClassifier(**EXACT, trim=0.1),
+    LGMClassifier(**EXACT, normalize_features=True),
+    LGMClassifier(
+        **EXACT | {"max_epochs": 60}, early_stopping=True, validation_fraction=0.25
+    ),
+    LGMClassifier(
+        **EXACT,
+        callbacks=[
+            ("timer", EpochTimer()),
+            ("schedule", LRScheduler(policy="StepLR", step_size=20)),
+        ],
+    ),
+    SoftmaxClassifier(**EXACT, optimizer="adamw", optimizer__weight_decay=0.01),
+    LGMOutlierDetector(contamination=0.1),
+    LGMOutlierDetector(score_kind="posterior", contamination=0.1),
+    ClaimingDetector(contamination=0.1),
+    ClaimingDetector(score_kind="posterior", contamination=0.1),
+    ClaimingDetector(LGMClassifier(**EXACT, random_state=0), contamination=0.1),
+    crafter(),
+    crafter(budget=0),
+    PoisonFilter(LGMOutlierDetector(contamination=0.1)),
+    FilteredClassifier(
+        LGMClassifier(**EXACT, random_state=0),
+        LGMOutlierDetector(contamination=0.05, random_state=0),
+    ),
+]
+
+
+@few_rows
 @parametrize_with_checks(
-    CLASSIFIERS + DETECTORS,
+    DEFAULTS + EXACT_CLASSIFIERS,
     expected_failed_checks=expected_failed_checks,
     xfail_strict=True,
 )
@@ -48,15 +156,24 @@ def test_estimator_conforms_to_scikit_learn(estimator, check):
 
 
 @pytest.mark.slow
+@few_rows
 @parametrize_with_checks(
-    [
-        LGMClassifier(**EXACT, trim=0.1),
-        LGMClassifier(**EXACT, covariance_type="diag"),
-        LGMClassifier(**EXACT, normalize_features=True),
-        LGMOutlierDetector(score_kind="posterior", contamination=0.1),
-    ],
+    FURTHER_SETTINGS,
     expected_failed_checks=expected_failed_checks,
     xfail_strict=True,
 )
 def test_further_settings_conform_to_scikit_learn(estimator, check):
+    check(estimator)
+
+
+@few_rows
+@imbalanced_learn_checks(
+    [
+        PoisonFilter(random_state=0),
+        PoisonFilter(LGMOutlierDetector(contamination=0.1, random_state=0)),
+    ],
+    # It asks for the attribute `sampling_strategy_`.
+    expected_failed_checks=lambda poison_filter: {"check_samplers_fit": NO_RATIO},
+)
+def test_filter_conforms_to_imbalanced_learn(estimator, check):
     check(estimator)
