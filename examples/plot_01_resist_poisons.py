@@ -138,7 +138,7 @@ for i in range(len(rows)):
 # ``similarity_weight`` hides them better, and makes the attack weaker.
 
 bases, poisons = zip(*examples[:6], strict=True)
-PoisonDisplay.from_images(
+PoisonDisplay.from_predictions(
     X_head[list(bases)],
     X_target[:6],
     np.stack(poisons),

@@ -49,14 +49,12 @@ print(f"{is_flagged.sum()} rows flagged, {(is_flagged & is_wrong).sum()} of them
 scores = detector.score_samples(X, labels=claimed)
 print(f"AUROC {auroc(-scores, is_wrong):.3f}")
 print(f"{tpr_at_fpr(-scores, is_wrong):.0%} found at 1 % false alarms")
-display = ClaimedLikelihoodDisplay.from_scores(
-    scores[~is_wrong], scores[is_wrong], threshold=detector.label_offset_
+display = ClaimedLikelihoodDisplay.from_predictions(
+    scores,
+    is_wrong,
+    threshold=detector.label_offset_,
+    group_names=("right labels", "wrong labels"),
 )
-handles, _ = display.ax_.get_legend_handles_labels()
-names = ["right labels", "wrong labels", "threshold"]
-for handle, label in zip(handles, names, strict=True):
-    handle.set_label(label)
-display.ax_.legend(frameon=False)
 
 # %%
 # The rows to look at first

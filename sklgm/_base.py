@@ -10,25 +10,17 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import (
-    BaseEstimator,
     ClassifierMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
 )
 from sklearn.metrics import accuracy_score
-from sklearn.model_selection import StratifiedShuffleSplit
-from sklearn.utils import Tags, assert_all_finite, compute_class_weight
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import (
-    check_consistent_length,
-    check_is_fitted,
-    column_or_1d,
-)
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from sklgm._net import (
-    NESTED_PREFIXES,
     BatchDataset,
     LossNet,
     build_net,
@@ -41,13 +33,17 @@ from sklgm._sklearn_private import (
     Interval,
     StrOptions,
     check_partial_fit_first_call,
-    check_sample_weight,
     fit_context,
 )
-from sklgm._streaming import StreamedInstances
+from sklgm._skorch_params import SkorchParams
+from sklgm._training_rows import (
+    check_every_class_has_weight,
+    split_off_validation,
+    validate_targets,
+    weight_by_class,
+)
 from sklgm._validation import (
     Instances,
-    as_array,
     encode_labels,
     resolve_device,
     resolve_dtype,
@@ -70,7 +66,7 @@ class NetworkClassifier(
     ClassNamePrefixFeaturesOutMixin,
     ClassifierMixin,
     TransformerMixin,
-    BaseEstimator,
+    SkorchParams,
     metaclass=ABCMeta,
 ):
     """A backbone and a head, trained by a composed skorch net.
@@ -168,28 +164,30 @@ class NetworkClassifier(
         """
         continues = self.warm_start and hasattr(self, "net_")
         instances = self._validated_instances(X, reset=not continues)
-        y, weight = self._validated_targets(instances, y, sample_weight)
+        y, weight = validate_targets(type(self).__name__, instances, y, sample_weight)
 
         classes, y_encoded = np.unique(y, return_inverse=True)
         self._check_classes(classes)
         if continues:
             self._check_continued()
             self._check_same_classes(classes)
-        weight = self._class_weighted(weight, y_encoded, classes)
-        _check_all_have_weight(weight, y_encoded, classes)
+        weight = weight_by_class(weight, y_encoded, classes, self.class_weight)
+        check_every_class_has_weight(weight, y_encoded, classes)
         weight = weight / weight[weight > 0].mean()
 
         seed = draw_seed(self.random_state)
-        train_rows, valid_rows = self._split(
-            np.flatnonzero(weight > 0), y_encoded, classes, seed
-        )
         dtype = resolve_dtype(self.dtype)
+        train_rows, valid = np.flatnonzero(weight > 0), None
+        if self.early_stopping:
+            train_rows, valid_rows = split_off_validation(
+                train_rows,
+                y_encoded,
+                classes,
+                validation_fraction=self.validation_fraction,
+                seed=seed,
+            )
+            valid = BatchDataset(instances, y_encoded, weight, dtype, valid_rows)
         train = BatchDataset(instances, y_encoded, weight, dtype, train_rows)
-        valid = (
-            None
-            if valid_rows is None
-            else BatchDataset(instances, y_encoded, weight, dtype, valid_rows)
-        )
 
         device = resolve_device(self.device)
         with forked_generator(seed, device) as generator:
@@ -197,7 +195,7 @@ class NetworkClassifier(
                 network = self.net_.module_.to(dtype)
                 network.set_frozen(self.freeze_backbone)
             else:
-                network = self._make_network(_class_count(train, len(classes)), dtype)
+                network = self._make_network(train.class_count(len(classes)), dtype)
             net = self._make_net(network, device, generator, valid)
             if not continues:
                 self._start(net, train, np.arange(len(classes)))
@@ -210,7 +208,7 @@ class NetworkClassifier(
             self._warn_of_interruption(net)
 
         self.classes_ = classes
-        self.class_count_ = _class_count(train, len(classes))
+        self.class_count_ = train.class_count(len(classes))
         self._seed = seed
         self._publish(net, dtype)
         return self
@@ -273,10 +271,10 @@ class NetworkClassifier(
         if not is_first:
             self._check_continued()
         instances = self._validated_instances(X, reset=is_first)
-        y, weight = self._validated_targets(instances, y, sample_weight)
+        y, weight = validate_targets(type(self).__name__, instances, y, sample_weight)
         y_encoded = encode_labels(y, self.classes_, name="y")
         n_classes = len(self.classes_)
-        weight = self._class_weighted(weight, y_encoded, self.classes_)
+        weight = weight_by_class(weight, y_encoded, self.classes_, self.class_weight)
         if not (weight > 0).any():
             raise ValueError(
                 "sample_weight and class_weight leave no row of positive weight"
@@ -286,7 +284,7 @@ class NetworkClassifier(
         train = BatchDataset(
             instances, y_encoded, weight, dtype, np.flatnonzero(weight > 0)
         )
-        count = _class_count(train, n_classes)
+        count = train.class_count(n_classes)
         before = np.zeros(n_classes) if is_first else self.class_count_
 
         device = resolve_device(self.device)
@@ -431,65 +429,8 @@ class NetworkClassifier(
         check_is_fitted(self, "net_")
         instances = self._validated_instances(X, reset=False)
         predicted_labels = self._predicted(instances)
-        y, weight = self._validated_targets(instances, y, sample_weight)
+        y, weight = validate_targets(type(self).__name__, instances, y, sample_weight)
         return float(accuracy_score(y, predicted_labels, sample_weight=weight))
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Parameters, skorch's nested ones among them.
-
-        Parameters
-        ----------
-        deep : bool, default=True
-            As in scikit-learn.
-
-        Returns
-        -------
-        dict of str to object
-            Parameter values by name.
-        """
-        params: dict[str, Any] = super().get_params(deep=deep)
-        return {**params, **self._nested_params()}
-
-    def set_params(self, **params: Any) -> Self:
-        """Set parameters, skorch's nested ones among them.
-
-        Parameters
-        ----------
-        **params : dict
-            Parameters of the constructor, and names that start with
-            ``optimizer__``, ``callbacks__``, ``iterator_train__`` or
-            ``iterator_valid__``.
-
-        Returns
-        -------
-        self : object
-            The classifier.
-
-        Raises
-        ------
-        ValueError
-            If a name is unknown.
-        """
-        nested = {k: v for k, v in params.items() if k.startswith(NESTED_PREFIXES)}
-        super().set_params(**{k: v for k, v in params.items() if k not in nested})
-        if nested:
-            self._skorch_params = {**self._nested_params(), **nested}
-        return self
-
-    def _nested_params(self) -> dict[str, Any]:
-        # Set only where there are any: scikit-learn allows no other attribute
-        # than the named parameters after __init__.
-        return dict(vars(self).get("_skorch_params", {}))
-
-    def _checked_nested_params(self) -> dict[str, Any]:
-        nested = self._nested_params()
-        for name in nested:
-            if not name.startswith(NESTED_PREFIXES):
-                raise ValueError(
-                    f"{name!r} is not a parameter of {type(self).__name__}; nested "
-                    f"parameters start with one of {NESTED_PREFIXES}"
-                )
-        return nested
 
     def _validated_instances(
         self, X: ArrayLike | Dataset[Any], *, reset: bool
@@ -498,28 +439,6 @@ class NetworkClassifier(
         if isinstance(X, Dataset):
             return validate_stream(self, X, reset=reset, input_shape=shape)
         return validate_instances(self, X, reset=reset, input_shape=shape)
-
-    def _validated_targets(
-        self,
-        instances: Instances,
-        y: ArrayLike | None,
-        sample_weight: ArrayLike | None,
-    ) -> tuple[NDArray[Any], NDArray[np.float64]]:
-        if y is None and isinstance(instances, StreamedInstances):
-            y = instances.labels()
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is "
-                "None"
-            )
-        labels: NDArray[Any] = column_or_1d(as_array(y), warn=True)
-        assert_all_finite(labels, input_name="y")
-        check_classification_targets(labels)
-        check_consistent_length(instances, labels)
-        weight = check_sample_weight(
-            as_array(sample_weight), labels, dtype=np.float64, ensure_non_negative=True
-        )
-        return labels, weight
 
     def _check_classes(self, classes: NDArray[Any]) -> None:
         if len(classes) < 2:
@@ -548,52 +467,6 @@ class NetworkClassifier(
     def _structure(self) -> dict[str, Any]:
         """Parameters that a fitted network cannot change, as it has them."""
         return {"normalize_features": self.net_.module_.normalize_features}
-
-    def _class_weighted(
-        self,
-        weight: NDArray[np.float64],
-        y_encoded: NDArray[np.int64],
-        classes: NDArray[Any],
-    ) -> NDArray[np.float64]:
-        if self.class_weight is None:
-            return weight
-        per_class = compute_class_weight(
-            self.class_weight,
-            classes=classes,
-            y=classes[y_encoded],
-            sample_weight=weight,
-        )
-        weighted: NDArray[np.float64] = weight * per_class[y_encoded]
-        return weighted
-
-    def _split(
-        self,
-        rows: NDArray[np.int64],
-        y_encoded: NDArray[np.int64],
-        classes: NDArray[Any],
-        seed: int,
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
-        """Training and validation rows among ``rows``."""
-        if not self.early_stopping:
-            return rows, None
-        y_encoded = y_encoded[rows]
-        counts = np.bincount(y_encoded)
-        if counts.min() < 2:
-            raise ValueError(
-                "early_stopping=True splits the rows of each class, but class "
-                f"{classes.tolist()[counts.argmin()]!r} has only {counts.min()} row"
-            )
-        splitter = StratifiedShuffleSplit(
-            n_splits=1, test_size=self.validation_fraction, random_state=seed
-        )
-        try:
-            train_rows, valid_rows = next(splitter.split(y_encoded, y_encoded))
-        except ValueError as error:
-            raise ValueError(
-                f"validation_fraction={self.validation_fraction!r} cannot split "
-                f"{len(y_encoded)} rows of {len(classes)} classes: {error}"
-            ) from error
-        return rows[train_rows], rows[valid_rows]
 
     def _make_network(
         self, class_count: NDArray[np.float64], dtype: torch.dtype
@@ -719,22 +592,3 @@ class NetworkClassifier(
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = []
         return tags
-
-
-def _class_count(train: BatchDataset, n_classes: int) -> NDArray[np.float64]:
-    """Sum the weights of each class."""
-    count: NDArray[np.float64] = np.bincount(
-        train.y_encoded, weights=train.sample_weight, minlength=n_classes
-    ).astype(np.float64)
-    return count
-
-
-def _check_all_have_weight(
-    weight: NDArray[np.float64], y_encoded: NDArray[np.int64], classes: NDArray[Any]
-) -> None:
-    missing = np.setdiff1d(np.arange(len(classes)), y_encoded[weight > 0])
-    if len(missing) > 0:
-        raise ValueError(
-            f"class {classes.tolist()[missing[0]]!r} has no row of positive "
-            "sample_weight"
-        )

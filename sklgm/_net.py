@@ -30,8 +30,6 @@ from sklgm.losses import (
 )
 from sklgm.nn import FeatureNetwork, GaussianMixtureHead
 
-NESTED_PREFIXES = ("optimizer__", "callbacks__", "iterator_train__", "iterator_valid__")
-
 Batch = tuple[dict[str, Tensor], Tensor]
 
 _NUMPY_DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
@@ -88,6 +86,13 @@ class BatchDataset(Dataset[Batch]):
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def class_count(self, n_classes: int) -> NDArray[np.float64]:
+        """Sum the weights of each class, shape (n_classes,)."""
+        count: NDArray[np.float64] = np.bincount(
+            self.y_encoded, weights=self.sample_weight, minlength=n_classes
+        ).astype(np.float64)
+        return count
 
     def __getitem__(self, index: int) -> Batch:
         return self.__getitems__([index])

@@ -309,7 +309,7 @@ def estimate_gaussians(
                             _of_class(log_variances, k, covariance_type),
                             covariance_type,
                         )[:, 0]
-                        for chunk in class_rows.split(_CHUNK)
+                        for chunk in torch.split(class_rows, _CHUNK)
                     ]
                 )
                 + log_dets[k],

@@ -1,15 +1,12 @@
-"""Figures drawn from result records or arrays; no model is trained or needed.
+"""Figures drawn from result records, arrays or fitted estimators; nothing is trained.
 
 matplotlib is imported when something is drawn. It comes with the extra ``cli``.
 """
 
-from sklgm.plotting._curves import (
-    ClaimedLikelihoodDisplay,
-    plot_roc_curves,
-    plot_success_rates,
-)
+from sklgm.plotting._curves import plot_roc_curves, plot_success_rates
 from sklgm.plotting._features import FeatureSpaceDisplay
 from sklgm.plotting._images import PoisonDisplay
+from sklgm.plotting._likelihoods import ClaimedLikelihoodDisplay
 from sklgm.plotting._models import MODEL_COLORS, MODEL_NAMES, pooled_rate
 
 __all__ = [

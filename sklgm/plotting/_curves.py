@@ -1,4 +1,4 @@
-"""Curves and histograms: how well scores separate, how often attacks succeed."""
+"""Curves: how well scores separate, how often attacks succeed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sklgm.metrics import auroc, tpr_at_fpr
-from sklgm.plotting._matplotlib import axes_or_new
+from sklgm.plotting._matplotlib import axes_or_new, open_frame, percent
 from sklgm.plotting._models import (
     MODEL_COLORS,
     MODEL_MARKERS,
@@ -19,168 +19,8 @@ from sklgm.plotting._models import (
 )
 from sklgm.results import MODELS, Record
 
-_CLEAN_COLOR = "#56B4E9"
-_POISON_COLOR = "#D55E00"
 #: Arms of a success rate that are no line of their own.
 _OTHER_ARMS = ("control", "common")
-
-
-class ClaimedLikelihoodDisplay:
-    """Histograms of the claimed-label score of clean rows and of poisons.
-
-    Both groups share their bins, and bars show the share of the own group: a handful
-    of poisons stays visible beside thousands of clean rows. Up to 30 poisons are
-    also marked one by one.
-
-    Parameters
-    ----------
-    scores_clean : array-like of shape (n_clean,)
-        Finite scores of clean rows, higher is more normal (as ``score_samples``).
-    scores_poison : array-like of shape (n_poisons,)
-        Finite scores of poisons.
-    threshold : float, default=None
-        Rows below it are flagged; drawn as a vertical line.
-    xlabel : str, default="score of the claimed label (higher is more normal)"
-        Name of the score.
-
-    Attributes
-    ----------
-    ax_ : matplotlib Axes
-        Where it was drawn last.
-    figure_ : matplotlib Figure
-        The figure of `ax_`.
-    bin_edges_ : ndarray of shape (n_bins + 1,)
-        The shared bins.
-
-    Raises
-    ------
-    ValueError
-        If a group of scores is empty, not one-dimensional or not finite.
-
-    See Also
-    --------
-    plot_roc_curves : All thresholds at once.
-
-    Examples
-    --------
-    >>> import matplotlib
-    >>> matplotlib.use("agg")
-    >>> from sklgm.plotting import ClaimedLikelihoodDisplay
-    >>> display = ClaimedLikelihoodDisplay.from_scores([0.0, 0.5, 1.0], [-4.0, -3.0])
-    >>> [text.get_text() for text in display.ax_.get_legend().get_texts()]
-    ['clean rows (n = 3)', 'poisons (n = 2)']
-    """
-
-    def __init__(
-        self,
-        scores_clean: ArrayLike,
-        scores_poison: ArrayLike,
-        *,
-        threshold: float | None = None,
-        xlabel: str = "score of the claimed label (higher is more normal)",
-    ) -> None:
-        self.scores_clean = _check_scores(scores_clean, "scores_clean")
-        self.scores_poison = _check_scores(scores_poison, "scores_poison")
-        self.threshold = threshold
-        self.xlabel = xlabel
-
-    @classmethod
-    def from_scores(
-        cls,
-        scores_clean: ArrayLike,
-        scores_poison: ArrayLike,
-        *,
-        threshold: float | None = None,
-        xlabel: str = "score of the claimed label (higher is more normal)",
-        n_bins: int = 40,
-        ax: Any | None = None,
-    ) -> ClaimedLikelihoodDisplay:
-        """Make the display and draw it.
-
-        Parameters
-        ----------
-        scores_clean : array-like of shape (n_clean,)
-            Finite scores of clean rows, higher is more normal.
-        scores_poison : array-like of shape (n_poisons,)
-            Finite scores of poisons.
-        threshold : float, default=None
-            Rows below it are flagged.
-        xlabel : str, default="score of the claimed label (higher is more normal)"
-            Name of the score.
-        n_bins : int, default=40
-            Number of bins, at least 1.
-        ax : matplotlib Axes, default=None
-            Where to draw; None makes a figure.
-
-        Returns
-        -------
-        ClaimedLikelihoodDisplay
-        """
-        display = cls(scores_clean, scores_poison, threshold=threshold, xlabel=xlabel)
-        return display.plot(n_bins=n_bins, ax=ax)
-
-    def plot(
-        self, *, n_bins: int = 40, ax: Any | None = None
-    ) -> ClaimedLikelihoodDisplay:
-        """Draw the display.
-
-        Parameters
-        ----------
-        n_bins : int, default=40
-            Number of bins, at least 1.
-        ax : matplotlib Axes, default=None
-            Where to draw; None makes a figure.
-
-        Returns
-        -------
-        ClaimedLikelihoodDisplay
-            The object itself.
-        """
-        ax = axes_or_new(ax, figsize=(6.4, 3.6))
-        groups = (self.scores_clean, self.scores_poison)
-        low, high = _readable_range(*groups)
-        if self.threshold is not None:
-            low, high = min(low, self.threshold), max(high, self.threshold)
-        self.bin_edges_ = np.linspace(low, high, n_bins + 1)
-        labels = ("clean rows", "poisons")
-        for scores, label, color in zip(
-            groups, labels, (_CLEAN_COLOR, _POISON_COLOR), strict=True
-        ):
-            ax.hist(
-                np.clip(scores, low, high),
-                bins=self.bin_edges_,
-                weights=np.full(len(scores), 1 / len(scores)),
-                label=f"{label} (n = {len(scores):,})",
-                color=color,
-                alpha=0.6,
-                edgecolor=color,
-            )
-        if len(self.scores_poison) <= 30:
-            ax.plot(
-                np.clip(self.scores_poison, low, high),
-                np.full(len(self.scores_poison), 0.02),
-                "|",
-                color="black",
-                markersize=7,
-                transform=ax.get_xaxis_transform(),
-            )
-        if self.threshold is not None:
-            ax.axvline(
-                self.threshold,
-                color="black",
-                linestyle="--",
-                linewidth=1,
-                label="threshold",
-            )
-        n_outside = sum(int(np.sum((s < low) | (s > high))) for s in groups)
-        note = f"\n{n_outside:,} rows beyond the edges stand in the outer bins"
-        ax.set_xlabel(self.xlabel + (note if n_outside else ""))
-        ax.set_ylabel("share of the group")
-        ax.yaxis.set_major_formatter(_percent)
-        ax.legend(frameon=False)
-        _open_frame(ax)
-        self.ax_, self.figure_ = ax, ax.figure
-        return self
 
 
 def plot_roc_curves(
@@ -261,14 +101,14 @@ def plot_roc_curves(
     ax.set_ylim(0, 1.02)
     ax.set_xlabel("false alarms: share of clean rows flagged (log scale)")
     ax.set_ylabel("share of poisons flagged")
-    ax.xaxis.set_major_formatter(_percent)
-    ax.yaxis.set_major_formatter(_percent)
+    ax.xaxis.set_major_formatter(percent)
+    ax.yaxis.set_major_formatter(percent)
     # Below: steps fill the whole frame.
     # One column below the axes: names are too long to stand side by side.
     ax.legend(
         frameon=False, loc="upper left", bbox_to_anchor=(0.0, -0.16), fontsize="small"
     )
-    _open_frame(ax)
+    open_frame(ax)
     return ax
 
 
@@ -380,33 +220,12 @@ def plot_success_rates(
     ax.set_ylim(0, 1)
     ax.set_xlabel("poisons a target")
     ax.set_ylabel("attack success rate")
-    ax.yaxis.set_major_formatter(_percent)
+    ax.yaxis.set_major_formatter(percent)
     ax.grid(axis="y", color="0.9")
     ax.set_axisbelow(True)
     ax.legend(frameon=False)
-    _open_frame(ax)
+    open_frame(ax)
     return ax
-
-
-def _check_scores(scores: ArrayLike, name: str) -> NDArray[np.float64]:
-    array = np.asarray(scores, dtype=np.float64)
-    if array.ndim != 1 or array.size == 0:
-        raise ValueError(
-            f"{name} of shape {array.shape} must be one-dimensional and not empty."
-        )
-    if not np.all(np.isfinite(array)):
-        index = int(np.flatnonzero(~np.isfinite(array))[0])
-        raise ValueError(f"{name}[{index}]={array[index]} must be finite.")
-    return array
-
-
-def _readable_range(*groups: NDArray[np.float64]) -> tuple[float, float]:
-    """Range that holds the central 98 % of every group, and is not empty."""
-    quantiles = [np.quantile(scores, [0.01, 0.99]) for scores in groups]
-    low = float(min(quantile[0] for quantile in quantiles))
-    high = float(max(quantile[1] for quantile in quantiles))
-    padding = 0.02 * (high - low) or 0.5
-    return low - padding, high + padding
 
 
 def _mask(is_outlier: ArrayLike) -> NDArray[np.bool_]:
@@ -423,11 +242,3 @@ def _roc_steps(
     fpr = np.cumsum(~mask)[is_threshold] / np.sum(~mask)
     tpr = np.cumsum(mask)[is_threshold] / np.sum(mask)
     return np.append(0.0, fpr), np.append(0.0, tpr)
-
-
-def _percent(value: float, position: int | None = None) -> str:
-    return f"{100 * value:.4g} %"
-
-
-def _open_frame(ax: Any) -> None:
-    ax.spines[["top", "right"]].set_visible(False)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import check_is_fitted
 
+from sklgm._validation import as_array
 from sklgm.plotting._matplotlib import axes_or_new
 
 
@@ -16,6 +20,8 @@ class PoisonDisplay:
 
     Each column is one poison. A person should see no difference between the first
     row and the third; the last row shows it, grey where there is none.
+
+    Use `from_estimator` or `from_predictions` to make and draw one.
 
     Parameters
     ----------
@@ -55,7 +61,9 @@ class PoisonDisplay:
     >>> matplotlib.use("agg")
     >>> from sklgm.plotting import PoisonDisplay
     >>> X_base = np.full((2, 1, 8, 8), 0.5)
-    >>> display = PoisonDisplay.from_images(X_base, np.ones((1, 1, 8, 8)), X_base + 0.1)
+    >>> display = PoisonDisplay.from_predictions(
+    ...     X_base, np.ones((1, 1, 8, 8)), X_base + 0.1
+    ... )
     >>> display.amplification_
     5.0
     """
@@ -95,7 +103,81 @@ class PoisonDisplay:
         self.pixel_range = pixel_range
 
     @classmethod
-    def from_images(
+    def from_estimator(
+        cls,
+        crafter: Any,
+        X: ArrayLike,
+        *,
+        n_poisons: int = 8,
+        titles: Sequence[str] | None = None,
+        amplification: float | None = None,
+        pixel_range: tuple[float, float] | None = None,
+        ax: Any | None = None,
+    ) -> PoisonDisplay:
+        """Draw the first poisons of a fitted crafter.
+
+        Parameters
+        ----------
+        crafter : PoisonCrafter
+            A fitted :class:`~sklgm.poisoning.PoisonCrafter`.
+        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
+            The images that it was fitted on, not those that ``fit_transform``
+            returned. Flat rows are folded into ``crafter.input_shape_``.
+        n_poisons : int, default=8
+            Poisons to draw at most, >= 1.
+        titles : sequence of str, default=None
+            One for each poison that is drawn.
+        amplification : float, default=None
+            Factor of the difference, > 0; None chooses one.
+        pixel_range : tuple of (float, float), default=None
+            The values shown as black and white. None takes the range in which
+            `crafter` kept the poisons: its ``pixel_range``, else that of X.
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        PoisonDisplay
+
+        Raises
+        ------
+        TypeError
+            If `crafter` is no crafter of poisons.
+        sklearn.exceptions.NotFittedError
+            If `crafter` is not fitted.
+        ValueError
+            If its ``budget`` was 0, X is not what it was fitted on or holds no images,
+            `n_poisons` is less than 1, or as for the class.
+        """
+        check_is_fitted(crafter)
+        if not hasattr(crafter, "poison_indices_"):
+            raise TypeError(
+                f"crafter={type(crafter).__name__} must be a PoisonCrafter: it has no "
+                "poison_indices_."
+            )
+        if not isinstance(n_poisons, Integral) or n_poisons < 1:
+            raise ValueError(f"n_poisons={n_poisons!r} must be an integer >= 1.")
+        if len(crafter.poison_indices_) == 0:
+            raise ValueError(
+                f"crafter has no poisons to draw: it was fitted with "
+                f"budget={crafter.budget!r}."
+            )
+        X = _check_crafted_from(as_array(X), crafter)
+        shown = slice(n_poisons)
+        return cls.from_predictions(
+            X[crafter.poison_indices_[shown]].reshape(-1, *crafter.input_shape_),
+            crafter.X_target_[crafter.poison_target_[shown]],
+            crafter.X_poison_[shown],
+            titles=titles,
+            amplification=amplification,
+            pixel_range=_pixel_range(crafter, X)
+            if pixel_range is None
+            else pixel_range,
+            ax=ax,
+        )
+
+    @classmethod
+    def from_predictions(
         cls,
         X_base: ArrayLike,
         X_target: ArrayLike,
@@ -106,7 +188,7 @@ class PoisonDisplay:
         pixel_range: tuple[float, float] = (0.0, 1.0),
         ax: Any | None = None,
     ) -> PoisonDisplay:
-        """Make the display and draw it.
+        """Draw given poisons.
 
         Parameters
         ----------
@@ -128,6 +210,11 @@ class PoisonDisplay:
         Returns
         -------
         PoisonDisplay
+
+        Raises
+        ------
+        ValueError
+            As for the class.
         """
         display = cls(
             X_base,
@@ -189,6 +276,37 @@ class PoisonDisplay:
         ax.spines[:].set_visible(False)
         self.ax_, self.figure_ = ax, ax.figure
         return self
+
+
+def _check_crafted_from(X: Any, crafter: Any) -> NDArray[Any]:
+    """Return X as an array, if `crafter` can have been fitted on it."""
+    array = np.asarray(X)
+    input_shape = crafter.input_shape_
+    if len(input_shape) != 3 or input_shape[0] not in (1, 3):
+        raise ValueError(
+            f"X: crafter was fitted on instances of shape {input_shape}, but images of "
+            "shape (n_channels, height, width) with 1 or 3 channels are needed."
+        )
+    if array.shape[1:] not in (tuple(input_shape), (math.prod(input_shape),)):
+        raise ValueError(
+            f"X of shape {array.shape} must hold instances of shape {input_shape} or "
+            f"flat rows of {math.prod(input_shape)} values."
+        )
+    last = int(crafter.poison_indices_.max())
+    if last >= len(array):
+        raise ValueError(
+            f"X has {len(array)} rows, but a poison overwrites row {last}: pass the X "
+            "that crafter was fitted on."
+        )
+    return array
+
+
+def _pixel_range(crafter: Any, X: NDArray[Any]) -> tuple[float, float]:
+    """Range of the poisons: given to the crafter, or of the X that it was fitted on."""
+    if crafter.pixel_range is None:
+        return float(X.min()), float(X.max())
+    low, high = crafter.pixel_range
+    return float(np.min(low)), float(np.max(high))
 
 
 def _check_images(images: ArrayLike, name: str) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""The only place where matplotlib is imported."""
+"""New axes, and what all axes have in common."""
 
 from __future__ import annotations
 
@@ -30,3 +30,31 @@ def axes_or_new(ax: Any | None, **options: Any) -> Any:
     if ax is not None:
         return ax
     return plt.subplots(layout="constrained", **options)[1]
+
+
+def percent(value: float, position: int | None = None) -> str:
+    """Write a share in percent, as the ticks of an axis do.
+
+    Parameters
+    ----------
+    value : float
+        The share.
+    position : int, default=None
+        Not used; matplotlib passes the index of the tick.
+
+    Returns
+    -------
+    str
+    """
+    return f"{100 * value:.4g} %"
+
+
+def open_frame(ax: Any) -> None:
+    """Take the top and the right side off the frame of `ax`.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        Changed in place.
+    """
+    ax.spines[["top", "right"]].set_visible(False)

@@ -62,7 +62,7 @@ def run_figures(result: RunResult, data: FigureData) -> list[ReportFigure]:
 
 
 def _images_figure(images: PoisonImages) -> ReportFigure:
-    display = PoisonDisplay.from_images(
+    display = PoisonDisplay.from_predictions(
         images.X_base, images.X_target, images.X_poison, titles=images.titles
     )
     name = attack_name(images.attack)
@@ -91,7 +91,7 @@ def _success_figure(result: RunResult, attack: str) -> ReportFigure:
 
 
 def _scatter_figure(scatter: FeatureScatter) -> ReportFigure:
-    display = FeatureSpaceDisplay.from_features(
+    display = FeatureSpaceDisplay.from_predictions(
         scatter.features,
         scatter.claimed_labels,
         is_poison=scatter.is_poison,
@@ -114,10 +114,11 @@ def _scatter_figure(scatter: FeatureScatter) -> ReportFigure:
 
 
 def _histogram_figure(scores: DetectionScores) -> ReportFigure:
-    display = ClaimedLikelihoodDisplay.from_scores(
-        -scores.outlier_score[~scores.is_poison],
-        -scores.outlier_score[scores.is_poison],
+    display = ClaimedLikelihoodDisplay.from_predictions(
+        -scores.outlier_score,
+        scores.is_poison,
         xlabel="claimed-label likelihood score (standard deviations)",
+        group_names=("clean rows", "poisons"),
     )
     return ReportFigure(
         f"Likelihood of the claimed label ({attack_name(scores.attack)})",

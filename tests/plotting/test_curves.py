@@ -1,4 +1,4 @@
-"""Curves and histograms."""
+"""ROC curves and success rates."""
 
 import numpy as np
 import pytest
@@ -8,14 +8,11 @@ from sklgm.metrics import auroc, tpr_at_fpr, wilson_rate
 from sklgm.plotting import (
     MODEL_COLORS,
     MODEL_NAMES,
-    ClaimedLikelihoodDisplay,
     plot_roc_curves,
     plot_success_rates,
     pooled_rate,
 )
 from sklgm.results import MODELS, Record
-
-SEEDS = [0, 1]
 
 
 def success(model="softmax", n_poisons=1, n_success=1, **changes):
@@ -44,47 +41,6 @@ def legend_texts(ax):
 def test_every_model_has_a_name_and_a_color_of_its_own():
     assert tuple(MODEL_NAMES) == tuple(MODEL_COLORS) == MODELS
     assert len(set(MODEL_NAMES.values())) == len(set(MODEL_COLORS.values())) == 4
-
-
-# ClaimedLikelihoodDisplay
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_histogram_bars_of_each_group_sum_to_one(ax, seed):
-    rng = np.random.default_rng(seed)
-    clean, poison = rng.standard_t(2, size=500), rng.normal(-9, 1, size=7)
-    display = ClaimedLikelihoodDisplay.from_scores(clean, poison, threshold=-3, ax=ax)
-    heights = np.array([bar.get_height() for bar in display.ax_.patches])
-    n_bins = len(display.bin_edges_) - 1
-    # Rows beyond the edges are counted too, in the outer bins.
-    np.testing.assert_allclose(heights.reshape(2, n_bins).sum(axis=1), 1)
-    assert display.ax_ is ax
-    assert display.figure_ is ax.figure
-    assert legend_texts(ax)[0] == "clean rows (n = 500)"
-    assert "threshold" in legend_texts(ax)
-
-
-def test_histogram_bins_reach_the_threshold(ax):
-    display = ClaimedLikelihoodDisplay.from_scores([0, 1], [2, 3], threshold=-40, ax=ax)
-    assert display.bin_edges_[0] <= -40
-
-
-def test_equal_scores_can_be_drawn(ax):
-    display = ClaimedLikelihoodDisplay.from_scores([1.0, 1.0], [1.0], ax=ax)
-    assert np.all(np.diff(display.bin_edges_) > 0)
-
-
-@pytest.mark.parametrize(
-    ("clean", "poison", "message"),
-    [
-        ([], [1.0], r"scores_clean of shape \(0,\)"),
-        ([1.0], [[1.0]], r"scores_poison of shape \(1, 1\)"),
-        ([1.0, np.nan], [1.0], r"scores_clean\[1\]=nan must be finite"),
-    ],
-)
-def test_histogram_rejects_bad_scores(clean, poison, message):
-    with pytest.raises(ValueError, match=message):
-        ClaimedLikelihoodDisplay.from_scores(clean, poison)
 
 
 # plot_roc_curves

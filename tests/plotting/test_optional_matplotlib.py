@@ -19,9 +19,9 @@ IMAGES = np.zeros((1, 1, 2, 2))
 @pytest.mark.parametrize(
     "draw",
     [
-        lambda: ClaimedLikelihoodDisplay.from_scores([0.0], [1.0]),
-        lambda: FeatureSpaceDisplay.from_features([[0.0, 0.0]], [0]),
-        lambda: PoisonDisplay.from_images(IMAGES, IMAGES, IMAGES),
+        lambda: ClaimedLikelihoodDisplay.from_predictions([0.0], [False]),
+        lambda: FeatureSpaceDisplay.from_predictions([[0.0, 0.0]], [0]),
+        lambda: PoisonDisplay.from_predictions(IMAGES, IMAGES, IMAGES),
         lambda: plot_roc_curves({"a": ([0, 1], [0, 1])}),
     ],
     ids=["histogram", "features", "images", "roc"],
