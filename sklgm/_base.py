@@ -16,6 +16,7 @@ from sklearn.base import (
 )
 from sklearn.metrics import accuracy_score
 from sklearn.utils import Tags
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -26,6 +27,7 @@ from sklgm._net import (
     build_net,
     infer,
     n_complete_epochs,
+    stops_early,
 )
 from sklgm._random import draw_seed, forked_generator
 from sklgm._sklearn_private import (
@@ -60,6 +62,15 @@ OPTIMIZERS: Mapping[str, type[torch.optim.Optimizer]] = {
 
 # Epochs without a lower validation loss before early stopping ends training.
 PATIENCE = 5
+
+
+def _trains_in_chunks(classifier: Any) -> bool:
+    """Whether there is a ``partial_fit``, for :func:`available_if`."""
+    if classifier.early_stopping:
+        raise AttributeError(
+            "early_stopping=True: partial_fit has no validation rows; set it to False"
+        )
+    return True
 
 
 class NetworkClassifier(
@@ -213,6 +224,7 @@ class NetworkClassifier(
         self._publish(net, dtype)
         return self
 
+    @available_if(_trains_in_chunks)
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
         self,
@@ -245,7 +257,10 @@ class NetworkClassifier(
         ------
         ValueError
             As :meth:`fit`; also if the first call has no ``classes``, a label is not
-            among them, ``early_stopping=True`` or ``class_weight="balanced"``.
+            among them, ``class_weight="balanced"``, or the ``fit`` before had
+            ``early_stopping=True``.
+        AttributeError
+            If ``early_stopping=True``: a chunk has no validation rows.
         TypeError
             As :meth:`fit`.
 
@@ -255,11 +270,6 @@ class NetworkClassifier(
         the network and the optimiser were built with in the first call (``lr``,
         ``margin``, ...) stays until the next ``fit``.
         """
-        if self.early_stopping:
-            raise ValueError(
-                "early_stopping=True: partial_fit has no validation rows; set it to "
-                "False"
-            )
         if self.class_weight == "balanced":
             raise ValueError(
                 "class_weight='balanced' needs all labels at once; give partial_fit a "
@@ -270,6 +280,11 @@ class NetworkClassifier(
         self._check_classes(self.classes_)
         if not is_first:
             self._check_continued()
+            if stops_early(self.net_):
+                raise ValueError(
+                    "partial_fit cannot go on from a fit with early_stopping=True; "
+                    "call fit with early_stopping=False first"
+                )
         instances = self._validated_instances(X, reset=is_first)
         y, weight = validate_targets(type(self).__name__, instances, y, sample_weight)
         y_encoded = encode_labels(y, self.classes_, name="y")

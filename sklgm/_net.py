@@ -468,6 +468,25 @@ def n_complete_epochs(net: LossNet) -> int:
     return sum("train_loss" in epoch for epoch in net.history)
 
 
+def stops_early(net: LossNet) -> bool:
+    """Whether a net was built to watch a validation loss.
+
+    Parameters
+    ----------
+    net : LossNet
+        An initialised net.
+
+    Returns
+    -------
+    bool
+        True if training it needs validation rows.
+    """
+    return any(
+        isinstance(callback, EarlyStopping) and callback.monitor == "valid_loss"
+        for _, callback in net.callbacks_
+    )
+
+
 def batches_of(net: LossNet, dataset: BatchDataset) -> Iterator[tuple[Tensor, ...]]:
     """Pass a data set through a net in evaluation mode.
 

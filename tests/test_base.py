@@ -127,7 +127,6 @@ def test_weights_of_partial_fit_compare_chunks(classifier, blobs):
         ({}, {}, "classes must be passed on the first call"),
         ({}, {"classes": [0, 1]}, r"y holds \[2\], which are not among the classes"),
         ({}, {"classes": [0]}, "at least 2 classes"),
-        ({"early_stopping": True}, {"classes": [0, 1, 2]}, "early_stopping=True"),
         ({"class_weight": "balanced"}, {"classes": [0, 1, 2]}, "class_weight"),
         (
             {"class_weight": {0: 0.0, 1: 0.0, 2: 0.0}},
@@ -141,6 +140,15 @@ def test_what_partial_fit_cannot_do_is_an_error(
 ):
     with pytest.raises(ValueError, match=match):
         classifier(**settings).partial_fit(*blobs, **arguments)
+
+
+@both
+def test_there_is_no_partial_fit_with_early_stopping(classifier, blobs):
+    clf = classifier(**SETTINGS, early_stopping=True)
+    assert not hasattr(clf, "partial_fit")
+    clf.fit(*blobs).set_params(early_stopping=False)
+    with pytest.raises(ValueError, match="cannot go on from a fit with early_stopping"):
+        clf.partial_fit(*blobs)
 
 
 # Epochs, interruption, schedules
