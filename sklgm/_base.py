@@ -27,6 +27,8 @@ from sklgm._net import (
     build_net,
     infer,
     n_complete_epochs,
+    net_dtype,
+    restored_on_error,
     stops_early,
 )
 from sklgm._random import draw_seed, forked_generator
@@ -38,6 +40,7 @@ from sklgm._sklearn_private import (
     fit_context,
 )
 from sklgm._skorch_params import SkorchParams
+from sklgm._streaming import StreamedInstances
 from sklgm._training_rows import (
     check_every_class_has_weight,
     split_off_validation,
@@ -69,6 +72,11 @@ def _trains_in_chunks(classifier: Any) -> bool:
     if classifier.early_stopping:
         raise AttributeError(
             "early_stopping=True: partial_fit has no validation rows; set it to False"
+        )
+    if getattr(classifier, "trim", 0.0) > 0.0:
+        raise AttributeError(
+            f"trim={classifier.trim!r}: a chunk cannot tell which rows of a class fit "
+            "it best; set it to 0 for partial_fit"
         )
     return True
 
@@ -184,7 +192,8 @@ class NetworkClassifier(
             self._check_same_classes(classes)
         weight = weight_by_class(weight, y_encoded, classes, self.class_weight)
         check_every_class_has_weight(weight, y_encoded, classes)
-        weight = weight / weight[weight > 0].mean()
+        mean_weight = weight[weight > 0].mean()
+        weight = weight / mean_weight
 
         seed = draw_seed(self.random_state)
         dtype = resolve_dtype(self.dtype)
@@ -201,25 +210,30 @@ class NetworkClassifier(
         train = BatchDataset(instances, y_encoded, weight, dtype, train_rows)
 
         device = resolve_device(self.device)
-        with forked_generator(seed, device) as generator:
+        count = train.class_count(len(classes))
+        with (
+            forked_generator(seed, device) as generator,
+            restored_on_error(self.net_ if continues else None),
+        ):
             if continues:
                 network = self.net_.module_.to(dtype)
                 network.set_frozen(self.freeze_backbone)
             else:
-                network = self._make_network(train.class_count(len(classes)), dtype)
+                network = self._make_network(count, dtype)
             net = self._make_net(network, device, generator, valid)
             if not continues:
                 self._start(net, train, np.arange(len(classes)))
             if self.max_epochs > 0:
                 net.partial_fit(train)
-            self._finish(net, train)
-        self._check_finite(net)
+            self._finish_or_interrupt(net, train)
+            self._check_finite(net)
         net.train_split = None  # the fitted net must not carry the validation rows
         if net.was_interrupted:
             self._warn_of_interruption(net)
 
         self.classes_ = classes
-        self.class_count_ = train.class_count(len(classes))
+        before = self.class_count_ if continues else 0.0
+        self.class_count_ = before + mean_weight * count
         self._seed = seed
         self._publish(net, dtype)
         return self
@@ -251,7 +265,8 @@ class NetworkClassifier(
         Returns
         -------
         self : object
-            The classifier after one more epoch; the optimiser's state goes on.
+            The classifier after one more epoch; the optimiser's state goes on. A
+            chunk that fails leaves it as it was.
 
         Raises
         ------
@@ -260,7 +275,8 @@ class NetworkClassifier(
             among them, ``class_weight="balanced"``, or the ``fit`` before had
             ``early_stopping=True``.
         AttributeError
-            If ``early_stopping=True``: a chunk has no validation rows.
+            If ``early_stopping=True`` or ``trim > 0``: a chunk has no validation rows,
+            and cannot tell which rows of a class fit it best.
         TypeError
             As :meth:`fit`.
 
@@ -275,8 +291,10 @@ class NetworkClassifier(
                 "class_weight='balanced' needs all labels at once; give partial_fit a "
                 "dict from label to weight"
             )
-        check_partial_fit_first_call(self, classes)
         is_first = not hasattr(self, "net_")
+        if is_first:
+            self.__dict__.pop("classes_", None)  # of a first call that failed
+        check_partial_fit_first_call(self, classes)
         self._check_classes(self.classes_)
         if not is_first:
             self._check_continued()
@@ -295,7 +313,7 @@ class NetworkClassifier(
                 "sample_weight and class_weight leave no row of positive weight"
             )
 
-        dtype = resolve_dtype(self.dtype)
+        dtype = resolve_dtype(self.dtype) if is_first else net_dtype(self.net_)
         train = BatchDataset(
             instances, y_encoded, weight, dtype, np.flatnonzero(weight > 0)
         )
@@ -308,7 +326,10 @@ class NetworkClassifier(
             if is_first
             else (self._seed + len(self.history_)) % np.iinfo(np.int32).max
         )
-        with forked_generator(seed, device) as generator:
+        with (
+            forked_generator(seed, device) as generator,
+            restored_on_error(None if is_first else self.net_),
+        ):
             if is_first:
                 self._seed = seed
                 network = self._make_network(count, dtype)
@@ -318,8 +339,7 @@ class NetworkClassifier(
             self._set_priors(net, before + count)
             self._start(net, train, np.flatnonzero((count > 0) & (before == 0)))
             net.partial_fit(train, epochs=1)
-            self._finish(net, train)
-        self._check_finite(net)
+            self._check_finite(net)
         if net.was_interrupted:
             self._warn_of_interruption(net)
 
@@ -332,7 +352,8 @@ class NetworkClassifier(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
+        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape), \
+                or torch.utils.data.Dataset
             Instances.
 
         Returns
@@ -348,7 +369,8 @@ class NetworkClassifier(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
+        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape), \
+                or torch.utils.data.Dataset
             Instances.
 
         Returns
@@ -364,7 +386,8 @@ class NetworkClassifier(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
+        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape), \
+                or torch.utils.data.Dataset
             Instances.
 
         Returns
@@ -382,7 +405,8 @@ class NetworkClassifier(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
+        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape), \
+                or torch.utils.data.Dataset
             Instances.
 
         Returns
@@ -406,7 +430,8 @@ class NetworkClassifier(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
+        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape), \
+                or torch.utils.data.Dataset
             Instances.
 
         Returns
@@ -432,7 +457,7 @@ class NetworkClassifier(
             Instances.
         y : array-like of shape (n_samples,) or None, default=None
             Labels; None only where X is a ``Dataset`` of (instance, label) tuples,
-            which is then read once for both.
+            which is then read once for both (twice with worker processes).
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights >= 0.
 
@@ -443,6 +468,8 @@ class NetworkClassifier(
         """
         check_is_fitted(self, "net_")
         instances = self._validated_instances(X, reset=False)
+        if y is None and isinstance(instances, StreamedInstances):
+            instances.check_labelled()
         predicted_labels = self._predicted(instances)
         y, weight = validate_targets(type(self).__name__, instances, y, sample_weight)
         return float(accuracy_score(y, predicted_labels, sample_weight=weight))
@@ -559,6 +586,13 @@ class NetworkClassifier(
         self._n_features_out = output_dim(backbone, self.input_shape_, dtype)
         self._publish_head(net.module_.head)
 
+    def _finish_or_interrupt(self, net: LossNet, train: BatchDataset) -> None:
+        """Finish; Ctrl-C then leaves the head as the last epoch made it."""
+        try:
+            self._finish(net, train)
+        except KeyboardInterrupt:
+            net.was_interrupted = True
+
     def _warn_of_interruption(self, net: LossNet) -> None:
         warnings.warn(
             f"training was interrupted after {n_complete_epochs(net)} complete epochs "
@@ -582,12 +616,12 @@ class NetworkClassifier(
         return self._passed(self._validated_instances(X, reset=False), output)
 
     def _passed(self, instances: Instances, output: int) -> Tensor:
-        dataset = BatchDataset(instances, None, None, resolve_dtype(self.dtype))
+        dataset = BatchDataset(instances, None, None, net_dtype(self.net_))
         values = infer(self.net_, dataset, output=output)
         if not bool(torch.isfinite(values).all()):
             raise ValueError(
-                f"X holds values too large for the network's {self.dtype}: some of "
-                "its outputs are not finite"
+                f"X holds values too large for the network's {_name(dataset.dtype)}: "
+                "some of its outputs are not finite"
             )
         return values
 
@@ -607,3 +641,7 @@ class NetworkClassifier(
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = []
         return tags
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -58,8 +59,9 @@ class BatchDataset(Dataset[Batch]):
 
     Attributes
     ----------
-    is_kept : ndarray of shape (n_samples,)
-        Rows that enter the loss; trimming sets it.
+    is_kept : Tensor of bool of shape (n_samples,)
+        Rows that enter the loss; :meth:`keep` sets it. In shared memory, so that
+        worker processes that outlive an epoch see it change.
     """
 
     def __init__(
@@ -81,11 +83,16 @@ class BatchDataset(Dataset[Batch]):
         self.sample_weight = (
             np.ones(n_samples) if sample_weight is None else sample_weight[self.rows]
         )
-        self.is_kept = np.ones(n_samples, dtype=bool)
+        self.is_kept = torch.ones(n_samples, dtype=torch.bool)
+        self.is_kept.share_memory_()  # type: ignore[no-untyped-call]
         self.dtype = dtype
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def keep(self, is_kept: NDArray[np.bool_]) -> None:
+        """Let only some rows enter the loss, shape (n_samples,)."""
+        self.is_kept.copy_(torch.from_numpy(is_kept))
 
     def class_count(self, n_classes: int) -> NDArray[np.float64]:
         """Sum the weights of each class, shape (n_classes,)."""
@@ -100,7 +107,7 @@ class BatchDataset(Dataset[Batch]):
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         """Rows of one batch; a whole batch at once is far faster than row by row."""
         rows = np.asarray(indices)
-        weight = self.sample_weight[rows] * self.is_kept[rows]
+        weight = self.sample_weight[rows] * self.is_kept.numpy()[rows]
         # numpy casts what torch cannot read: other byte orders, extended precision.
         # What overflows there is refused later, where logits are not finite.
         with np.errstate(over="ignore"):
@@ -138,7 +145,7 @@ class LossNet(NeuralNet):
         try:
             super().fit_loop(X, y, epochs=epochs, **fit_params)
         except KeyboardInterrupt as error:
-            self.was_interrupted = not _is_raised_by_callback(error)
+            self.was_interrupted = not _is_early_stop(error)
             raise
         return self
 
@@ -157,13 +164,13 @@ class LossNet(NeuralNet):
         return weighted_mean(loss, weight)
 
 
-def _is_raised_by_callback(error: KeyboardInterrupt) -> bool:
-    """Whether a callback stopped training (early stopping does) and not the user."""
+def _is_early_stop(error: KeyboardInterrupt) -> bool:
+    """Whether early stopping ended training, which raises the same exception."""
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
     return traceback is not None and isinstance(
-        traceback.tb_frame.f_locals.get("self"), Callback
+        traceback.tb_frame.f_locals.get("self"), EarlyStopping
     )
 
 
@@ -298,8 +305,10 @@ class TrimmedGaussians(Callback):
         self, net: NeuralNet, dataset_train: BatchDataset, **kwargs: Any
     ) -> None:
         """Estimate again and set the rows' weights."""
-        dataset_train.is_kept = set_trimmed_gaussians(
-            net, dataset_train, trim=self.trim, variance=self.variance
+        dataset_train.keep(
+            set_trimmed_gaussians(
+                net, dataset_train, trim=self.trim, variance=self.variance
+            )
         )
 
 
@@ -466,6 +475,52 @@ def n_complete_epochs(net: LossNet) -> int:
         Their number, over all trainings of the net.
     """
     return sum("train_loss" in epoch for epoch in net.history)
+
+
+def net_dtype(net: LossNet) -> torch.dtype:
+    """Type in which a net computes, that of its head.
+
+    Parameters
+    ----------
+    net : LossNet
+        An initialised net.
+
+    Returns
+    -------
+    torch.dtype
+        float32 or float64.
+    """
+    parameter: Tensor = next(net.module_.head.parameters())
+    return parameter.dtype
+
+
+@contextmanager
+def restored_on_error(net: LossNet | None) -> Iterator[None]:
+    """Put a net back as it was if what is done with it fails.
+
+    Parameters
+    ----------
+    net : LossNet or None
+        The net that goes on training; None does nothing.
+
+    Yields
+    ------
+    None
+        For the length of a ``with`` block.
+    """
+    if net is None:
+        yield
+        return
+    module = copy.deepcopy(net.module_.state_dict())
+    optimizer = copy.deepcopy(net.optimizer_.state_dict())
+    dtype, n_epochs = net_dtype(net), len(net.history)
+    try:
+        yield
+    except BaseException:
+        net.module_.to(dtype).load_state_dict(module)
+        net.optimizer_.load_state_dict(optimizer)
+        del net.history[n_epochs:]
+        raise
 
 
 def stops_early(net: LossNet) -> bool:

@@ -1,5 +1,6 @@
 """Instances that come from a torch ``Dataset``, a batch at a time."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,9 @@ class StreamedInstances:
         self.dataset = dataset
         self._labels: dict[int, Any] = {}
         self._item_shape: tuple[int, ...] | None = None
-        self._item_shape = self._instance(0).shape
+        # Random augmentation of the items must not move the caller's generator.
+        with torch.random.fork_rng(devices=[]):
+            self._item_shape = self._instance(0).shape
         self.shape: tuple[int, ...] = (len(dataset), *self._item_shape)
 
     def __len__(self) -> int:
@@ -85,33 +88,49 @@ class StreamedInstances:
         ValueError
             If items are instances alone.
         """
-        # Random augmentation of the items must not move the caller's generator.
         with torch.random.fork_rng(devices=[]):
             for row in range(len(self)):
                 if row not in self._labels:
                     self._instance(row)
-                if row not in self._labels:
-                    raise ValueError(
-                        f"y=None, but item {row} of the "
-                        f"{type(self.dataset).__name__} is no (instance, label) "
-                        "tuple: give y"
-                    )
+                self.check_labelled(row)
         return np.array([self._labels[row] for row in range(len(self))])
+
+    def check_labelled(self, row: int = 0) -> None:
+        """Refuse an item, which was read, that has no label.
+
+        Parameters
+        ----------
+        row : int, default=0
+            The item.
+
+        Raises
+        ------
+        ValueError
+            If it is an instance alone, or its label is None.
+        """
+        if self._labels.get(row) is None:
+            raise ValueError(
+                f"y=None, but item {row} of the {type(self.dataset).__name__} is no "
+                "(instance, label) tuple: give y"
+            )
 
     def _instance(self, row: int) -> NDArray[Any]:
         item = self.dataset[row]
         if isinstance(item, tuple | list) and len(item) > 0:
             if len(item) > 1:
-                label = item[1]
-                self._labels[row] = label.item() if isinstance(label, Tensor) else label
+                self._labels[row] = self._label(item[1], row)
             item = item[0]
-        if isinstance(item, Tensor):
-            item = item.detach().cpu().numpy()
+        item = as_array(item)
         if not isinstance(item, np.ndarray) or item.dtype.kind not in "biuf":
             raise TypeError(
                 f"items of X must be tensors or arrays of numbers, but item {row} of "
                 f"the {type(self.dataset).__name__} is a {type(item).__name__}; add a "
                 "transform such as torchvision's ToTensor"
+            )
+        if item.ndim == 0:
+            raise ValueError(
+                f"items of X must be rows or images, but item {row} of the "
+                f"{type(self.dataset).__name__} is a single number"
             )
         if self._item_shape not in (None, item.shape):
             raise ValueError(
@@ -119,3 +138,33 @@ class StreamedInstances:
                 f"{item.shape} in item {row} of the {type(self.dataset).__name__}"
             )
         return item
+
+    def _label(self, label: Any, row: int) -> Any:
+        if not isinstance(label, Tensor | np.ndarray):
+            return label
+        if math.prod(label.shape) != 1:
+            raise ValueError(
+                f"labels in X must be single, but that of item {row} of the "
+                f"{type(self.dataset).__name__} has shape {tuple(label.shape)}; "
+                "one-hot labels become single ones by argmax"
+            )
+        return label.item()
+
+
+def as_array(values: Any) -> Any:
+    """Array of a torch tensor, wherever it lies; anything else as it is.
+
+    Parameters
+    ----------
+    values : object
+        What the user gave.
+
+    Returns
+    -------
+    object
+        An ndarray for a tensor; bfloat16, which numpy lacks, becomes float32.
+    """
+    if not isinstance(values, Tensor):
+        return values
+    values = values.detach().cpu()
+    return (values.float() if values.dtype == torch.bfloat16 else values).numpy()

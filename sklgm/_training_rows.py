@@ -11,8 +11,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from sklgm._sklearn_private import check_sample_weight
-from sklgm._streaming import StreamedInstances
-from sklgm._validation import Instances, as_array
+from sklgm._streaming import StreamedInstances, as_array
+from sklgm._validation import Instances
 
 
 def validate_targets(

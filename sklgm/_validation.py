@@ -9,29 +9,12 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
-from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
-from sklgm._streaming import StreamedInstances
+from sklgm._streaming import StreamedInstances, as_array
 
 InputShape = tuple[int, ...]
 Instances = NDArray[Any] | StreamedInstances
-
-
-def as_array(values: Any) -> Any:
-    """Array of a torch tensor, wherever it lies; anything else as it is.
-
-    Parameters
-    ----------
-    values : object
-        What the user gave.
-
-    Returns
-    -------
-    object
-        An ndarray for a tensor.
-    """
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else values
 
 
 def validate_stream(
@@ -123,6 +106,12 @@ def validate_instances(
     TypeError
         If X is sparse.
     """
+    if isinstance(X, Dataset | DataLoader):
+        hint = "its .dataset" if isinstance(X, DataLoader) else "arrays"
+        raise TypeError(
+            f"{type(estimator).__name__} does not take a {type(X).__name__} as X; give "
+            f"{hint}"
+        )
     X = as_array(X)
     shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
     if len(shape) > 2:
@@ -131,8 +120,9 @@ def validate_instances(
         shape = array.shape[1:]
         if expected is not None:
             _check_image_shape(estimator, shape, expected)
+        # One row tells the number of values; to flatten all might copy them.
         validate_data(
-            estimator, array.reshape(len(array), -1), reset=reset, skip_check_array=True
+            estimator, array[:1].reshape(1, -1), reset=reset, skip_check_array=True
         )
     else:
         array = validate_data(estimator, X, reset=reset)
@@ -193,7 +183,7 @@ def encode_labels(
     if not is_known.all():
         unknown = np.unique(labels[~is_known])[:5].tolist()
         raise ValueError(
-            f"{name} holds {unknown!r}, which are not among the classes seen in fit: "
+            f"{name} holds {unknown!r}, which are not among the known classes: "
             f"{classes[:20].tolist()!r}"
         )
     return np.searchsorted(classes, labels).astype(np.int64)

@@ -112,7 +112,8 @@ class LGMClassifier(NetworkClassifier):
     classes_ : ndarray of shape (n_classes,)
         Labels seen in ``fit``, sorted.
     class_count_ : ndarray of shape (n_classes,)
-        Summed weight of the training rows of each class.
+        Summed weight of the training rows of each class, those of fits that were
+        continued among them.
     means_ : ndarray of shape (n_classes, feature_dim)
         Class means mu.
     covariances_ : ndarray
@@ -244,7 +245,8 @@ class LGMClassifier(NetworkClassifier):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
+        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape), \
+                or torch.utils.data.Dataset
             Instances.
 
         Returns
@@ -261,7 +263,8 @@ class LGMClassifier(NetworkClassifier):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
+        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape), \
+                or torch.utils.data.Dataset
             Instances.
 
         Returns
@@ -390,7 +393,8 @@ class SoftmaxClassifier(NetworkClassifier):
     classes_ : ndarray of shape (n_classes,)
         Labels seen in ``fit``, sorted.
     class_count_ : ndarray of shape (n_classes,)
-        Summed weight of the training rows of each class.
+        Summed weight of the training rows of each class, those of fits that were
+        continued among them.
     net_ : skorch.NeuralNet
         The trained net.
     history_ : skorch.history.History
@@ -467,7 +471,8 @@ class SoftmaxClassifier(NetworkClassifier):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
+        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape), \
+                or torch.utils.data.Dataset
             Instances.
 
         Returns

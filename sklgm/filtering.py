@@ -12,6 +12,7 @@ from sklearn.base import (
     MetaEstimatorMixin,
     OneToOneFeatureMixin,
     clone,
+    is_outlier_detector,
 )
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import (
@@ -39,6 +40,7 @@ from sklgm._sklearn_private import (
     routing_enabled,
     safe_indexing,
 )
+from sklgm._steps import split_steps, transform_by_steps
 from sklgm._validation import validate_instances
 from sklgm.outliers import LGMOutlierDetector
 
@@ -346,6 +348,8 @@ class FilteredClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             **check_method_params(X, params=of_estimator, indices=kept_rows),
         )
         self.classes_ = self.estimator_.classes_
+        for name in ("n_features_in_", "feature_names_in_"):  # of a fit before
+            self.__dict__.pop(name, None)
         if hasattr(self.estimator_, "n_features_in_"):
             self.n_features_in_ = self.estimator_.n_features_in_
         if hasattr(self.estimator_, "feature_names_in_"):
@@ -456,15 +460,22 @@ def _fit_and_judge(
     """Fit a detector, unless it is frozen, and ask it which rows to keep."""
     if detector is None:
         detector = LGMOutlierDetector(random_state=draw_seed(random_state))
+    if not is_outlier_detector(detector):
+        raise ValueError(
+            "detector must be an outlier detector, or a Pipeline or FrozenEstimator of "
+            f"one, got {detector!r}"
+        )
     if isinstance(detector, FrozenEstimator):
         check_is_fitted(detector)
         fitted = detector.estimator
-        # A detector of features alone has no parameter for the labels.
-        takes_labels = "labels" in signature(fitted.predict).parameters
+        # A Pipeline's own `predict` does not say whether its last step takes labels.
+        steps_before, last_step = split_steps(fitted)
+        X = transform_by_steps(steps_before, X)
+        takes_labels = "labels" in signature(last_step.predict).parameters
         flags = (
-            fitted.predict(X, labels=claimed_labels)
-            if takes_labels
-            else fitted.predict(X)
+            last_step.predict(X, labels=claimed_labels)
+            if takes_labels  # a detector of features alone has no such parameter
+            else last_step.predict(X)
         )
     else:
         fitted = clone(detector)

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 import torch
 from skorch.callbacks import Callback, LRScheduler
-from torch.utils.data import Dataset, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from sklgm import LGMClassifier, SoftmaxClassifier
 
@@ -45,10 +45,10 @@ def test_partial_fit_is_one_epoch_a_call(classifier, blobs):
     assert clf.net_.history[-1, "train_loss"] < clf.net_.history[0, "train_loss"]
 
 
-@pytest.mark.parametrize("trim", [0.0, 0.1])
-def test_partial_fit_learns_from_a_stream_of_chunks(trim):
+@both
+def test_partial_fit_learns_from_a_stream_of_chunks(classifier):
     rng = np.random.RandomState(0)
-    clf = LGMClassifier(feature_dim=4, lr=0.01, trim=trim, random_state=0)
+    clf = classifier(feature_dim=4, lr=0.01, random_state=0)
     for _ in range(30):
         y = rng.randint(3, size=50)
         X = 4.0 * np.eye(3, 4)[y] + rng.normal(size=(50, 4))
@@ -125,7 +125,11 @@ def test_weights_of_partial_fit_compare_chunks(classifier, blobs):
     ("settings", "arguments", "match"),
     [
         ({}, {}, "classes must be passed on the first call"),
-        ({}, {"classes": [0, 1]}, r"y holds \[2\], which are not among the classes"),
+        (
+            {},
+            {"classes": [0, 1]},
+            r"y holds \[2\], which are not among the known classes",
+        ),
         ({}, {"classes": [0]}, "at least 2 classes"),
         ({"class_weight": "balanced"}, {"classes": [0, 1, 2]}, "class_weight"),
         (
@@ -149,6 +153,64 @@ def test_there_is_no_partial_fit_with_early_stopping(classifier, blobs):
     clf.fit(*blobs).set_params(early_stopping=False)
     with pytest.raises(ValueError, match="cannot go on from a fit with early_stopping"):
         clf.partial_fit(*blobs)
+
+
+def test_there_is_no_partial_fit_with_trim():
+    clf = LGMClassifier(trim=0.1)
+    assert not hasattr(clf, "partial_fit")
+    with pytest.raises(AttributeError, match="partial_fit"):
+        clf.partial_fit([[0.0], [1.0]], [0, 1], classes=[0, 1])
+
+
+@both
+def test_a_wrong_first_call_may_be_put_right(classifier, blobs):
+    X, y = blobs
+    clf = classifier(**SETTINGS, random_state=0)
+    for wrong in ([0, 1], [0]):
+        with pytest.raises(ValueError, match="known classes|at least 2 classes"):
+            clf.partial_fit(X, y, classes=wrong)
+    assert clf.partial_fit(X, y, classes=[0, 1, 2]).n_iter_ == 1
+
+
+@both
+def test_class_counts_add_up_over_all_ways_to_fit(classifier, blobs):
+    X, y = blobs
+    clf = classifier(**SETTINGS, random_state=0)
+    clf.fit(X, y, sample_weight=np.full(60, 10.0))
+    np.testing.assert_allclose(clf.class_count_, 200)
+    clf.partial_fit(X[:20], y[:20], sample_weight=np.full(20, 10.0))
+    np.testing.assert_allclose(clf.class_count_, [400, 200, 200])
+    if classifier is LGMClassifier:
+        np.testing.assert_allclose(clf.priors_, [0.5, 0.25, 0.25], rtol=1e-6)
+    clf.set_params(warm_start=True).fit(X, y)
+    np.testing.assert_allclose(clf.class_count_, [420, 220, 220])
+
+
+@both
+@pytest.mark.parametrize("bad", [np.nan, 1e39])
+def test_a_chunk_that_fails_leaves_the_classifier_as_it_was(classifier, bad, blobs):
+    X, y = blobs
+    clf = classifier(**SETTINGS, random_state=0).partial_fit(X, y, classes=[0, 1, 2])
+    before, n_epochs = clf.predict_proba(X), len(clf.history_)
+    rows = X[:20].copy()
+    rows[-1] = bad
+    with pytest.raises(ValueError, match="NaN|diverged|too large"):
+        clf.partial_fit(CountedRows(rows, y[:20]))
+    np.testing.assert_array_equal(clf.predict_proba(X), before)
+    assert len(clf.history_) == n_epochs
+    again = clf.partial_fit(X, y).predict_proba(X)
+    assert np.isfinite(again).all()
+
+
+@both
+def test_a_changed_dtype_waits_for_the_next_fit(classifier, blobs):
+    X, y = blobs
+    clf = classifier(**SETTINGS, random_state=0).fit(X, y)
+    before = clf.predict_proba(X)
+    clf.set_params(dtype="float64")
+    np.testing.assert_array_equal(clf.predict_proba(X), before)
+    assert clf.partial_fit(X, y).predict_proba(X).dtype == np.float32
+    assert clf.fit(X, y).predict_proba(X).dtype == np.float64
 
 
 # Epochs, interruption, schedules
@@ -203,6 +265,60 @@ def test_ctrl_c_in_partial_fit_says_so(classifier, blobs):
     with pytest.warns(UserWarning, match="interrupted after 0 complete epochs"):
         clf.partial_fit(*blobs, classes=[0, 1, 2])
     assert clf.n_iter_ == 0
+
+
+class Sleeping(Callback):
+    """The user presses Ctrl-C while a callback runs Python code of its own."""
+
+    def on_epoch_end(self, net, **kwargs):
+        raise KeyboardInterrupt
+
+
+@both
+def test_ctrl_c_in_a_callback_says_so(classifier, blobs):
+    clf = classifier(**SETTINGS, callbacks=[Sleeping()], random_state=0)
+    with pytest.warns(UserWarning, match="interrupted after 1 complete epochs"):
+        clf.fit(*blobs)
+
+
+class InterruptedRows(CountedRows):
+    """Ctrl-C while a row is read for the n-th time."""
+
+    def __init__(self, X, y, n_reads):
+        super().__init__(X, y)
+        self.at = n_reads
+
+    def __getitem__(self, row):
+        if self.n_reads.sum() == self.at:
+            self.n_reads[row] += 1
+            raise KeyboardInterrupt
+        return super().__getitem__(row)
+
+
+def test_ctrl_c_in_the_last_trimming_keeps_the_trained_model(blobs):
+    X, y = blobs
+    settings = SETTINGS | {"trim": 0.1, "random_state": 0}
+    stream = CountedRows(X, y)
+    LGMClassifier(**settings).fit(stream)
+    n_reads = int(stream.n_reads.sum())
+    clf = LGMClassifier(**settings)
+    with pytest.warns(UserWarning, match="interrupted after 3 complete epochs"):
+        clf.fit(InterruptedRows(X, y, n_reads - 5))
+    assert clf.n_iter_ == 3
+    assert clf.score(X, y) > 0.5
+
+
+def test_trimming_reaches_workers_that_outlive_an_epoch(blobs):
+    X, y = blobs
+    y = np.where(np.arange(60) % 15 == 0, (y + 1) % 3, y)
+    settings = SETTINGS | {"trim": 0.2, "random_state": 0}
+    here = LGMClassifier(**settings).fit(X, y)
+    there = LGMClassifier(
+        **settings,
+        iterator_train__num_workers=1,
+        iterator_train__persistent_workers=True,
+    ).fit(X, y)
+    np.testing.assert_array_equal(here.predict_proba(X), there.predict_proba(X))
 
 
 @both
@@ -373,6 +489,33 @@ def test_instances_are_held_a_batch_at_a_time(classifier):
 
 
 @both
+def test_random_items_do_not_move_the_callers_generator(classifier, blobs):
+    X, y = blobs
+
+    class Noisy(CountedRows):
+        def __getitem__(self, row):
+            x, label = super().__getitem__(row)
+            return x + 0.1 * torch.randn(4), label
+
+    before = torch.get_rng_state()
+    clf = classifier(**SETTINGS, random_state=0).fit(Noisy(X, y))
+    clf.predict(Noisy(X, y))
+    clf.score(Noisy(X, y))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@both
+def test_bfloat16_becomes_float32(classifier, blobs):
+    X, y = blobs
+    rows = torch.tensor(X).bfloat16()
+    settings = {**SETTINGS, "random_state": 0}
+    expected = classifier(**settings).fit(rows.float(), y).predict_proba(rows.float())
+    for kind in (rows, TensorDataset(rows, torch.tensor(y))):
+        found = classifier(**settings).fit(kind, y).predict_proba(kind)
+        np.testing.assert_array_equal(found, expected)
+
+
+@both
 def test_flat_items_are_folded_into_the_input_shape(classifier, tiny_images):
     X, y = tiny_images
     settings = {"feature_dim": 4, "max_epochs": 1, "input_shape": (1, 8, 8)}
@@ -421,6 +564,18 @@ class Endless(IterableDataset):
         (Endless(), TypeError, "X must be a map-style Dataset"),
         (Broken([]), ValueError, "X holds 0 samples"),
         (Broken([torch.zeros(2), torch.ones(2)]), ValueError, "y=None, but item 0"),
+        (Broken([(torch.zeros(2), None)] * 2), ValueError, "y=None, but item 0"),
+        (Broken([(torch.tensor(1.0), 0)] * 2), ValueError, "item 0 .* single number"),
+        (
+            Broken([(torch.zeros(2), torch.eye(3)[0])] * 2),
+            ValueError,
+            r"that of item 0 of the Broken has shape \(3,\)",
+        ),
+        (
+            DataLoader(TensorDataset(torch.zeros(2, 2))),
+            TypeError,
+            "does not take a DataLoader as X; give its .dataset",
+        ),
         (Broken([({"x": 1}, 0)]), TypeError, "items of X must be tensors or arrays"),
         (
             Broken([(torch.zeros(2), 0), (torch.zeros(3), 1)]),
@@ -433,7 +588,18 @@ class Endless(IterableDataset):
             "X holds NaN or infinity in item 1",
         ),
     ],
-    ids=["iterable", "empty", "unlabelled", "no array", "shapes", "nan"],
+    ids=[
+        "iterable",
+        "empty",
+        "unlabelled",
+        "label none",
+        "scalar",
+        "one-hot",
+        "loader",
+        "no array",
+        "shapes",
+        "nan",
+    ],
 )
 def test_datasets_that_cannot_be_read_are_errors(classifier, dataset, error, match):
     with pytest.raises(error, match=match):

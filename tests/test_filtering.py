@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import torch
 from imblearn.pipeline import make_pipeline as make_sampling_pipeline
 from scipy import sparse
 from sklearn.base import clone
@@ -15,6 +16,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
+from torch.utils.data import TensorDataset
 
 from sklgm import (
     FilteredClassifier,
@@ -110,6 +112,32 @@ def test_a_pipeline_that_ends_in_a_detector_is_a_detector(make, flipped):
 
 
 @both
+def test_a_frozen_pipeline_judges_by_the_claimed_labels(make, flipped):
+    X, _, claimed = flipped
+    pipe = make_pipeline(StandardScaler(), detector()).fit(X, claimed)
+    fitted = make(FrozenEstimator(pipe)).fit(X, claimed)
+    np.testing.assert_array_equal(fitted.sample_indices_, np.arange(N_FLIPPED, 300))
+
+
+@both
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_classifier_is_no_detector(make, frozen, flipped):
+    X, y, _ = flipped
+    classifier = LogisticRegression().fit(X, y)
+    given = FrozenEstimator(classifier) if frozen else classifier
+    with pytest.raises(ValueError, match="detector"):
+        make(given).fit(X, y)
+
+
+@both
+def test_a_torch_dataset_is_refused_by_name(make, flipped):
+    X, y, _ = flipped
+    dataset = TensorDataset(torch.tensor(X), torch.tensor(y))
+    with pytest.raises(TypeError, match="does not take a TensorDataset as X"):
+        make(detector()).fit(dataset, y)
+
+
+@both
 def test_no_class_is_lost_silently(make, flipped):
     X, y, _ = flipped
     with pytest.raises(ValueError, match="rejects every row of class 2 .100 rows."):
@@ -176,13 +204,6 @@ def test_sparse_input_is_an_error(make, flipped):
     X, y, _ = flipped
     with pytest.raises(TypeError, match=r"[Ss]parse"):
         make(detector()).fit(sparse.csr_matrix(X), y)
-
-
-@both
-def test_parameters_that_are_no_detector_are_an_error(make, flipped):
-    X, y, _ = flipped
-    with pytest.raises(ValueError, match="The 'detector' parameter"):
-        make(LogisticRegression()).fit(X, y)
 
 
 # PoisonFilter
@@ -276,6 +297,14 @@ def test_filtering_wins_back_the_accuracy_that_flipped_labels_cost():
     before = plain.fit(X[train], claimed[train]).score(X[test], y[test])
     after = filtered.fit(X[train], claimed[train]).score(X[test], y[test])
     assert after > before + 0.02
+
+
+def test_a_second_fit_forgets_the_names_of_the_first(flipped):
+    X, y, _ = flipped
+    filtered = FilteredClassifier(LogisticRegression(), detector())
+    filtered.fit(pd.DataFrame(X, columns=["a", "b", "c"]), y)
+    assert filtered.feature_names_in_.tolist() == ["a", "b", "c"]
+    assert not hasattr(filtered.fit(X, y), "feature_names_in_")
 
 
 def test_it_is_cross_validated_as_a_whole(flipped):

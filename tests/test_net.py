@@ -43,7 +43,7 @@ def test_a_batch_holds_the_rows_asked_for(dtype):
 
 def test_rows_that_are_not_kept_have_weight_zero():
     rows = dataset()
-    rows.is_kept = np.arange(7) != 3
+    rows.keep(np.arange(7) != 3)
     assert rows.__getitems__([2, 3])[0]["sample_weight"].tolist()[1] == 0.0
 
 

@@ -90,7 +90,7 @@ def test_labels_become_indices_of_the_classes(labels, classes, indices):
 
 
 def test_unknown_labels_are_listed():
-    message = r"claimed holds \[5, 6\], which are not among .* in fit: \[0, 1\]"
+    message = r"claimed holds \[5, 6\], which are not among the known classes: \[0, 1\]"
     with pytest.raises(ValueError, match=message):
         encode_labels([0, 6, 5, 6], np.array([0, 1]), name="claimed")
 

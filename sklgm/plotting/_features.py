@@ -10,8 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from sklgm._validation import as_array, encode_labels
-from sklgm.plotting._estimators import split_steps, transform_by_steps
+from sklgm._steps import split_steps, transform_by_steps
+from sklgm._streaming import as_array
+from sklgm._validation import encode_labels
+from sklgm.plotting._masks import check_mask
 from sklgm.plotting._matplotlib import axes_or_new, open_frame
 from sklgm.plotting._projection import fit_projection
 
@@ -134,7 +136,7 @@ class FeatureSpaceDisplay:
         self.is_poison = (
             np.zeros(n_samples, dtype=bool)
             if is_poison is None
-            else _check_length(is_poison, n_samples, "is_poison").astype(bool)
+            else check_mask("is_poison", is_poison, n_samples)
         )
         self.classes = (
             np.unique(self.claimed_labels) if classes is None else np.asarray(classes)

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from sklgm.plotting._estimators import split_steps, transform_by_steps
+from sklgm._steps import split_steps, transform_by_steps
+from sklgm.plotting._masks import check_mask
 from sklgm.plotting._matplotlib import axes_or_new, open_frame, percent
 
 _CLEAN_COLOR = "#56B4E9"
@@ -236,7 +237,7 @@ class ClaimedLikelihoodDisplay:
         scores = _check_scores(scores, "scores")
         if len(scores) == 0:
             raise ValueError("scores of shape (0,) must hold at least one row.")
-        mask = _check_mask(is_suspect, len(scores))
+        mask = check_mask("is_suspect", is_suspect, len(scores))
         display = cls(
             scores[~mask],
             scores[mask],
@@ -319,21 +320,6 @@ def _check_scores(scores: ArrayLike, name: str) -> NDArray[np.float64]:
         index = int(np.flatnonzero(~np.isfinite(array))[0])
         raise ValueError(f"{name}[{index}]={array[index]} must be finite.")
     return array
-
-
-def _check_mask(is_suspect: ArrayLike, n_samples: int) -> NDArray[np.bool_]:
-    mask = np.asarray(is_suspect)
-    if mask.shape != (n_samples,):
-        raise ValueError(
-            f"is_suspect of shape {mask.shape} must have the shape ({n_samples},)."
-        )
-    # The -1 and 1 of `predict` would all be true.
-    if mask.dtype.kind not in "biuf" or not np.isin(mask, (0, 1)).all():
-        raise ValueError(
-            "is_suspect must hold true and false (or 1 and 0), got "
-            f"{np.unique(mask)[:5].tolist()}."
-        )
-    return mask.astype(bool)
 
 
 def _readable_range(*groups: NDArray[np.float64]) -> tuple[float, float]:

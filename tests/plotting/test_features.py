@@ -341,3 +341,10 @@ def test_rows_that_do_not_fit_the_classifier_are_refused(
     arguments = {"X": blobs[0], "y": names} | change
     with pytest.raises(ValueError, match=message):
         FeatureSpaceDisplay.from_estimator(fitted_lgm, **arguments)
+
+
+def test_flags_of_a_detector_are_no_mask():
+    with pytest.raises(
+        ValueError, match=r"is_poison must hold true and false .* \[-1, 1\]"
+    ):
+        FeatureSpaceDisplay([[0.0, 0.0], [1.0, 1.0]], [0, 1], is_poison=[-1, 1])
