@@ -1,11 +1,39 @@
 """Clean-label data poisoning: the attack, to test a defence with."""
 
-from sklgm.poisoning._craft import CraftResult, craft
+from sklgm.poisoning._attack import Attack, Problem
+from sklgm.poisoning._craft import craft
 from sklgm.poisoning._crafter import PoisonCrafter
+from sklgm.poisoning._feature_collision import FeatureCollision, collision_objective
 from sklgm.poisoning._flip_labels import flip_labels
-from sklgm.poisoning._surrogate import Surrogate, make_surrogate
+from sklgm.poisoning._gradient_matching import (
+    GradientMatching,
+    gradient_matching_objective,
+)
+from sklgm.poisoning._polytope import (
+    BullseyePolytope,
+    ConvexPolytope,
+    bullseye_polytope_objective,
+    convex_polytope_objective,
+)
+from sklgm.poisoning._result import CraftResult
+from sklgm.poisoning._surrogate import (
+    Surrogate,
+    TrainableSurrogate,
+    make_surrogate,
+)
 
 __all__ = [
+    "Attack",
+    "BullseyePolytope",
+    "ConvexPolytope",
+    "FeatureCollision",
+    "GradientMatching",
+    "Problem",
+    "TrainableSurrogate",
+    "bullseye_polytope_objective",
+    "collision_objective",
+    "convex_polytope_objective",
+    "gradient_matching_objective",
     "CraftResult",
     "PoisonCrafter",
     "Surrogate",

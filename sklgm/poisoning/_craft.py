@@ -1,7 +1,6 @@
 """Turn given bases into poisons."""
 
 import math
-from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
@@ -10,61 +9,27 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from sklgm.poisoning._feature_collision import (
-    collision_objective,
-    is_at_target,
-)
-from sklgm.poisoning._search import (
-    AT_TARGET,
-    NON_FINITE,
-    STOP_REASONS,
-    forward_backward,
-)
+from sklgm.poisoning._attack import Attack, Problem, features_of_groups
+from sklgm.poisoning._feature_collision import FeatureCollision, is_at_target
+from sklgm.poisoning._gradient_matching import GradientMatching
+from sklgm.poisoning._groups import base_classes, chunk_rows, group_rows
+from sklgm.poisoning._polytope import BullseyePolytope, ConvexPolytope
+from sklgm.poisoning._result import CraftResult, collect_result
+from sklgm.poisoning._search import AT_TARGET, NON_FINITE, forward_backward
 from sklgm.poisoning._surrogate import Surrogate, make_surrogate
 
 FloatArray = NDArray[np.floating[Any]]
+
+ATTACKS: dict[str, type[Attack]] = {
+    attack.name: attack
+    for attack in (
+        FeatureCollision,
+        ConvexPolytope,
+        BullseyePolytope,
+        GradientMatching,
+    )
+}
 PixelRange = tuple[ArrayLike, ArrayLike]
-
-
-@dataclass(frozen=True)
-class CraftResult:
-    """Poisons, and how the search for each of them went.
-
-    Parameters
-    ----------
-    X_poison : ndarray of shape (n_poisons, ...)
-        The poisons, within ``pixel_range`` and ``max_perturbation``.
-    objective_initial, objective_final : ndarray of shape (n_poisons,)
-        Collision objective plus similarity penalty where the search starts (at the
-        base, blended with the target if there is a watermark) and ends.
-    feature_distance_initial, feature_distance_final : ndarray of shape (n_poisons,)
-        Euclidean distance of the features from the target's: of the original base,
-        and of the poison. Feature units.
-    collision_ratio : ndarray of shape (n_poisons,)
-        Final over initial feature distance: 0 is a perfect collision, 1 no progress.
-        0 where both distances are 0.
-    l2, linf : ndarray of shape (n_poisons,)
-        Norms of poison minus original base, pixel units.
-    n_iter : ndarray of int of shape (n_poisons,)
-        Candidates tried.
-    stop_reason : ndarray of str of shape (n_poisons,)
-        "converged", "max_iter" or "step_underflow" (no step lowers the objective any
-        more); "at_target" (the start has the target's features already; a base that
-        does is returned as it is); "non_finite" (the network or its gradient is not
-        finite at the start: the base is returned as it is, and objectives and distances
-        are NaN, only here).
-    """
-
-    X_poison: FloatArray
-    objective_initial: NDArray[np.float64]
-    objective_final: NDArray[np.float64]
-    feature_distance_initial: NDArray[np.float64]
-    feature_distance_final: NDArray[np.float64]
-    collision_ratio: NDArray[np.float64]
-    l2: NDArray[np.float64]
-    linf: NDArray[np.float64]
-    n_iter: NDArray[np.int64]
-    stop_reason: NDArray[np.str_]
 
 
 def craft(
@@ -72,6 +37,10 @@ def craft(
     X_base: ArrayLike,
     X_target: ArrayLike,
     *,
+    attack: str | Attack = "feature_collision",
+    poison_group: ArrayLike | None = None,
+    target_group: ArrayLike | None = None,
+    base_label: Any = None,
     similarity_weight: float = 1e-3,
     step_size: float | None = None,
     max_perturbation: float | None = None,
@@ -83,20 +52,32 @@ def craft(
     batch_size: int = 128,
     device: str | torch.device | None = None,
 ) -> CraftResult:
-    """Craft clean-label poisons from given bases by feature collision.
+    """Craft clean-label poisons from given bases.
 
     Each poison looks like its base (and keeps the base's label), while its features
-    come close to the target's. A model trained on poisons tends to give the target
-    the bases' label.
+    do what the attack asks for: come close to the target's, surround them, or train
+    the network towards the wrong label. A model trained on poisons tends to give the
+    target the bases' label.
 
     Parameters
     ----------
-    model : fitted classifier, FrozenEstimator, Pipeline, nn.Module, pair or Surrogate
-        The model whose features are attacked; see `make_surrogate`. Not changed.
+    model : classifier, FrozenEstimator, Pipeline, nn.Module, pair, Surrogate or list
+        The model whose features are attacked; see `make_surrogate`. Not changed. A
+        list of them is an ensemble: their objectives are averaged.
     X_base : array-like of shape (n_poisons, ...)
         The bases. Integers are cast to float32 (the poisons are floats).
-    X_target : array-like of shape (n_poisons, ...) or (1, ...)
-        The target of each base, or one for all.
+    X_target : array-like of shape (n_targets, ...)
+        The targets: one for each base, one for all, or as the groups say.
+    attack : str or Attack, default="feature_collision"
+        ``"feature_collision"``, ``"convex_polytope"``, ``"bullseye_polytope"``,
+        ``"gradient_matching"``, or an `Attack` with options.
+    poison_group, target_group : array-like of int or None, default=None
+        Groups of bases and of targets, by number: a base is for the targets of its
+        group, and joint attacks have one objective a group. None: every target is a
+        group, and the bases belong to them one by one, or all to a single one.
+    base_label : label, array-like of shape (n_poisons,) or None, default=None
+        The label that poisons claim; only gradient matching asks for it. One of the
+        surrogate's ``classes``, or a column of its logits where those are not known.
     similarity_weight : float, default=1e-3
         Weight beta >= 0 of the squared pixel distance to the base, summed over the
         pixels. The default is for pixels in [0, 1]; for [0, 255] divide it by 255^2.
@@ -111,17 +92,17 @@ def craft(
         Range the poisons stay in; the bases must lie in it. Floats, or arrays that
         broadcast to one instance.
     feature_scaling : {"base_distance"} or None, default="base_distance"
-        "base_distance" divides squared feature distances by that of base and target,
-        so that `similarity_weight` means the same on every network. None leaves them
-        as they are, as in Poison Frogs.
+        Of ``attack="feature_collision"``: "base_distance" divides squared feature
+        distances by that of base and target, so that `similarity_weight` means the
+        same on every network. None leaves them as they are, as in Poison Frogs.
     max_iter : int, default=100
         Forward and backward passes of the search, >= 1.
     tol : float, default=1e-4
         A poison is converged when 5 candidates in a row change its objective by no
         more than this share.
     batch_size : int, default=128
-        Poisons crafted at once, >= 1; bounds the memory and does not change results
-        beyond rounding.
+        Poisons crafted at once, >= 1 (at least one group); bounds the memory and does
+        not change results beyond rounding.
     device : str, torch.device or None, default=None
         Where to compute; "auto" is a GPU if there is one, None where the model is.
 
@@ -134,7 +115,10 @@ def craft(
     ------
     ValueError
         If a parameter is out of its range, shapes do not match, an input is not
-        finite, or a base lies outside `pixel_range`.
+        finite, a base lies outside `pixel_range`, a group has no target or several
+        where the attack takes one, or `base_label` is missing or mixed in a group.
+    TypeError
+        If the model, or the attack for it, is none of the above.
 
     See Also
     --------
@@ -142,15 +126,17 @@ def craft(
 
     Notes
     -----
-    Minimises, for base b, target t and features f,
+    Minimises, for the poisons x_j of a group with bases b_j,
 
-        |f(x) - f(t)|^2 / s + beta |x - b'|^2,  low <= x <= high,
+        g(x) + beta sum_j |x_j - b'_j|^2,  low <= x <= high,
 
-    Equation (1) of Poison Frogs [1]_, with s = |f(b) - f(t)|^2 (or 1), b' the base
-    blended with the target, and the box the intersection of `pixel_range` with the
-    l-infinity ball around b. The search is batched forward-backward splitting with
-    one forward and one backward pass an iteration, spectral steps and back-tracking;
-    the objective never rises.
+    with b' the base blended with the target, and the box the intersection of
+    `pixel_range` with the l-infinity ball around b. For feature collision, target t and
+    features f, a group is one poison and g(x) = |f(x) - f(t)|^2 / s with
+    s = |f(b) - f(t)|^2 (or 1): Equation (1) of Poison Frogs [1]_. The others are at
+    `ConvexPolytope`, `BullseyePolytope` and `GradientMatching`. The search is batched
+    forward-backward splitting with one forward and one backward pass an iteration,
+    spectral steps and back-tracking; the objective never rises.
 
     References
     ----------
@@ -182,78 +168,135 @@ def craft(
         tol=tol,
         batch_size=batch_size,
     )
+    attack = resolve_attack(attack, feature_scaling)
     X_base = _check_instances("X_base", X_base)
     X_target = _check_instances("X_target", X_target).astype(X_base.dtype, copy=False)
-    if X_target.shape[1:] != X_base.shape[1:] or len(X_target) not in (1, len(X_base)):
+    if X_target.shape[1:] != X_base.shape[1:]:
         raise ValueError(
-            f"X_target must have shape {X_base.shape} or {(1, *X_base.shape[1:])}, one "
-            f"target for each base or one for all, got {X_target.shape}"
+            f"X_target must hold instances of shape {X_base.shape[1:]} like X_base, "
+            f"got shape {X_target.shape}"
         )
+    group, targets = group_rows(
+        attack, len(X_base), len(X_target), poison_group, target_group
+    )
     low, high = _box(X_base, pixel_range, max_perturbation)
-    X_target = np.broadcast_to(X_target, X_base.shape)
-    blend = (1 - watermark_opacity) * X_base + watermark_opacity * X_target
+    # The watermark of a group is the mean of its targets.
+    X_mark = np.stack([X_target[rows].mean(axis=0) for rows in targets])[group]
+    blend = (1 - watermark_opacity) * X_base + watermark_opacity * X_mark
     X_anchor = np.clip(blend.astype(X_base.dtype, copy=False), low, high)
 
-    surrogate = make_surrogate(model, device=device)
+    models = model if isinstance(model, list) else [model]
+    surrogates = [make_surrogate(one, device=device) for one in models]
+    if not surrogates:
+        raise ValueError("model=[] is an ensemble without members")
+    base_class = base_classes(attack, base_label, group, surrogates[0])
     chunks = [
         _craft_chunk(
-            surrogate,
-            *(
+            surrogates,
+            attack,
+            [
                 # A copy: torch shares no memory with read-only or broadcast arrays.
-                torch.from_numpy(array[start : start + batch_size].copy()).to(
-                    surrogate.device
+                torch.from_numpy(np.array(array)).to(surrogates[0].device)
+                for array in (
+                    X_base[rows],
+                    X_target[[targets[group[row]] for row in rows[:, 0]]],
+                    X_anchor[rows],
+                    low[rows],
+                    high[rows],
                 )
-                for array in (X_base, X_target, X_anchor, low, high)
-            ),
-            is_scaled=feature_scaling is not None,
+            ],
+            None
+            if base_class is None
+            else torch.from_numpy(base_class[rows[:, 0]]).to(surrogates[0].device),
             similarity_weight=similarity_weight,
             step_size=step_size,
             max_iter=max_iter,
             tol=tol,
+            rows=rows,
         )
-        for start in range(0, len(X_base), batch_size)
+        for rows in chunk_rows(attack, group, targets, batch_size)
     ]
     return collect_result(chunks, X_base)
 
 
+def resolve_attack(
+    attack: str | Attack, feature_scaling: str | None = "base_distance"
+) -> Attack:
+    """Make an attack of its name.
+
+    Parameters
+    ----------
+    attack : str or Attack
+        A name of `ATTACKS`, or an attack, which is returned as it is.
+    feature_scaling : {"base_distance"} or None, default="base_distance"
+        Option of feature collision by name.
+
+    Returns
+    -------
+    Attack
+        The attack.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    TypeError
+        If it is neither.
+    """
+    if isinstance(attack, Attack):
+        return attack
+    if not isinstance(attack, str):
+        raise TypeError(
+            f"attack must be a name or an Attack, got {type(attack).__name__}"
+        )
+    if attack not in ATTACKS:
+        raise ValueError(f"attack must be one of {sorted(ATTACKS)}, got {attack!r}")
+    if attack == FeatureCollision.name:
+        return FeatureCollision(scaling=feature_scaling)
+    return ATTACKS[attack]()
+
+
 def _craft_chunk(
-    surrogate: Surrogate,
-    X_base: Tensor,
-    X_target: Tensor,
-    X_anchor: Tensor,
-    low: Tensor,
-    high: Tensor,
+    surrogates: list[Surrogate],
+    attack: Attack,
+    arrays: list[Tensor],
+    base_class: Tensor | None,
     *,
-    is_scaled: bool,
     similarity_weight: float,
     step_size: float | None,
     max_iter: int,
     tol: float,
+    rows: NDArray[np.int64],
 ) -> dict[str, NDArray[Any]]:
-    """Craft the poisons of one chunk; one array an attribute of `CraftResult`."""
-    with torch.no_grad():
-        base_features = surrogate.features(X_base)
-        target_features = surrogate.features(X_target)
-    at_target = is_at_target(base_features, target_features)
-    at_target |= (X_base == X_target).flatten(1).all(dim=1)
-    is_searched = ~at_target & _is_finite(base_features) & _is_finite(target_features)
-    searched = is_searched.nonzero().squeeze(1)
-    target_features = target_features[searched]
-    squared_distance = collision_objective(base_features[searched], target_features)
-    scale = squared_distance if is_scaled else torch.ones_like(squared_distance)
+    """Craft the groups of one chunk; one array an attribute of `CraftResult`.
 
-    def smooth(x: Tensor, rows: Tensor) -> Tensor:
-        features = surrogate.features(x)
-        return collision_objective(features, target_features[rows], scale[rows])
+    ``rows`` and the bases, anchors and bounds are (n_groups, n_together, ...), the
+    targets (n_groups, n_targets, ...).
+    """
+    X_base, X_target, X_anchor, low, high = arrays
+    problems = [
+        _problem(surrogate, X_base, X_target, base_class) for surrogate in surrogates
+    ]
+    at_target = torch.stack([_is_at_target(problem) for problem in problems]).all(dim=0)
+    at_target |= (X_base == X_target[:, :1]).flatten(1).all(dim=1)
+    is_finite = torch.stack([_has_finite_features(p) for p in problems]).all(dim=0)
+    searched = (~at_target & is_finite).nonzero().squeeze(1)
 
     X_poison = X_base.clone()
-    # Rows that are not searched are at the target (all distances 0) or not finite.
+    # Groups that are not searched are at the target (all distances 0) or not finite.
     unsearched = torch.where(at_target, 0.0, torch.nan).double()
     objective_initial, objective_final = unsearched.clone(), unsearched.clone()
-    distance_initial, distance_final = unsearched.clone(), unsearched.clone()
+    shape = X_base.shape[:2]
+    distance_initial = unsearched[:, None].expand(shape).clone()
+    distance_final = distance_initial.clone()
     n_iter = torch.zeros_like(at_target, dtype=torch.long)
     stop_code = torch.where(at_target, AT_TARGET, NON_FINITE)
     if len(searched) > 0:
+        terms = [attack.objective(_select(problem, searched)) for problem in problems]
+
+        def smooth(X: Tensor, groups: Tensor) -> Tensor:
+            return torch.stack([term(X, groups) for term in terms]).mean(dim=0)
+
         found = forward_backward(
             smooth,
             X_anchor[searched],
@@ -265,67 +308,79 @@ def _craft_chunk(
             tol=tol,
         )
         is_found = found.stop_code != NON_FINITE
-        rows = searched[is_found]
-        X_poison[rows] = found.x[is_found]
-        objective_initial[rows] = found.objective_initial[is_found].double()
-        objective_final[rows] = found.objective_final[is_found].double()
-        distance_initial[rows] = squared_distance[is_found].double().sqrt()
-        squared_distance = found.smooth_final.double() * scale.double()
-        distance_final[rows] = squared_distance[is_found].sqrt()
-        n_iter[rows] = found.n_iter[is_found]
+        groups = searched[is_found]
+        X_poison[groups] = found.x[is_found]
+        objective_initial[groups] = found.objective_initial[is_found].double()
+        objective_final[groups] = found.objective_final[is_found].double()
+        distance_initial[groups] = _mean_distance(problems, X_base, groups)
+        distance_final[groups] = _mean_distance(problems, X_poison, groups)
+        n_iter[groups] = found.n_iter[is_found]
         stop_code[searched] = found.stop_code
+
+    def each(of_group: Tensor) -> NDArray[Any]:
+        return of_group[:, None].expand(shape).flatten().cpu().numpy()
+
     return {
-        "X_poison": X_poison.cpu().numpy(),
-        "objective_initial": objective_initial.cpu().numpy(),
-        "objective_final": objective_final.cpu().numpy(),
-        "feature_distance_initial": distance_initial.cpu().numpy(),
-        "feature_distance_final": distance_final.cpu().numpy(),
-        "n_iter": n_iter.cpu().numpy(),
-        "stop_code": stop_code.cpu().numpy(),
+        "rows": rows.ravel(),
+        "X_poison": X_poison.flatten(0, 1).cpu().numpy(),
+        "objective_initial": each(objective_initial),
+        "objective_final": each(objective_final),
+        "feature_distance_initial": distance_initial.flatten().cpu().numpy(),
+        "feature_distance_final": distance_final.flatten().cpu().numpy(),
+        "n_iter": each(n_iter),
+        "stop_code": each(stop_code),
     }
 
 
-def collect_result(
-    chunks: list[dict[str, NDArray[Any]]], X_base: FloatArray
-) -> CraftResult:
-    """Join chunks in order; without any, the result has no poisons.
-
-    Parameters
-    ----------
-    chunks : list of dict
-        What `_craft_chunk` returned.
-    X_base : ndarray of shape (n_poisons, ...)
-        All bases.
-
-    Returns
-    -------
-    CraftResult
-        The chunks, with norms, ratios and named stop reasons.
-    """
-
-    def join(name: str, dtype: type) -> NDArray[Any]:
-        return np.concatenate([np.empty(0, dtype), *(chunk[name] for chunk in chunks)])
-
-    X_poison = np.concatenate([X_base[:0], *(chunk["X_poison"] for chunk in chunks)])
-    perturbation = (X_poison.astype(np.float64) - X_base).reshape(
-        len(X_base), math.prod(X_base.shape[1:])
-    )  # (n_poisons, n_pixels)
-    initial = join("feature_distance_initial", np.float64)
-    final = join("feature_distance_final", np.float64)
-    # 0/0 := 0; NaN stays NaN.
-    ratio = np.divide(final, initial, out=np.zeros_like(final), where=initial != 0)
-    return CraftResult(
-        X_poison=X_poison,
-        objective_initial=join("objective_initial", np.float64),
-        objective_final=join("objective_final", np.float64),
-        feature_distance_initial=initial,
-        feature_distance_final=final,
-        collision_ratio=ratio,
-        l2=np.linalg.norm(perturbation, axis=1),
-        linf=np.abs(perturbation).max(axis=1, initial=0.0),
-        n_iter=join("n_iter", np.int64),
-        stop_reason=np.asarray(STOP_REASONS)[join("stop_code", np.int64)],
+@torch.no_grad()
+def _problem(
+    surrogate: Surrogate, X_base: Tensor, X_target: Tensor, base_class: Tensor | None
+) -> Problem:
+    """Compute the features of all groups, in one pass each."""
+    base_features = features_of_groups(surrogate, X_base)
+    target_features = features_of_groups(surrogate, X_target)
+    return Problem(
+        surrogate, X_base, X_target, base_features, target_features, base_class
     )
+
+
+def _select(problem: Problem, groups: Tensor) -> Problem:
+    """Take some groups of a problem."""
+    return Problem(
+        problem.surrogate,
+        problem.X_base[groups],
+        problem.X_target[groups],
+        problem.base_features[groups],
+        problem.target_features[groups],
+        None if problem.base_class is None else problem.base_class[groups],
+    )
+
+
+def _is_at_target(problem: Problem) -> Tensor:
+    """Whether all bases of each group have the features of its targets' mean."""
+    target = problem.target_features.mean(dim=1, keepdim=True)
+    target = target.expand_as(problem.base_features)
+    flags = is_at_target(problem.base_features.flatten(0, 1), target.flatten(0, 1))
+    return flags.reshape(problem.base_features.shape[:2]).all(dim=1)
+
+
+def _has_finite_features(problem: Problem) -> Tensor:
+    of_bases = problem.base_features.isfinite().flatten(1).all(dim=1)
+    return of_bases & problem.target_features.isfinite().flatten(1).all(dim=1)
+
+
+@torch.no_grad()
+def _mean_distance(problems: list[Problem], X: Tensor, groups: Tensor) -> Tensor:
+    """Distance of each instance's features from the targets', over the ensemble."""
+    distances: list[Tensor] = [
+        torch.linalg.vector_norm(
+            problem.features(X[groups])
+            - problem.target_features[groups].mean(dim=1, keepdim=True),
+            dim=2,
+        )
+        for problem in problems
+    ]
+    return torch.stack(distances).double().mean(dim=0)
 
 
 def _check_settings(
@@ -434,7 +489,3 @@ def _box(
     ball_low = np.where(base - ball_low > max_perturbation, inwards_low, ball_low)
     ball_high = np.where(ball_high - base > max_perturbation, inwards_high, ball_high)
     return np.maximum(low, ball_low), np.minimum(high, ball_high)
-
-
-def _is_finite(features: Tensor) -> Tensor:
-    return features.isfinite().all(dim=1)  # (n_samples,)

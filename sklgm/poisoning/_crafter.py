@@ -20,13 +20,15 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from sklgm._random import RandomState, draw_seed
 from sklgm._sklearn_private import HasMethods, Interval, StrOptions, fit_context
 from sklgm._validation import resolve_device, validate_instances
+from sklgm.poisoning._attack import Attack
 from sklgm.poisoning._bases import (
     check_bases,
     draw_bases,
     labels_per_target,
     other_labels,
 )
-from sklgm.poisoning._craft import collect_result, craft
+from sklgm.poisoning._craft import ATTACKS, craft, resolve_attack
+from sklgm.poisoning._result import collect_result
 from sklgm.poisoning._surrogate import Surrogate, make_surrogate
 
 FloatArray = NDArray[np.floating[Any]]
@@ -50,8 +52,10 @@ class PoisonCrafter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         The surrogate: a clone is fitted on the X and y of `fit`. An sklgm classifier,
         or a Pipeline of affine scalers that ends in one (see `make_surrogate`). A
         `FrozenEstimator` is used as it is. None is ``SoftmaxClassifier()``.
-    attack : {"feature_collision"}, default="feature_collision"
-        The attack: feature collision is that of Poison Frogs.
+    attack : str or Attack, default="feature_collision"
+        ``"feature_collision"`` (Poison Frogs), ``"convex_polytope"``,
+        ``"bullseye_polytope"``, ``"gradient_matching"`` (Witches' Brew), or an
+        :class:`~sklgm.poisoning.Attack` with options.
     X_target : array-like of shape (n_targets, ...) or None, default=None
         The targets, instances like those of X but not among them. None draws one row of
         X, for trying out only: it stays in the training set with its true label, which
@@ -62,9 +66,14 @@ class PoisonCrafter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     base_label : label, array-like of shape (n_targets,) or None, default=None
         The class whose rows become poisons, one for all targets or one each; never that
         of the target. None draws another class than the target's for each target.
+    joint_targets : bool, default=False
+        Whether all targets of one base label share its poisons, which then aim at
+        their mean; for attacks that take several targets (the polytopes, gradient
+        matching).
     budget : int or float, default=1
-        Poisons a target: an int is their number, a float in (0, 1] the share of the
-        base class, rounded up. 0 is none: nothing is fitted or poisoned.
+        Poisons a target (with `joint_targets` a base label): an int is their number,
+        a float in (0, 1] the share of the base class, rounded up. 0 is none: nothing
+        is fitted or poisoned.
     max_perturbation : float or None, default=None
         Bound > 0 on how far a pixel may be from the base (l-infinity). None: no bound.
     similarity_weight : float, default=1e-3
@@ -78,9 +87,9 @@ class PoisonCrafter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Range the poisons stay in; X must lie in it. None is the range of X in `fit`: of
         each column for 2-D X, of all pixels for images.
     feature_scaling : {"base_distance"} or None, default="base_distance"
-        "base_distance" divides squared feature distances by that of base and target, so
-        that `similarity_weight` means the same on every network. None leaves them as
-        they are, as in Poison Frogs.
+        Of ``attack="feature_collision"``: "base_distance" divides squared feature
+        distances by that of base and target, so that `similarity_weight` means the same
+        on every network. None leaves them as they are, as in Poison Frogs.
     max_iter : int, default=100
         Forward and backward passes of the search, >= 1.
     batch_size : int, default=128
@@ -98,7 +107,8 @@ class PoisonCrafter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     poison_indices_ : ndarray of int of shape (n_poisons,)
         Row of X that each poison overwrites.
     poison_target_ : ndarray of int of shape (n_poisons,)
-        Row of `X_target_` that each poison collides with.
+        Row of `X_target_` that each poison is for; with `joint_targets` the first of
+        those that share it.
     X_target_ : ndarray of shape (n_targets, ...)
         The targets; empty if `budget` is 0.
     target_label_, base_label_ : ndarray of shape (n_targets,)
@@ -125,8 +135,9 @@ class PoisonCrafter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     ------
     ValueError
         If y has one class, labels are unknown or those of base and target are equal,
-        the base class has fewer rows than `budget` asks for, X lies outside
-        `pixel_range`, or a step of the Pipeline is not an affine scaler.
+        the base class has fewer rows than `budget` asks for, `joint_targets` gives an
+        attack several targets that takes one, X lies outside `pixel_range`, or a step
+        of the Pipeline is not an affine scaler.
 
     See Also
     --------
@@ -169,10 +180,11 @@ class PoisonCrafter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "estimator": [HasMethods(["fit", "predict"]), None],
-        "attack": [StrOptions({"feature_collision"})],
+        "attack": [StrOptions(set(ATTACKS)), Attack],
         "X_target": ["array-like", None],
         "target_label": "no_validation",
         "base_label": "no_validation",
+        "joint_targets": ["boolean"],
         "budget": [
             Interval(Integral, 0, None, closed="left"),
             Interval(Real, 0, 1, closed="both"),
@@ -193,10 +205,11 @@ class PoisonCrafter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self,
         estimator: BaseEstimator | None = None,
         *,
-        attack: str = "feature_collision",
+        attack: str | Attack = "feature_collision",
         X_target: ArrayLike | None = None,
         target_label: Any = None,
         base_label: Any = None,
+        joint_targets: bool = False,
         budget: int | float = 1,
         max_perturbation: float | None = None,
         similarity_weight: float = 1e-3,
@@ -214,6 +227,7 @@ class PoisonCrafter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.X_target = X_target
         self.target_label = target_label
         self.base_label = base_label
+        self.joint_targets = joint_targets
         self.budget = budget
         self.max_perturbation = max_perturbation
         self.similarity_weight = similarity_weight
@@ -265,7 +279,7 @@ class PoisonCrafter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 "base_label", self.base_label, len(X_target), classes
             )
             # What is known to fail should fail before the surrogate is trained.
-            check_bases(y, base_label, target_label, self.budget)
+            self._check_bases(y, base_label, target_label)
 
             self.estimator_ = self._fitted_estimator(X, y, seed)
             surrogate = make_surrogate(self.estimator_, device=device)
@@ -273,12 +287,19 @@ class PoisonCrafter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 target_label = _predicted_labels(surrogate, X_target)
             if base_label is None:
                 base_label = other_labels(target_label, classes, rng)
-            check_bases(y, base_label, target_label, self.budget)
-            indices, poison_target = draw_bases(y, base_label, self.budget, rng)
+            self._check_bases(y, base_label, target_label)
+            group_label, target_group = self._groups(base_label)
+            indices, poison_group = draw_bases(y, group_label, self.budget, rng)
+            first_target = np.unique(target_group, return_index=True)[1]
+            poison_target = first_target[poison_group]
             result = craft(
                 surrogate,
                 X[indices],
-                X_target[poison_target],
+                X_target,
+                attack=self.attack,
+                poison_group=poison_group,
+                target_group=target_group,
+                base_label=y[indices],
                 similarity_weight=self.similarity_weight,
                 step_size=self.step_size,
                 max_perturbation=self.max_perturbation,
@@ -365,6 +386,33 @@ class PoisonCrafter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             is_candidate = y != base_label
         row = rng.choice(np.flatnonzero(is_candidate), size=1)
         return X[row], y[row]
+
+    def _groups(
+        self, base_label: NDArray[Any]
+    ) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Label of the poisons of each group, and the group of each target."""
+        if not self.joint_targets:
+            return base_label, np.arange(len(base_label))
+        group_label, target_group = np.unique(base_label, return_inverse=True)
+        return group_label, target_group
+
+    def _check_bases(
+        self,
+        y: NDArray[Any],
+        base_label: NDArray[Any] | None,
+        target_label: NDArray[Any] | None,
+    ) -> None:
+        if base_label is None:
+            return
+        check_bases(y, base_label, target_label, 0)
+        group_label, target_group = self._groups(base_label)
+        check_bases(y, group_label, None, self.budget)
+        attack = resolve_attack(self.attack)
+        if len(group_label) < len(target_group) and not attack.takes_several_targets:
+            raise ValueError(
+                f"joint_targets=True gives one group of poisons several targets, but "
+                f"attack={attack.name!r} takes one"
+            )
 
     def _fitted_estimator(self, X: FloatArray, y: NDArray[Any], seed: int) -> Any:
         if self.estimator is None:

@@ -1,7 +1,13 @@
-"""The feature-collision objective of Poison Frogs."""
+"""Feature collision, the attack of Poison Frogs."""
+
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
+
+from sklgm.poisoning._attack import Attack, Problem
+from sklgm.poisoning._search import Smooth
 
 
 def collision_objective(
@@ -57,3 +63,74 @@ def is_at_target(base_features: Tensor, target_features: Tensor) -> Tensor:
     size = torch.linalg.vector_norm(target_features, dim=1)
     at_target: Tensor = distance <= 8 * torch.finfo(distance.dtype).eps * size
     return at_target
+
+
+@dataclass(frozen=True)
+class FeatureCollision(Attack):
+    """Feature collision, the attack of Poison Frogs: each poison on its own.
+
+    Parameters
+    ----------
+    scaling : {"base_distance"} or None, default="base_distance"
+        "base_distance" divides squared feature distances by that of base and target,
+        so that `similarity_weight` means the same on every network. None leaves them
+        as they are, as in Poison Frogs.
+    squared : bool, default=True
+        False takes the distance itself, as the published code of arXiv 2003.00798
+        does (with "base_distance": divided by that of base and target).
+
+    See Also
+    --------
+    craft : Crafts poisons by an attack.
+
+    References
+    ----------
+    .. [1] A. Shafahi, W. R. Huang, M. Najibi, O. Suciu, C. Studer, T. Dumitras and
+       T. Goldstein, "Poison Frogs! Targeted Clean-Label Poisoning Attacks on Neural
+       Networks", NeurIPS 2018, Equation (1).
+
+    Examples
+    --------
+    >>> from sklgm.poisoning import FeatureCollision
+    >>> FeatureCollision(squared=False)
+    FeatureCollision(scaling='base_distance', squared=False)
+    """
+
+    name: ClassVar[str] = "feature_collision"
+
+    scaling: str | None = "base_distance"
+    squared: bool = True
+
+    def __post_init__(self) -> None:
+        if self.scaling not in ("base_distance", None):
+            raise ValueError(
+                f"scaling must be 'base_distance' or None, got {self.scaling!r}"
+            )
+
+    def objective(self, problem: Problem) -> Smooth:
+        """Give the collision objective of each poison; see :class:`Attack`.
+
+        Parameters
+        ----------
+        problem : Problem
+            Groups of one poison and one target.
+
+        Returns
+        -------
+        callable
+            The smooth term of the search.
+        """
+        target_features = problem.target_features[:, 0]
+        scale = torch.ones_like(target_features[:, 0])
+        if self.scaling is not None:
+            scale = collision_objective(problem.base_features[:, 0], target_features)
+
+        def smooth(X: Tensor, groups: Tensor) -> Tensor:
+            value = collision_objective(
+                problem.features(X)[:, 0], target_features[groups], scale[groups]
+            )
+            # The gradient of a square root has no limit at 0.
+            tiny = torch.finfo(value.dtype).tiny
+            return value if self.squared else value.clamp_min(tiny).sqrt()
+
+        return smooth

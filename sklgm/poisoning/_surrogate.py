@@ -96,6 +96,59 @@ class Surrogate(Protocol):
         ...
 
 
+@runtime_checkable
+class TrainableSurrogate(Surrogate, Protocol):
+    """A surrogate that can also say how training would move it."""
+
+    def parameter_gradients(
+        self, X: Tensor, y_encoded: Tensor, *, parameters: str = "all"
+    ) -> Tensor:
+        """Give gradients of the training loss of groups, differentiable in `X`.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n_groups, n_samples, ...)
+            Groups of instances.
+        y_encoded : Tensor of int of shape (n_groups,)
+            Index of the class that the instances of each group claim.
+        parameters : {"all", "head"}, default="all"
+            By which parameters.
+
+        Returns
+        -------
+        Tensor of shape (n_groups, n_parameters)
+            Gradient of the mean loss of each group, flattened.
+        """
+        ...
+
+
+class _TrainingLoss(nn.Module):
+    """Mean training loss of instances under one label, as a module.
+
+    A module, so that its parameters can be replaced by others for one call, those of
+    the criterion's head among them.
+    """
+
+    def __init__(self, network: nn.Module, criterion: nn.Module | None) -> None:
+        super().__init__()
+        self.network = network
+        self.criterion = criterion
+
+    def forward(self, X: Tensor, label: Tensor) -> Tensor:
+        """Mean loss of instances (n_samples, ...) that all claim class ``label``."""
+        features = _features(self.network, X)
+        head: Any = self.network.head
+        outputs = head(features)
+        logits, *further = outputs if isinstance(outputs, tuple) else (outputs,)
+        y_encoded = label.expand(len(features))
+        if self.criterion is None:
+            return nn.functional.cross_entropy(logits, y_encoded)
+        losses: Tensor = self.criterion(
+            (logits, features, *further), y_encoded, head, True
+        )
+        return losses.mean()
+
+
 class NetworkSurrogate:
     """A frozen deep copy of a network, behind an affine map of its input.
 
@@ -112,6 +165,9 @@ class NetworkSurrogate:
         both leaves X as it is.
     device : str, torch.device or None, default=None
         Where the copy lives; None is where the network lives.
+    criterion : nn.Module or None, default=None
+        ``criterion(outputs, y_encoded, head, training)`` gives the training loss of
+        each row, as in :mod:`sklgm.losses`; None is the cross-entropy of the logits.
     """
 
     def __init__(
@@ -123,14 +179,12 @@ class NetworkSurrogate:
         scale: NDArray[np.float64] | None = None,
         shift: NDArray[np.float64] | None = None,
         device: str | torch.device | None = None,
+        criterion: nn.Module | None = None,
     ) -> None:
         copied: Any = _frozen_copy(network)
         if device is not None:
             copied.to(device)
-        # A network's method `features` may do more than its backbone: normalise.
-        has_method = inspect.ismethod(getattr(copied, "features", None))
-        self._extract = copied.features if has_method else copied.backbone
-        self._head = copied.head
+        self._loss = _TrainingLoss(copied, criterion)
         self.input_shape = input_shape
         self.classes = classes
         parameter = _first_float_tensor(copied)
@@ -154,14 +208,7 @@ class NetworkSurrogate:
         Tensor of shape (n_samples, feature_dim)
             Features f(x).
         """
-        if self._scale is not None and self._shift is not None:
-            # In the precision of X: casting first would round the raw values.
-            rows = X.flatten(1) * self._scale.to(X.dtype) + self._shift.to(X.dtype)
-            X = rows.reshape(X.shape)
-        if self.input_shape is not None:
-            X = X.reshape(len(X), *self.input_shape)
-        features: Tensor = self._extract(X.to(self.dtype))
-        return features.flatten(1)  # (n_samples, feature_dim)
+        return _features(self._loss.network, self._network_input(X))
 
     def log_joint(self, features: Tensor) -> Tensor:
         """Give the first output of the head.
@@ -176,7 +223,8 @@ class NetworkSurrogate:
         Tensor of shape (n_samples, n_classes)
             Logits.
         """
-        output = self._head(features)
+        head: Any = self._loss.network.head
+        output = head(features)
         logits: Tensor = output[0] if isinstance(output, tuple) else output
         return logits
 
@@ -196,6 +244,54 @@ class NetworkSurrogate:
         with torch.no_grad():
             log_joint = self.log_joint(self.features(X))
             return log_joint.argmax(dim=1)
+
+    def parameter_gradients(
+        self, X: Tensor, y_encoded: Tensor, *, parameters: str = "all"
+    ) -> Tensor:
+        """Give gradients of the training loss of groups, differentiable in `X`.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n_groups, n_samples, ...)
+            Groups of instances, before the affine map.
+        y_encoded : Tensor of int of shape (n_groups,)
+            Index of the class that the instances of each group claim.
+        parameters : {"all", "head"}, default="all"
+            By which parameters of the network.
+
+        Returns
+        -------
+        Tensor of shape (n_groups, n_parameters)
+            Gradient of the mean loss of each group, flattened.
+        """
+        chosen: dict[str, Tensor] = {
+            name: parameter
+            for name, parameter in self._loss.named_parameters()
+            if parameters == "all" or name.startswith("network.head.")
+        }
+        instances = self._network_input(X.flatten(0, 1))
+        instances = instances.reshape(*X.shape[:2], *instances.shape[1:])
+
+        def loss(chosen: dict[str, Tensor], rows: Tensor, label: Tensor) -> Tensor:
+            value: Tensor = torch.func.functional_call(
+                self._loss, chosen, (rows, label)
+            )
+            return value
+
+        # One gradient a group, of all groups at once.
+        gradients = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))(
+            chosen, instances, y_encoded
+        )
+        return torch.cat([part.flatten(1) for part in gradients.values()], dim=1)
+
+    def _network_input(self, X: Tensor) -> Tensor:
+        if self._scale is not None and self._shift is not None:
+            # In the precision of X: casting first would round the raw values.
+            rows = X.flatten(1) * self._scale.to(X.dtype) + self._shift.to(X.dtype)
+            X = rows.reshape(X.shape)
+        if self.input_shape is not None:
+            X = X.reshape(len(X), *self.input_shape)
+        return X.to(self.dtype)
 
     def _to_tensor(self, values: NDArray[np.float64] | None) -> Tensor | None:
         return None if values is None else torch.from_numpy(values).to(self.device)
@@ -281,6 +377,7 @@ def make_surrogate(
         scale=scale,
         shift=shift,
         device=None if device is None else resolve_device(device),
+        criterion=copy.deepcopy(_criterion_of(last)),
     )
 
 
@@ -368,6 +465,22 @@ def _network_of(model: Any) -> nn.Module:
         )
     module: nn.Module = network
     return module
+
+
+def _features(network: Any, X: Tensor) -> Tensor:
+    """Features (n_samples, feature_dim) of a network with `backbone`."""
+    # A network's method `features` may do more than its backbone: normalise.
+    has_method = inspect.ismethod(getattr(network, "features", None))
+    features: Tensor = network.features(X) if has_method else network.backbone(X)
+    return features.flatten(1)
+
+
+def _criterion_of(model: Any) -> nn.Module | None:
+    """Find the criterion that a classifier was trained with; None if there is none."""
+    criterion: nn.Module | None = getattr(
+        getattr(model, "net_", None), "criterion_", None
+    )
+    return criterion
 
 
 def _frozen_copy(network: nn.Module) -> nn.Module:

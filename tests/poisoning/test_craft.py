@@ -344,8 +344,8 @@ def test_a_surrogate_of_ones_own_can_be_attacked(rows):
         ({"X_base": [["a"]]}, "X_base must be a numeric array .* dtype <U1"),
         ({"X_base": np.full((5, 6), np.nan)}, "X_base must be finite"),
         ({"X_target": np.full((1, 6), np.inf)}, "X_target must be finite"),
-        ({"X_target": np.zeros((2, 6))}, r"X_target must have shape .* got \(2, 6\)"),
-        ({"X_target": np.zeros((5, 7))}, r"X_target must have shape .* got \(5, 7\)"),
+        ({"X_target": np.zeros((2, 6))}, "X_target holds 2 targets .* for 5 bases"),
+        ({"X_target": np.zeros((5, 7))}, r"X_target must hold .* got shape \(5, 7\)"),
     ],
 )
 def test_bad_input_is_an_error_that_names_it(relu_network, rows, settings, message):
