@@ -19,7 +19,8 @@ COVARIANCE_TYPES: tuple[str, ...] = get_args(CovarianceType)
 # that a constant feature does not decide every distance.
 _RELATIVE_VARIANCE_FLOOR = 1e-3
 
-# Rows whose distances are taken at once; bounds memory.
+# Rows whose distances and sums are taken at once: many small arrays are used again,
+# where a few large ones would each be new memory.
 _CHUNK = 4096
 
 
@@ -371,9 +372,15 @@ def _weighted_estimate(
     for kept_rows, class_rows in zip(kept, rows, strict=True):
         w = weights[kept_rows]
         mass = w.sum()
-        of_class = features[kept_rows].double()
-        mean = w @ of_class / mass
-        spread = w @ of_class.sub_(mean).square_() / mass
+        chunks = list(
+            zip(torch.split(w, _CHUNK), torch.split(kept_rows, _CHUNK), strict=True)
+        )
+        total = sum(part @ features[chunk].double() for part, chunk in chunks)
+        mean = total / mass
+        squares = sum(
+            part @ (features[chunk].double() - mean).square() for part, chunk in chunks
+        )
+        spread = squares / mass
         share = float(mass / weights[class_rows].sum())
         means.append(mean)
         variances.append(spread / _consistency_factor(share, feature_dim))
@@ -399,13 +406,11 @@ def _median_start(
     medians, variances, masses = [], [], []
     for class_rows in rows:
         w = weights[class_rows]
-        # A column at a time: sorting needs several copies of what it sorts.
-        columns = [column[class_rows].double()[:, None] for column in features.T]
-        median = [_weighted_median(column, w) for column in columns]
-        mad = [
-            _weighted_median((column - centre).abs(), w)
-            for column, centre in zip(columns, median, strict=True)
-        ]
+        median, mad = [], []
+        for column in features.T:  # sorting needs several copies of what it sorts
+            values = column[class_rows].double()[:, None]
+            median.append(_weighted_median(values, w))
+            mad.append(_weighted_median((values - median[-1]).abs(), w))
         medians.append(torch.cat(median))
         variances.append((1.4826 * torch.cat(mad)).square())
         masses.append(w.sum())
