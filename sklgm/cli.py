@@ -95,6 +95,13 @@ def make_app() -> Any:
         n_targets: Annotated[
             int | None, typer.Option(help="Targets a model. Default: the preset's.")
         ] = None,
+        attack: Annotated[
+            list[str] | None,
+            typer.Option(
+                help="feature_collision, convex_polytope, bullseye_polytope or "
+                "gradient_matching; may be given several times. Default: the preset's."
+            ),
+        ] = None,
     ) -> None:
         """Train softmax and L-GM, poison both, detect the poisons, write a report."""
         try:
@@ -105,6 +112,7 @@ def make_app() -> Any:
                 seed=seed,
                 data_home=None if data_home is None else str(data_home),
                 n_targets=n_targets,
+                attacks=tuple(attack) if attack else None,
             )
             folder = out or _default_folder(config)
             result = _run_and_write(config, folder)

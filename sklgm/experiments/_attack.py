@@ -9,29 +9,58 @@ from numpy.typing import NDArray
 from sklgm.experiments._config import ExperimentConfig
 from sklgm.experiments._partition import Partition
 from sklgm.metrics import mean_interval
-from sklgm.poisoning import CraftResult
+from sklgm.poisoning import Attack, CraftResult, GradientMatching, resolve_attack
 from sklgm.results import Record
 
 
-def attack_name(max_perturbation: float | None) -> str:
-    """Name of a feature-collision attack in records.
+def attacks_of(config: ExperimentConfig) -> list[tuple[str, Attack, float | None]]:
+    """List the attacks of a run, each with each bound.
 
     Parameters
     ----------
+    config : ExperimentConfig
+        Settings: ``attacks``, ``max_perturbations``.
+
+    Returns
+    -------
+    list of (str, Attack, float or None)
+        Name in records, attack, l-infinity bound. Gradient matching is that of the
+        head: victims freeze the backbone.
+    """
+    made = {
+        name: GradientMatching("head")
+        if name == GradientMatching.name
+        else resolve_attack(name)
+        for name in config.attacks
+    }
+    return [
+        (attack_name(name, bound), attack, bound)
+        for name, attack in made.items()
+        for bound in config.max_perturbations
+    ]
+
+
+def attack_name(attack: str, max_perturbation: float | None) -> str:
+    """Name of an attack in records.
+
+    Parameters
+    ----------
+    attack : str
+        Its own name.
     max_perturbation : float or None
         l-infinity bound in pixel units.
 
     Returns
     -------
     str
-        ``"feature_collision"``, with ``_linf_8_255`` for a bound of 8 / 255.
+        Such as ``"feature_collision"``, with ``_linf_8_255`` for a bound of 8 / 255.
     """
     if max_perturbation is None:
-        return "feature_collision"
+        return attack
     steps = max_perturbation * 255
     if abs(steps - round(steps)) < 1e-6:
-        return f"feature_collision_linf_{round(steps)}_255"
-    return f"feature_collision_linf_{max_perturbation:g}"
+        return f"{attack}_linf_{round(steps)}_255"
+    return f"{attack}_linf_{max_perturbation:g}"
 
 
 def pixel_range(X: NDArray[np.float32]) -> tuple[Any, Any]:
@@ -50,6 +79,25 @@ def pixel_range(X: NDArray[np.float32]) -> tuple[Any, Any]:
     if X.ndim == 4:
         return 0.0, 1.0
     return X.min(axis=0), X.max(axis=0)
+
+
+def take_results(result: CraftResult, rows: NDArray[np.int64]) -> CraftResult:
+    """Take some poisons of a result.
+
+    Parameters
+    ----------
+    result : CraftResult
+        Poisons with diagnostics.
+    rows : ndarray of int of shape (n_taken,)
+        Which of them.
+
+    Returns
+    -------
+    CraftResult
+        Those poisons, in that order.
+    """
+    names = CraftResult.__dataclass_fields__
+    return CraftResult(**{name: getattr(result, name)[rows] for name in names})
 
 
 def concatenate_results(chunks: Sequence[CraftResult]) -> CraftResult:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sklgm.gaussian import COVARIANCE_TYPES, CovarianceType
+from sklgm.poisoning import resolve_attack
 
 PRESETS = ("quick", "full")
 PROTOCOLS = ("white-box", "transfer")
@@ -49,6 +50,9 @@ class ExperimentConfig:
         Poisons a target, scaled down where the largest is over 10 % of a class.
     n_pairs : int, default=200
         Poisons of the white-box protocol.
+    attacks : tuple of str, default=("feature_collision",)
+        Names of attacks, as in :func:`sklgm.poisoning.craft`; gradient matching is
+        that of the head.
     max_perturbations : tuple of float or None, default=(None,)
         l-infinity bounds of the attacks in pixel units; None is unbounded.
     similarity_weight : float, default=1e-4
@@ -99,6 +103,7 @@ class ExperimentConfig:
     n_targets: int = 50
     n_poisons: tuple[int, ...] = (1, 5, 25)
     n_pairs: int = 200
+    attacks: tuple[str, ...] = ("feature_collision",)
     max_perturbations: tuple[float | None, ...] = (None,)
     similarity_weight: float = 1e-4
     max_iter: int = 100
@@ -130,6 +135,10 @@ class ExperimentConfig:
             raise ValueError(
                 f"protocols must be some of {PROTOCOLS}, got {self.protocols!r}"
             )
+        if not self.attacks or len(set(self.attacks)) < len(self.attacks):
+            raise ValueError(f"attacks must name different attacks, got {self.attacks}")
+        for attack in self.attacks:
+            resolve_attack(attack)
         for name in ("n_refit", "n_targets", "n_pairs", "max_iter", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(

@@ -1,7 +1,8 @@
 """Transfer: frozen backbone, refitted heads, one target at a time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,11 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from sklgm.experiments._attack import (
-    attack_name,
+    attacks_of,
     concatenate_results,
     effort_records,
     pixel_range,
+    take_results,
 )
 from sklgm.experiments._config import ExperimentConfig
 from sklgm.experiments._models import (
@@ -32,7 +34,7 @@ from sklgm.metrics import (
     tpr_at_fpr,
     wilson_rate,
 )
-from sklgm.poisoning import CraftResult, craft
+from sklgm.poisoning import Attack, CraftResult, craft
 from sklgm.results import Record, Trial
 
 PROTOCOL = "transfer"
@@ -125,18 +127,25 @@ def run_transfer(
     records = _clean_records(config, partition, backbones, victims, controls, targets)
     trials: list[Trial] = []
     images: list[PoisonImages] = []
-    for max_perturbation in config.max_perturbations:
-        attack = attack_name(max_perturbation)
+    for attack, method, max_perturbation in attacks_of(config):
         for name, clf in backbones.items():
             crafted = _craft_all(
-                config, partition, clf, targets, max_perturbation, progress, name
+                config,
+                partition,
+                clf,
+                targets,
+                method,
+                max_perturbation,
+                counts,
+                partial(progress, f"craft on {name}, {attack}"),
             )
-            poison_features = clf.transform(crafted.X_poison)
+            poison_features = {n: clf.transform(c.X_poison) for n, c in crafted.items()}
+            most = crafted[max(counts)]
             records += effort_records(
-                PROTOCOL, config, partition, name, attack, max(counts), crafted
+                PROTOCOL, config, partition, name, attack, max(counts), most
             )
             if name == "softmax" and partition.X_refit.ndim == 4:
-                images.append(_examples(partition, targets, crafted, attack))
+                images.append(_examples(partition, targets, most, attack))
             attacked = [i for i, v in enumerate(victims) if v.backbone == name]
             for done, i in enumerate(attacked):
                 progress(f"refit {name}, {attack}", done, len(attacked))
@@ -147,14 +156,17 @@ def run_transfer(
                     test_features[name],
                     partition.y_test,
                     targets,
-                    poison_features,
                 )
                 for n_poisons in counts[-1:] if victims[i].only_most else counts:
-                    outcome = refits.run(n_poisons, is_last=n_poisons == max(counts))
+                    outcome = refits.run(
+                        poison_features[n_poisons],
+                        n_poisons,
+                        is_last=n_poisons == max(counts),
+                    )
                     cell = _Cell(config, partition, victims[i], attack, n_poisons)
                     records += cell.records(outcome, targets, is_right, i)
                     trials += cell.trials(
-                        outcome, targets, controls[i], is_right[i], crafted
+                        outcome, targets, controls[i], is_right[i], crafted[n_poisons]
                     )
             progress(f"refit {name}, {attack}", len(attacked), len(attacked))
     return records, trials, images
@@ -232,37 +244,50 @@ def _craft_all(
     partition: Partition,
     clf: Classifier,
     targets: Targets,
+    attack: Attack,
     max_perturbation: float | None,
-    progress: Progress,
-    name: str,
-) -> CraftResult:
-    """Craft every poison of every target, target by target."""
+    counts: Sequence[int],
+    progress: Callable[[int, int], None],
+) -> dict[int, CraftResult]:
+    """Craft every poison of every target; for each count, target by target.
+
+    Poisons of a joint attack depend on how many they are, and are crafted for each
+    count; others are the first of those of the largest.
+    """
     n_targets, n_bases = targets.base_rows.shape
-    X_base = partition.X_refit[targets.base_rows.ravel()]
-    X_target = np.repeat(partition.X_test[targets.rows], n_bases, axis=0)
-    stage = f"craft on {name}, {attack_name(max_perturbation)}"
-    chunks = []
-    for start in _steps(len(X_base), _CRAFT_CHUNK, progress, stage):
-        rows = slice(start, start + _CRAFT_CHUNK)
-        chunks.append(
-            craft(
-                clf,
-                X_base[rows],
-                X_target[rows],
-                similarity_weight=config.similarity_weight,
-                max_perturbation=max_perturbation,
-                max_iter=config.max_iter,
-                pixel_range=pixel_range(partition.X_refit),
+    crafted_counts = list(counts) if attack.is_joint else [max(counts)]
+    n_all, n_done = n_targets * sum(crafted_counts), 0
+    crafted = {}
+    for n_poisons in crafted_counts:
+        n_at_once = max(1, _CRAFT_CHUNK // n_poisons)
+        chunks = []
+        for start in range(0, n_targets, n_at_once):
+            progress(n_done, n_all)
+            group = np.arange(start, min(n_targets, start + n_at_once))
+            chunks.append(
+                craft(
+                    clf,
+                    partition.X_refit[targets.base_rows[group, :n_poisons].ravel()],
+                    partition.X_test[targets.rows[group]],
+                    attack=attack,
+                    poison_group=np.repeat(group, n_poisons),
+                    target_group=group,
+                    base_label=np.repeat(targets.base_labels[group], n_poisons),
+                    similarity_weight=config.similarity_weight,
+                    max_perturbation=max_perturbation,
+                    max_iter=config.max_iter,
+                    pixel_range=pixel_range(partition.X_refit),
+                )
             )
-        )
-    return concatenate_results(chunks)
-
-
-def _steps(n: int, chunk: int, progress: Progress, stage: str) -> Iterator[int]:
-    for start in range(0, n, chunk):
-        progress(stage, start, n)
-        yield start
-    progress(stage, n, n)
+            n_done += len(group) * n_poisons
+        crafted[n_poisons] = concatenate_results(chunks)
+    progress(n_all, n_all)
+    if not attack.is_joint:
+        positions = np.arange(n_targets * n_bases).reshape(n_targets, n_bases)
+        most = crafted[max(counts)]
+        for n_poisons in counts:
+            crafted[n_poisons] = take_results(most, positions[:, :n_poisons].ravel())
+    return crafted
 
 
 @dataclass(frozen=True, eq=False)
@@ -275,17 +300,21 @@ class _Refits:
     test_features: NDArray[np.floating[Any]]
     y_test: NDArray[Any]
     targets: Targets
-    poison_features: NDArray[np.floating[Any]]
 
-    def run(self, n_poisons: int, *, is_last: bool) -> _Outcome:
+    def run(
+        self,
+        poison_features: NDArray[np.floating[Any]],
+        n_poisons: int,
+        *,
+        is_last: bool,
+    ) -> _Outcome:
         """Refit once a target; accuracy and detection for the most poisons only."""
         outcome = _Outcome()
-        n_bases = self.targets.base_rows.shape[1]
         for t, row in enumerate(self.targets.rows):
             poisoned_rows = self.targets.base_rows[t, :n_poisons]
             features = self.features.copy()
-            start = t * n_bases
-            features[poisoned_rows] = self.poison_features[start : start + n_poisons]
+            start = t * n_poisons
+            features[poisoned_rows] = poison_features[start : start + n_poisons]
             head = clone(self.victim.head).fit(features, self.y)
             outcome.predicted.append(head.predict(self.test_features[row : row + 1])[0])
             if not is_last:
@@ -398,10 +427,9 @@ class _Cell:
     ) -> list[Trial]:
         if self.victim.arm != "attack":
             return []
-        n_bases = targets.base_rows.shape[1]
         trials = []
         for t, row in enumerate(targets.rows):
-            of_target = slice(t * n_bases, t * n_bases + self.n_poisons)
+            of_target = slice(t * self.n_poisons, (t + 1) * self.n_poisons)
             reasons, reason_counts = np.unique(
                 crafted.stop_reason[of_target], return_counts=True
             )

@@ -9,7 +9,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 
 from sklgm.classifiers import LGMClassifier
-from sklgm.experiments._attack import attack_name, effort_records, pixel_range
+from sklgm.experiments._attack import attacks_of, effort_records, pixel_range
 from sklgm.experiments._config import ExperimentConfig
 from sklgm.experiments._models import (
     Classifier,
@@ -69,8 +69,7 @@ def run_white_box(
     records = _accuracy_records(config, partition, backbones)
     trials: list[Trial] = []
     scores: list[DetectionScores] = []
-    for max_perturbation in config.max_perturbations:
-        attack = attack_name(max_perturbation)
+    for attack, method, max_perturbation in attacks_of(config):
         stage = f"white-box, {attack}"
         crafted = {}
         for i, (name, clf) in enumerate(backbones.items()):
@@ -79,6 +78,8 @@ def run_white_box(
                 clf,
                 partition.X_test[base_rows],
                 partition.X_test[target_rows],
+                attack=method,
+                base_label=y_poison,
                 similarity_weight=config.similarity_weight,
                 max_perturbation=max_perturbation,
                 max_iter=config.max_iter,

@@ -1,7 +1,7 @@
 """Clean-label data poisoning: the attack, to test a defence with."""
 
 from sklgm.poisoning._attack import Attack, Problem
-from sklgm.poisoning._craft import craft
+from sklgm.poisoning._craft import craft, resolve_attack
 from sklgm.poisoning._crafter import PoisonCrafter
 from sklgm.poisoning._feature_collision import FeatureCollision, collision_objective
 from sklgm.poisoning._flip_labels import flip_labels
@@ -40,4 +40,5 @@ __all__ = [
     "craft",
     "flip_labels",
     "make_surrogate",
+    "resolve_attack",
 ]

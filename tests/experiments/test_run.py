@@ -18,6 +18,7 @@ from sklgm.experiments._transfer import (
 )
 from sklgm.experiments._white_box import draw_pairs
 from sklgm.metrics import attack_success_rate
+from sklgm.poisoning._craft import ATTACKS
 from sklgm.results import MODELS, RunResult, results_schema
 from tests.experiments.conftest import tiny_config
 
@@ -152,7 +153,7 @@ def test_trim_on_fixed_features_does_not_depend_on_the_gradient():
     ],
 )
 def test_attack_names_say_the_bound(bound, name):
-    assert attack_name(bound) == name
+    assert attack_name("feature_collision", bound) == name
 
 
 def test_largest_number_of_poisons_is_a_tenth_of_the_class():
@@ -224,3 +225,33 @@ def test_pairs_are_fewer_where_one_class_is_most_of_the_test_rows():
 def test_pairs_of_a_single_class_are_an_error():
     with pytest.raises(ValueError, match="no pair of a base and a target"):
         draw_pairs(tiny_config("unused"), np.zeros(40))
+
+
+@pytest.fixture(scope="module")
+def run_of_all_attacks(tiny_npz):
+    config = tiny_config(tiny_npz, attacks=tuple(ATTACKS), max_perturbations=(0.2,))
+    return run(config, command="sklgm reproduce stripes.npz")[0]
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+@pytest.mark.parametrize("protocol", ["white-box", "transfer"])
+def test_every_attack_is_a_row_of_both_protocols(run_of_all_attacks, protocol, attack):
+    found = chosen(
+        run_of_all_attacks.records,
+        protocol=protocol,
+        attack=f"{attack}_linf_51_255",
+    )
+    assert {r.model for r in chosen(found, metric="auroc")} == set(MODELS)
+    if protocol == "transfer":
+        rates = chosen(found, metric="attack_success_rate", arm="attack")
+        assert {(r.model, r.n_poisons) for r in rates} == {
+            (model, n) for model in MODELS for n in (1, 3)
+        }
+    for record in chosen(found, metric="linf"):
+        assert 0 < record.value <= 0.2
+
+
+@pytest.mark.parametrize("attacks", [(), ("frog",), ("feature_collision",) * 2])
+def test_attacks_that_are_none_are_an_error(attacks):
+    with pytest.raises(ValueError, match="attack"):
+        tiny_config("unused", attacks=attacks)
