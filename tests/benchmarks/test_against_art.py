@@ -1,0 +1,168 @@
+"""Feature collision against ART's, on the same network, bases and targets.
+
+Run alone, with the extra ``bench``:
+``SKLGM_DATA=... OMP_NUM_THREADS=2 pytest -m benchmark -s tests/benchmarks -k art``.
+"""
+
+import copy
+import time
+from statistics import median
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from sklgm import SoftmaxClassifier
+from sklgm.datasets import fetch_mnist
+from sklgm.poisoning import FeatureCollision, craft
+
+pytestmark = [
+    pytest.mark.benchmark,
+    # ART 1.20 uses names that numpy and torch are about to drop.
+    pytest.mark.filterwarnings("ignore"),
+]
+
+MAX_ITER = 100
+N_REPEATS = 3
+N_TUNED = 4
+# ART's default, 256, is for pixels up to 255 and the norm of the perturbation.
+SIMILARITY_COEFF = 256.0
+
+
+class Art:
+    """ART's attack on a network, one target at a time, as it has to be called."""
+
+    def __init__(self, network, input_shape, n_classes):
+        self.estimators = pytest.importorskip(
+            "art.estimators.classification", reason="needs the extra bench"
+        )
+        self.attacks = pytest.importorskip("art.attacks.poisoning")
+        self.network, self.input_shape = network, input_shape
+        self.n_classes = n_classes
+
+    def classifier(self):
+        """Make a new one for each attack: hooks left behind slow down the next."""
+        return self.estimators.PyTorchClassifier(
+            model=copy.deepcopy(self.network),
+            loss=nn.CrossEntropyLoss(),
+            input_shape=self.input_shape,
+            nb_classes=self.n_classes,
+            clip_values=(0.0, 1.0),
+            device_type="cpu",
+        )
+
+    def poisons(self, X_base, X_target, learning_rate):
+        """Poisons, and seconds of each."""
+        found, seconds = [], []
+        for base, target in zip(X_base, X_target, strict=True):
+            classifier = self.classifier()
+            attack = self.attacks.FeatureCollisionAttack(
+                classifier,
+                target[None],
+                feature_layer=classifier.layer_names[0],
+                learning_rate=learning_rate,
+                similarity_coeff=SIMILARITY_COEFF,
+                max_iter=MAX_ITER,
+                verbose=False,
+            )
+            start = time.perf_counter()
+            poison, _ = attack.poison(base[None].copy())
+            seconds.append(time.perf_counter() - start)
+            found.append(poison[0])
+        return np.stack(found), seconds
+
+
+def objective(network, X_poison, X_base, X_target):
+    """What ART's steps minimise: |f(x) - f(t)| + beta / 2 |x - b|^2."""
+    with torch.no_grad():
+        features, target = (
+            network[0](torch.from_numpy(X).float()) for X in (X_poison, X_target)
+        )
+    distance = (features - target).norm(dim=1).numpy()
+    penalty = ((X_poison - X_base) ** 2).reshape(len(X_base), -1).sum(axis=1)
+    return distance + beta_of(features.shape[1], X_base) / 2 * penalty
+
+
+def beta_of(feature_dim, X_base):
+    return SIMILARITY_COEFF * (feature_dim / X_base[0].size) ** 2
+
+
+def compare(clf, X_base, X_target, n_art, batch_size):
+    """Ratio of the times a poison, and share of poisons that are no worse."""
+    torch.set_num_threads(2)
+    network = nn.Sequential(
+        clf.net_.module_.backbone, clf.net_.module_.head.linear
+    ).eval()
+    feature_dim = clf.net_.module_.head.linear.in_features
+
+    def ours():
+        return craft(
+            (network[0], network[1]),
+            X_base,
+            X_target,
+            attack=FeatureCollision(scaling=None, squared=False),
+            similarity_weight=beta_of(feature_dim, X_base) / 2,
+            max_iter=MAX_ITER,
+            tol=0.0,
+            batch_size=batch_size,
+        )
+
+    art = Art(network, X_base.shape[1:], len(clf.classes_))
+    # ART's learning rate is not for this network: it gets the best of several.
+    rates = [10.0**k for k in range(-3, 4)]
+    tuned = [
+        objective(
+            network,
+            art.poisons(X_base[:N_TUNED], X_target[:N_TUNED], rate)[0],
+            X_base[:N_TUNED],
+            X_target[:N_TUNED],
+        ).mean()
+        for rate in rates
+    ]
+    rate = rates[int(np.argmin(tuned))]
+
+    ours()  # both have run before they are timed
+    ratios = []
+    for _ in range(N_REPEATS):
+        start = time.perf_counter()
+        result = ours()
+        of_ours = (time.perf_counter() - start) / len(X_base)
+        art_poisons, seconds = art.poisons(X_base[:n_art], X_target[:n_art], rate)
+        ratios.append(median(seconds) / of_ours)
+    values = [
+        objective(network, X, X_base[:n_art], X_target[:n_art])
+        for X in (result.X_poison[:n_art], art_poisons)
+    ]
+    no_worse = float(np.mean(values[0] <= values[1] * (1 + 1e-6)))
+    print(
+        f"\n{1e3 * of_ours:.1f} ms a poison here, {1e3 * median(seconds):.0f} ms with "
+        f"ART (learning rate {rate:g}); ratio median {median(ratios):.1f} of "
+        f"{', '.join(f'{r:.1f}' for r in ratios)}; objective "
+        f"{values[0].mean():.3f} and {values[1].mean():.3f}, no worse for "
+        f"{no_worse:.0%} of {n_art}"
+    )
+    return median(ratios), no_worse
+
+
+def pairs(X, y, n, seed=0):
+    """Bases and targets of different classes."""
+    rng = np.random.RandomState(seed)
+    bases = rng.choice(len(X), n, replace=False)
+    targets = [rng.choice(np.flatnonzero(y != y[base])) for base in bases]
+    return X[bases], X[targets]
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="measured: 9.0 times as fast, objective no worse for 27 % (1.4 % worse in "
+    "the mean: the search ends in a nearer local minimum than ART's fixed steps)",
+)
+def test_faster_than_art_on_a_small_cnn():
+    mnist = fetch_mnist()
+    clf = SoftmaxClassifier("cnn", max_epochs=2, random_state=0)
+    clf.fit(mnist.X_train[:5000], mnist.y_train[:5000])
+    X_base, X_target = pairs(mnist.X_test, mnist.y_test, 64)
+    ratio, no_worse = compare(clf, X_base, X_target, n_art=64, batch_size=64)
+    assert no_worse >= 0.95
+    assert ratio >= 12
