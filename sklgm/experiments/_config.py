@@ -162,7 +162,7 @@ class ExperimentConfig:
 _NATURAL: Mapping[str, Any] = {"max_perturbations": (None, 8 / 255), "margin": 0.1}
 _QUICK: Mapping[str, Mapping[str, Any]] = {
     "digits": {
-        "n_targets": 40,
+        "n_targets": 25,
         "n_pairs": 100,
         "warmup_epochs": 6,
         "finetune_epochs": 6,
