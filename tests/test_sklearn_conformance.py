@@ -34,8 +34,8 @@ EXACT = {
 
 EQUIVALENCE = "check_sample_weight_equivalence_on_dense_data"
 ROUNDING = "float32 rounding; the float64 full-batch instance passes"
-WHOLE_ROWS = "trim keeps a row as a whole; of repeated rows it keeps some"
-SPLIT_ROWS = "the validation split takes some of the repeated rows"
+WHOLE_ROWS = "float32; also, trim keeps whole rows: of repeated ones it keeps some"
+SPLIT_ROWS = "float32; also, the validation split takes some of the repeated rows"
 POISONS = "fit_transform poisons the training set, transform passes data through"
 NO_RATIO = "nothing is balanced: there is no resampling ratio"
 
@@ -117,10 +117,10 @@ FURTHER_SETTINGS = [
     LGMClassifier(**EXACT, covariance_type="spherical"),
     LGMClassifier(**EXACT, covariance_type="diag"),
     LGMClassifier(**EXACT, covariance_type="tied_diag"),
-    LGMClassifier(**EXACT, trim=0.1),
+    LGMClassifier(**SETTINGS, trim=0.1),
     LGMClassifier(**EXACT, normalize_features=True),
     LGMClassifier(
-        **EXACT | {"max_epochs": 60}, early_stopping=True, validation_fraction=0.25
+        **SETTINGS | {"max_epochs": 60}, early_stopping=True, validation_fraction=0.25
     ),
     LGMClassifier(
         **EXACT,
