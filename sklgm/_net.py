@@ -60,8 +60,7 @@ class BatchDataset(Dataset[Batch]):
     Attributes
     ----------
     is_kept : Tensor of bool of shape (n_samples,)
-        Rows that enter the loss; :meth:`keep` sets it. In shared memory, so that
-        worker processes that outlive an epoch see it change.
+        Rows that enter the loss; :meth:`keep` sets it.
     """
 
     def __init__(
@@ -84,7 +83,6 @@ class BatchDataset(Dataset[Batch]):
             np.ones(n_samples) if sample_weight is None else sample_weight[self.rows]
         )
         self.is_kept = torch.ones(n_samples, dtype=torch.bool)
-        self.is_kept.share_memory_()  # type: ignore[no-untyped-call]
         self.dtype = dtype
 
     def __len__(self) -> int:
@@ -92,6 +90,8 @@ class BatchDataset(Dataset[Batch]):
 
     def keep(self, is_kept: NDArray[np.bool_]) -> None:
         """Let only some rows enter the loss, shape (n_samples,)."""
+        # Shared, so that worker processes that outlive an epoch see it change.
+        self.is_kept.share_memory_()  # type: ignore[no-untyped-call]
         self.is_kept.copy_(torch.from_numpy(is_kept))
 
     def class_count(self, n_classes: int) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 import os
 
+import distributed
 import numpy as np
 import pytest
 from joblib import Parallel, delayed, parallel_config
@@ -75,7 +76,6 @@ def test_a_parallel_search_is_the_sequential_one(digits):
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_dask_cluster_of_processes_fits_the_same_bits(digits, monkeypatch):
-    distributed = pytest.importorskip("distributed")
     X, y = digits
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # for the worker processes
     sequential = cross_validate(network(LGMClassifier), X, y, cv=3)["test_score"]

@@ -7,10 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
-from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import Pipeline
 from torch import Tensor
 
+from sklgm._steps import split_steps, transform_by_steps
 from sklgm.gaussian import (
     estimate_gaussians,
     log_density,
@@ -112,7 +111,7 @@ def claimed_log_density(
     last, Xt = _last_step(model, X)
     priors = getattr(last, "priors_", getattr(last, "class_prior_", None))
     if priors is None or not hasattr(last, "predict_joint_log_proba"):
-        raise ValueError(_NO_DENSITY.format(name=type(_unwrapped(last)).__name__))
+        raise ValueError(_NO_DENSITY.format(name=type(last).__name__))
     joint = np.asarray(last.predict_joint_log_proba(Xt), dtype=np.float64)
     rows = np.arange(len(claimed))
     density: NDArray[np.float64] = joint[rows, claimed] - np.log(priors)[claimed]
@@ -146,7 +145,7 @@ def claimed_log_posterior(
     if not hasattr(model, "predict_log_proba"):
         raise ValueError(
             "score_kind='posterior' needs an estimator with predict_log_proba; "
-            f"{type(_unwrapped(model)).__name__} has none"
+            f"{type(split_steps(model)[1]).__name__} has none"
         )
     log_proba = np.asarray(model.predict_log_proba(X), dtype=np.float64)
     rows = np.arange(len(claimed))
@@ -167,8 +166,7 @@ def has_mixture_density(model: Any) -> bool:
     bool
         Whether it, or the last step of a Pipeline, gives densities.
     """
-    pipeline = _unwrapped(model)
-    last = pipeline[-1] if isinstance(pipeline, Pipeline) else model
+    _, last = split_steps(model)
     return hasattr(last, "predict_joint_log_proba") or hasattr(last, "score_samples")
 
 
@@ -199,7 +197,7 @@ def mixture_log_density(model: Any, X: Any) -> NDArray[np.float64]:
         return density
     if hasattr(last, "score_samples"):
         return np.asarray(last.score_samples(Xt), dtype=np.float64)
-    raise ValueError(_NO_DENSITY.format(name=type(_unwrapped(last)).__name__))
+    raise ValueError(_NO_DENSITY.format(name=type(last).__name__))
 
 
 _NO_DENSITY = (
@@ -217,12 +215,5 @@ def _flat_rows(X: ArrayLike) -> Tensor:
 
 def _last_step(model: Any, X: Any) -> tuple[Any, Any]:
     """Last step of a pipeline and its input; any other model and X."""
-    pipeline = _unwrapped(model)
-    if isinstance(pipeline, Pipeline):
-        Xt = pipeline[:-1].transform(X) if len(pipeline) > 1 else X
-        return pipeline[-1], Xt
-    return model, X
-
-
-def _unwrapped(model: Any) -> Any:
-    return model.estimator if isinstance(model, FrozenEstimator) else model
+    steps_before, last = split_steps(model)
+    return last, transform_by_steps(steps_before, X)

@@ -31,14 +31,14 @@ def gradient_matching_objective(
 
     Notes
     -----
-    Equation (3) of Witches' Brew [1]_: where it is small, a training step on the
+    The alignment loss of Witches' Brew [1]_: where it is small, a training step on the
     poisons is a step towards the wrong label of the target.
 
     References
     ----------
     .. [1] J. Geiping, L. Fowl, W. R. Huang, W. Czaja, G. Taylor, M. Moeller and
        T. Goldstein, "Witches' Brew: Industrial Scale Data Poisoning via Gradient
-       Matching", ICLR 2021, Equation (3).
+       Matching", ICLR 2021.
     """
     product = (poison_gradients * target_gradients).sum(dim=1)
     # The smallest normal number keeps 0/0, and its gradient, finite.

@@ -1,5 +1,6 @@
 """The objectives of the polytope attacks: poisons that surround a target together."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -30,7 +31,7 @@ def bullseye_polytope_objective(features: Tensor, target_features: Tensor) -> Te
 
     Notes
     -----
-    Equation (2) of Bullseye Polytope [1]_ without its factor 1/2, for one surrogate;
+    The objective of Bullseye Polytope [1]_ without its factor 1/2, for one surrogate;
     with several targets its multi-target mode. A convex classifier region that holds
     the poisons holds their mean, and with it the target, not at the border but inside.
 
@@ -38,8 +39,7 @@ def bullseye_polytope_objective(features: Tensor, target_features: Tensor) -> Te
     ----------
     .. [1] H. Aghakhani, D. Meng, Y.-X. Wang, C. Kruegel and G. Vigna, "Bullseye
        Polytope: A Scalable Clean-Label Poisoning Attack with Improved
-       Transferability", IEEE European Symposium on Security and Privacy 2021,
-       Equation (2).
+       Transferability", IEEE European Symposium on Security and Privacy 2021.
     """
     target = target_features.mean(dim=1)  # (n_groups, feature_dim)
     residual = features.mean(dim=1) - target
@@ -63,7 +63,7 @@ def convex_polytope_objective(features: Tensor, target_features: Tensor) -> Tens
 
     Notes
     -----
-    Equation (1) of Convex Polytope [1]_ without its factor 1/2, for one surrogate. The
+    The objective of Convex Polytope [1]_ without its factor 1/2, for one surrogate. The
     paper alternates steps in c and in x; here c is solved for at every x, so that the
     value is a function of x alone and a search may back-track on it. Its gradient in x
     is that at the fixed best c (the envelope theorem).
@@ -72,7 +72,7 @@ def convex_polytope_objective(features: Tensor, target_features: Tensor) -> Tens
     ----------
     .. [1] C. Zhu, W. R. Huang, A. Shafahi, H. Li, G. Taylor, C. Studer and
        T. Goldstein, "Transferable Clean-Label Poisoning Attacks on Deep Neural
-       Nets", ICML 2019, Equation (1).
+       Nets", ICML 2019.
     """
     target = target_features.mean(dim=1)  # (n_groups, feature_dim)
     coefficients = hull_coefficients(features.detach(), target)
@@ -151,6 +151,15 @@ def project_to_simplex(values: Tensor) -> Tensor:
     return (values - threshold).clamp_min(0.0)
 
 
+def _of_groups(value: Callable[[Tensor, Tensor], Tensor], problem: Problem) -> Smooth:
+    """Turn an objective of features into one of instances."""
+
+    def smooth(X: Tensor, groups: Tensor) -> Tensor:
+        return value(problem.features(X), problem.target_features[groups])
+
+    return smooth
+
+
 def _squared_norm(target: Tensor) -> Tensor:
     # Features of ReLU networks may all be 0; the distance is then taken as it is.
     squared = target.square().sum(dim=1)
@@ -193,13 +202,7 @@ class BullseyePolytope(Attack):
         callable
             The smooth term of the search.
         """
-
-        def smooth(X: Tensor, groups: Tensor) -> Tensor:
-            return bullseye_polytope_objective(
-                problem.features(X), problem.target_features[groups]
-            )
-
-        return smooth
+        return _of_groups(bullseye_polytope_objective, problem)
 
 
 @dataclass(frozen=True)
@@ -235,10 +238,4 @@ class ConvexPolytope(Attack):
         callable
             The smooth term of the search.
         """
-
-        def smooth(X: Tensor, groups: Tensor) -> Tensor:
-            return convex_polytope_objective(
-                problem.features(X), problem.target_features[groups]
-            )
-
-        return smooth
+        return _of_groups(convex_polytope_objective, problem)
