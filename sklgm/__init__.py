@@ -2,6 +2,8 @@
 
 from importlib.metadata import version
 
+from sklgm._audit import audit
+from sklgm._audit_result import AuditResult
 from sklgm.classifiers import LGMClassifier, SoftmaxClassifier
 from sklgm.filtering import FilteredClassifier, PoisonFilter
 from sklgm.outliers import (
@@ -18,6 +20,7 @@ __version__ = version("sklgm")
 
 __all__ = [
     "ActivationClusteringDetector",
+    "AuditResult",
     "ClassMahalanobisDetector",
     "DeepKNNDetector",
     "FilteredClassifier",
@@ -28,4 +31,5 @@ __all__ = [
     "SelfConfidenceDetector",
     "SoftmaxClassifier",
     "SpectralSignatureDetector",
+    "audit",
 ]

@@ -3,13 +3,26 @@
 import shlex
 import shutil
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
+
 from sklgm import __version__
+from sklgm._audit import audit as audit_rows
+from sklgm._audit_result import AuditResult
 from sklgm._extras import import_extra
+from sklgm.datasets import LabelledRows, load_rows
 from sklgm.experiments import ExperimentConfig, preset_config, run, stages_folder
-from sklgm.report import ReportFigure, run_figures, run_tables, write_run_report
+from sklgm.report import (
+    ReportFigure,
+    run_figures,
+    run_tables,
+    write_audit_report,
+    write_run_report,
+)
 from sklgm.results import PROTOCOLS, RunResult
 
 _TITLE = "Clean-label poisoning: softmax against L-GM on {dataset}"
@@ -121,8 +134,8 @@ def make_app() -> Any:
         protocol: Annotated[
             list[str] | None,
             typer.Option(
-                help="white-box, transfer, end-to-end or frontier; may be given "
-                "several times. Default: white-box and transfer."
+                help="white-box, transfer, end-to-end, frontier or label-noise; may "
+                "be given several times. Default: white-box and transfer."
             ),
         ] = None,
         n_jobs: Annotated[
@@ -161,6 +174,107 @@ def make_app() -> Any:
         typer.echo(f"Results: {folder / 'results.json'}")
         typer.echo(f"Report:  {folder / 'report.html'}")
 
+    @app.command()
+    def audit(
+        path: Annotated[
+            Path,
+            typer.Argument(
+                help="Image folder or .zip of one (one folder a class), .npz with keys "
+                "X and y, or .csv or .parquet with a column of labels."
+            ),
+        ],
+        trusted: Annotated[
+            Path | None,
+            typer.Option(
+                help="Rows whose labels are known to be right, in the same form."
+            ),
+        ] = None,
+        label_column: Annotated[
+            str | None,
+            typer.Option(
+                help="Column of the labels in tables. Default: label, labels, y, "
+                "target or class."
+            ),
+        ] = None,
+        image_size: Annotated[
+            int | None,
+            typer.Option(help="Height and width in pixels to resize images to."),
+        ] = None,
+        false_alarm_rate: Annotated[
+            float, typer.Option(help="Share of right labels that may be flagged.")
+        ] = 0.01,
+        score_kind: Annotated[
+            str,
+            typer.Option(
+                help="posterior, or likelihood, which needs --trusted and finds rows "
+                "that look like no class as well."
+            ),
+        ] = "posterior",
+        backbone: Annotated[
+            str,
+            typer.Option(
+                help="auto, mlp, cnn, resnet18, vgg19, or identity for precomputed "
+                "features."
+            ),
+        ] = "auto",
+        max_epochs: Annotated[
+            int | None,
+            typer.Option(
+                help="Epochs of each fold. Default: 8, and more where rows are few."
+            ),
+        ] = None,
+        cv: Annotated[
+            int, typer.Option(help="Folds: every row is judged by a model without it.")
+        ] = 5,
+        device: Annotated[
+            str, typer.Option(help="auto, cpu, cuda or another torch device.")
+        ] = "auto",
+        seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+        out: Annotated[
+            Path | None,
+            typer.Option(
+                help="Folder for suspects.csv, clean_index.csv, audit.json and "
+                "report.html. Default: sklgm-audit/NAME."
+            ),
+        ] = None,
+        restart: Annotated[
+            bool,
+            typer.Option(
+                "--restart",
+                help="Begin anew where an audit with the same settings was "
+                "interrupted.",
+            ),
+        ] = False,
+    ) -> None:
+        """Find rows whose label is implausible; write lists and a report."""
+        folder = out or Path("sklgm-audit") / path.resolve().stem
+        try:
+            rows = load_rows(path, label_column=label_column, image_size=image_size)
+            known = None
+            if trusted is not None:
+                known = load_rows(
+                    trusted, label_column=label_column, image_size=image_size
+                )
+            result = _audit_and_write(
+                rows,
+                known,
+                folder,
+                restart,
+                false_alarm_rate=false_alarm_rate,
+                score_kind=score_kind,
+                backbone=backbone,
+                max_epochs=max_epochs,
+                cv=cv,
+                device=device,
+                random_state=seed,
+            )
+        except (OSError, ValueError, TypeError, ImportError) as error:
+            typer.echo(f"Error: {error}", err=True)
+            raise typer.Exit(code=1) from error
+        _print_audit(result)
+        for name in ("suspects.csv", "clean_index.csv", "audit.json", "report.html"):
+            typer.echo(folder / name)
+
     return app
 
 
@@ -181,13 +295,71 @@ def _run_and_write(
     config: ExperimentConfig, folder: Path, n_jobs: int | None, restart: bool
 ) -> RunResult:
     """Run an experiment with a progress bar and write all it gives."""
+    unfinished = _unfinished_stages(folder, restart)
+    with _progress_bar() as show:
+        result, data = run(
+            config,
+            command=_command_line(),
+            progress=show,
+            n_jobs=n_jobs,
+            resume_from=unfinished,
+        )
+    result.save(folder / "results.json")
+    figures = run_figures(result, data)
+    _save_figures(figures, folder / "figures")
+    title = _TITLE.format(dataset=result.records[0].dataset)
+    write_run_report(folder / "report.html", result, figures, title=title)
+    import_extra("matplotlib.pyplot", "cli").close("all")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    return result
+
+
+def _audit_and_write(
+    rows: LabelledRows,
+    known: LabelledRows | None,
+    folder: Path,
+    restart: bool,
+    **settings: Any,
+) -> AuditResult:
+    """Audit with a progress bar and write all it gives."""
+    unfinished = _unfinished_stages(folder, restart)
+    with _progress_bar() as show:
+        result = audit_rows(
+            rows.X,
+            rows.y,
+            trusted=None if known is None else (known.X, known.y),
+            progress=show,
+            resume_from=unfinished,
+            **settings,
+        )
+    result.save(folder, rows.row_names)
+    write_audit_report(
+        folder / "report.html",
+        result,
+        rows.X,
+        rows.row_names,
+        title=f"Audit of the labels of {rows.name}",
+        command=_command_line(),
+    )
+    shutil.rmtree(unfinished, ignore_errors=True)
+    return result
+
+
+def _unfinished_stages(folder: Path, restart: bool) -> Path:
+    """Make the output folder, and name where its unfinished run waits."""
     unfinished = stages_folder(folder)
     if restart:
         shutil.rmtree(unfinished, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     matplotlib = import_extra("matplotlib", "cli")
     matplotlib.use("agg")  # no display is needed to write files
-    command = shlex.join(["sklgm", *sys.argv[1:]])
+    matplotlib.rcParams["figure.max_open_warning"] = 0  # they are closed when written
+    return unfinished
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Callable[[str, int, int], None]]:
+    """Show the stages of a run on the standard error stream."""
     progress = import_extra("rich.progress", "cli")
     with progress.Progress(
         progress.TextColumn("{task.description}"),
@@ -203,21 +375,35 @@ def _run_and_write(
                 tasks[stage] = bar.add_task(stage, total=n_steps)
             bar.update(tasks[stage], completed=n_done, total=n_steps)
 
-        result, data = run(
-            config,
-            command=command,
-            progress=show,
-            n_jobs=n_jobs,
-            resume_from=unfinished,
-        )
-    result.save(folder / "results.json")
-    figures = run_figures(result, data)
-    _save_figures(figures, folder / "figures")
-    title = _TITLE.format(dataset=result.records[0].dataset)
-    write_run_report(folder / "report.html", result, figures, title=title)
-    import_extra("matplotlib.pyplot", "cli").close("all")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    return result
+        yield show
+
+
+def _command_line() -> str:
+    return shlex.join(["sklgm", *sys.argv[1:]])
+
+
+def _print_audit(result: AuditResult) -> None:
+    """Print how many rows of each class are suspect."""
+    rich_table = import_extra("rich.table", "cli")
+    console = import_extra("rich.console", "cli").Console()
+    summary = result.summary()
+    n_samples, n_suspects = summary["n_samples"], summary["n_suspects"]
+    table = rich_table.Table(
+        title=f"{n_suspects} of {n_samples} rows suspect at a false-alarm rate of "
+        f"{result.false_alarm_rate:g}",
+        title_justify="left",
+    )
+    for column in ("claimed label", "rows", "suspect"):
+        table.add_column(column)
+    labels, counts = np.unique(result.claimed_labels, return_counts=True)
+    for label, count in zip(labels, counts, strict=True):
+        suspect = summary["suspects_by_class"][str(label)]
+        table.add_row(str(label), str(count), str(suspect))
+    console.print(table)
+    if result.noise_share is not None:
+        console.print(f"Estimated share of wrong labels: {result.noise_share:.2%}")
+    else:
+        console.print(f"Judged against {result.n_trusted} trusted rows.")
 
 
 def _save_figures(figures: list[ReportFigure], folder: Path) -> None:

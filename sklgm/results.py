@@ -40,7 +40,7 @@ _LATER_FIELDS = {"control_margin", "margin"}
 MODELS = ("softmax", "softmax_trimmed_gaussians", "lgm", "lgm_trim")
 
 #: Values of `Record.protocol` and `Trial.protocol`.
-PROTOCOLS = ("white-box", "transfer", "end-to-end", "frontier")
+PROTOCOLS = ("white-box", "transfer", "end-to-end", "frontier", "label-noise")
 
 _PACKAGES = (
     "sklgm",
@@ -61,7 +61,7 @@ class Record:
 
     Parameters
     ----------
-    protocol : {"white-box", "transfer", "end-to-end", "frontier"}
+    protocol : {"white-box", "transfer", "end-to-end", "frontier", "label-noise"}
         How it was measured.
     dataset : str
         Display name, for instance ``"CIFAR-10 (JPEG)"``.
@@ -170,7 +170,7 @@ class Trial:
 
     Parameters
     ----------
-    protocol : {"white-box", "transfer", "end-to-end", "frontier"}
+    protocol : {"white-box", "transfer", "end-to-end", "frontier", "label-noise"}
         How it was measured.
     dataset : str
         Display name.
@@ -419,7 +419,7 @@ class RunResult:
         return cls(**values)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the result as JSON, whole or not at all.
+        """Write the result as JSON, a line a record and trial, whole or not at all.
 
         Parameters
         ----------
@@ -433,7 +433,7 @@ class RunResult:
             `path`.
         """
         path = Path(path)
-        text = json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
+        text = _one_line_an_item(self.to_dict())
         path.parent.mkdir(parents=True, exist_ok=True)
         # In the same folder: a rename is atomic only within one file system.
         partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
@@ -509,6 +509,19 @@ def results_schema() -> dict[str, Any]:
     file = importlib.resources.files("sklgm").joinpath("results.schema.json")
     schema: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return schema
+
+
+def _one_line_an_item(document: Mapping[str, Any]) -> str:
+    """JSON with a line for each item of a list: small, and differences can be read."""
+    texts = []
+    for key, value in document.items():
+        if isinstance(value, list):
+            items = [f"  {json.dumps(item, allow_nan=False)}" for item in value]
+            text = "[\n" + ",\n".join(items) + "\n ]"
+        else:
+            text = json.dumps(value, allow_nan=False)
+        texts.append(f" {json.dumps(key)}: {text}")
+    return "{\n" + ",\n".join(texts) + "\n}\n"
 
 
 def _set(instance: object, name: str, convert: Any, *arguments: Any) -> None:

@@ -34,6 +34,8 @@ PROTOCOLS = {
     "end-to-end": "All layers go on training on poisoned rows.",
     "frontier": "The attack gets stronger step by step: how often is the target "
     "misled, and how many poisons are found?",
+    "label-noise": "A share of all training labels is flipped at random, and an audit "
+    "of all rows is asked which.",
 }
 PAIR = ("bullseye_polytope", "feature_collision")
 FOREWORD = """\

@@ -7,10 +7,12 @@ from sklgm.datasets._folder import load_image_folder
 from sklgm.datasets._mnist import fetch_mnist
 from sklgm.datasets._npz import load_npz
 from sklgm.datasets._path import load_path
+from sklgm.datasets._rows import LabelledRows, load_rows
 from sklgm.datasets._splits import LabelledSplits
 from sklgm.datasets._synthetic import make_gaussian_classes, make_stripe_images
 
 __all__ = [
+    "LabelledRows",
     "LabelledSplits",
     "fetch_cifar10",
     "fetch_mnist",
@@ -19,6 +21,7 @@ __all__ = [
     "load_image_folder",
     "load_npz",
     "load_path",
+    "load_rows",
     "make_gaussian_classes",
     "make_stripe_images",
 ]

@@ -4,6 +4,7 @@ import os
 import zipfile
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -92,47 +93,134 @@ def load_image_folder(
     are not read. Transparency is dropped; of an animation the first frame is read;
     16-bit grayscale is reduced to 8 bits.
     """
-    path = Path(path)
     check_test_size(test_size)
-    size = _check_image_size(image_size)
-
     with ExitStack() as stack:
-        tree, read = _open_tree(path, stack)
-        train_tree, test_tree = _find_splits(tree, path)
-        train_files = _find_class_files(train_tree, path)
-        test_files = {} if test_tree is None else _find_class_files(test_tree, path)
-        unknown = sorted(set(test_files) - set(train_files))
-        if unknown:
-            raise ValueError(
-                f"{path}: the test classes {unknown} have no training images; the "
-                f"training classes are {list(train_files)}."
-            )
-        files = [file for of_class in train_files.values() for file in of_class]
-        n_train = len(files)
-        files += [file for of_class in test_files.values() for file in of_class]
-        # Fail before the images are decoded, not after.
-        y = _repeat_labels(train_files)
-        if test_tree is None:
+        folders = read_class_folders(path, image_size, stack)
+        if folders.test_files is None:
+            # Fail before the images are decoded, not after.
             train, test = stratified_split(
-                y, test_size=test_size, random_state=random_state
+                _repeat_labels(folders.train_files),
+                test_size=test_size,
+                random_state=random_state,
             )
-        pixels = decode_images(files, read, path, size)
-
-    if test_tree is None:
-        X_train, y_train = scale_pixels(pixels[train]), y[train]
-        X_test, y_test = scale_pixels(pixels[test]), y[test]
-    else:
-        X_train, y_train = scale_pixels(pixels[:n_train]), y
-        X_test, y_test = scale_pixels(pixels[n_train:]), _repeat_labels(test_files)
-    stem = path.resolve().name if path.is_dir() else path.stem
+            pixels, y, _ = folders.decode_train()
+            pixels_train, y_train = pixels[train], y[train]
+            pixels_test, y_test = pixels[test], y[test]
+        else:
+            pixels_train, y_train, pixels_test, y_test = folders.decode_both()
     return LabelledSplits(
-        name=_PROPER_NAMES.get(stem, stem),
-        X_train=X_train,
+        name=folders.name,
+        X_train=scale_pixels(pixels_train),
         y_train=y_train,
-        X_test=X_test,
+        X_test=scale_pixels(pixels_test),
         y_test=y_test,
-        class_names=tuple(train_files),
+        class_names=tuple(folders.train_files),
     )
+
+
+@dataclass(frozen=True)
+class ClassFolders:
+    """Image files of each class, and how they are read.
+
+    Attributes
+    ----------
+    name : str
+        Name of the data set.
+    path : pathlib.Path
+        Folder or archive.
+    train_files, test_files : dict of str to list of str, or None
+        Files of each class, sorted; ``test_files`` is None where the data bring no
+        test folder.
+    read : callable
+        Returns the content of a file.
+    size : tuple of int or None
+        Height and width to resize to.
+    """
+
+    name: str
+    path: Path
+    train_files: dict[str, list[str]]
+    test_files: dict[str, list[str]] | None
+    read: Callable[[str], bytes]
+    size: tuple[int, int] | None
+
+    def decode_train(self) -> tuple[NDArray[np.uint8], NDArray[Any], list[str]]:
+        """Decode the training images.
+
+        Returns
+        -------
+        pixels : ndarray of uint8, shape (n_samples, n_channels, height, width)
+            Images, by class and file name.
+        y : ndarray of shape (n_samples,)
+            Names of their folders.
+        files : list of str
+            Their files.
+        """
+        files = _in_order(self.train_files)
+        pixels = decode_images(files, self.read, self.path, self.size)
+        return pixels, _repeat_labels(self.train_files), files
+
+    def decode_both(
+        self,
+    ) -> tuple[NDArray[np.uint8], NDArray[Any], NDArray[np.uint8], NDArray[Any]]:
+        """Decode training and test images, with the same number of channels.
+
+        Returns
+        -------
+        pixels_train, y_train, pixels_test, y_test : ndarray
+            As of :meth:`decode_train`.
+        """
+        assert self.test_files is not None
+        files = _in_order(self.train_files)
+        n_train = len(files)
+        files += _in_order(self.test_files)
+        pixels = decode_images(files, self.read, self.path, self.size)
+        y_train = _repeat_labels(self.train_files)
+        y_test = _repeat_labels(self.test_files)
+        return pixels[:n_train], y_train, pixels[n_train:], y_test
+
+
+def read_class_folders(
+    path: str | os.PathLike[str],
+    image_size: int | tuple[int, int] | None,
+    stack: ExitStack,
+) -> ClassFolders:
+    """Find the image files of each class.
+
+    Parameters
+    ----------
+    path : str or path-like
+        As for :func:`load_image_folder`.
+    image_size : int, tuple of int or None
+        Likewise.
+    stack : contextlib.ExitStack
+        Closes the archive, after the images are decoded.
+
+    Returns
+    -------
+    ClassFolders
+        The files.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, TypeError
+        As :func:`load_image_folder`.
+    """
+    path = Path(path)
+    size = _check_image_size(image_size)
+    tree, read = _open_tree(path, stack)
+    train_tree, test_tree = _find_splits(tree, path)
+    train_files = _find_class_files(train_tree, path)
+    test_files = None if test_tree is None else _find_class_files(test_tree, path)
+    unknown = sorted(set(test_files or {}) - set(train_files))
+    if unknown:
+        raise ValueError(
+            f"{path}: the test classes {unknown} have no training images; the "
+            f"training classes are {list(train_files)}."
+        )
+    stem = path.resolve().name if path.is_dir() else path.stem
+    name = _PROPER_NAMES.get(stem, stem)
+    return ClassFolders(name, path, train_files, test_files, read, size)
 
 
 def _check_image_size(image_size: Any) -> tuple[int, int] | None:
@@ -291,6 +379,10 @@ def _find_class_files(tree: _Tree, path: Path) -> dict[str, list[str]]:
         if not _image_files(folder):
             raise ValueError(f"{path}: the class folder {name!r} holds no image.")
     return {name: _image_files(folder) for name, folder in classes.items()}
+
+
+def _in_order(class_files: dict[str, list[str]]) -> list[str]:
+    return [file for of_class in class_files.values() for file in of_class]
 
 
 def _repeat_labels(class_files: dict[str, list[str]]) -> NDArray[Any]:

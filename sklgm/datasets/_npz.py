@@ -90,6 +90,33 @@ def load_npz(
     )
 
 
+def read_npz_rows(path: Path) -> tuple[NDArray[np.float32], NDArray[Any]]:
+    """Read the arrays X and y of a ``.npz`` file, and no others.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        As for :func:`load_npz`.
+
+    Returns
+    -------
+    X : ndarray of float32
+        Rows in stored order.
+    y : ndarray of shape (n_samples,)
+        Labels as they are stored.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As :func:`load_npz`.
+    """
+    arrays = _read_arrays(path)
+    X, y = arrays["X"], arrays["y"]
+    _check_rows(X, "X", path)
+    _check_labels(y, "y", len(X), path)
+    return _to_float32(_to_channels_first(X), "X", path), y
+
+
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist.")

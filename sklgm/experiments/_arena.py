@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
+from sklgm._runner import Runner
 from sklgm.experiments._cells import Control
 from sklgm.experiments._config import ExperimentConfig
 from sklgm.experiments._models import (
@@ -17,7 +18,6 @@ from sklgm.experiments._models import (
     make_victims,
 )
 from sklgm.experiments._partition import Partition
-from sklgm.experiments._runner import Runner
 from sklgm.experiments._targets import Targets, draw_targets, scaled_poison_counts
 
 

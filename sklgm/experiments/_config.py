@@ -12,7 +12,7 @@ from sklgm.gaussian import COVARIANCE_TYPES, CovarianceType
 from sklgm.poisoning import resolve_attack
 
 PRESETS = ("quick", "full")
-PROTOCOLS = ("white-box", "transfer", "end-to-end", "frontier")
+PROTOCOLS = ("white-box", "transfer", "end-to-end", "frontier", "label-noise")
 DEFAULT_PROTOCOLS = ("white-box", "transfer")
 NAMED_DATASETS = ("digits", "mnist", "cifar10")
 
@@ -36,6 +36,7 @@ _COUNTS = (
     "n_end_to_end_poisons",
     "n_end_to_end_rows",
     "end_to_end_epochs",
+    "audit_folds",
 )
 
 
@@ -49,7 +50,8 @@ class ExperimentConfig:
         ``"digits"``, ``"mnist"``, ``"cifar10"``, or the path of an image folder, a
         ``.zip`` of one, or an ``.npz`` file.
     protocols : tuple of str, default=("white-box", "transfer")
-        Which protocols to run; ``"end-to-end"`` and ``"frontier"`` are the others.
+        Which protocols to run; ``"end-to-end"``, ``"frontier"`` and ``"label-noise"``
+        are the others.
     preset : {"quick", "full"}, default="quick"
         Name of the settings the others were taken from.
     seed : int >= 0, default=0
@@ -140,6 +142,12 @@ class ExperimentConfig:
         Epochs of fine-tuning, in steps of ``batch_size``.
     end_to_end_lr : float > 0, default=0.0003
         Learning rate of fine-tuning, constant.
+    noise_shares : tuple of float in [0, 1), default=(0.0, 0.01, 0.05)
+        Shares of the training labels that are flipped in the label-noise protocol.
+    audit_folds : int >= 2, default=5
+        Folds of its audits.
+    audit_epochs : int >= 1 or None, default=None
+        Epochs of each fold; None as in :func:`sklgm.audit`.
     """
 
     dataset: str = "digits"
@@ -182,6 +190,9 @@ class ExperimentConfig:
     watermark_opacity: float = 0.3
     end_to_end_epochs: int = 2
     end_to_end_lr: float = 3e-4
+    noise_shares: tuple[float, ...] = (0.0, 0.01, 0.05)
+    audit_folds: int = 5
+    audit_epochs: int | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in (
@@ -197,7 +208,7 @@ class ExperimentConfig:
             raise ValueError(
                 f"protocols must be some of {PROTOCOLS}, got {self.protocols!r}"
             )
-        for name in ("attacks", "max_perturbations", "n_poisons"):
+        for name in ("attacks", "max_perturbations", "n_poisons", "noise_shares"):
             _check_distinct(name, getattr(self, name), at_least=1)
         for name in ("frontier_bounds", "frontier_reaches"):
             _check_distinct(name, getattr(self, name), at_least=0)
@@ -227,6 +238,16 @@ class ExperimentConfig:
                 raise ValueError(
                     f"{name} must hold finite floats > 0, got {getattr(self, name)!r}"
                 )
+        if not all(isinstance(v, Real) and 0 <= v < 1 for v in self.noise_shares):
+            raise ValueError(
+                f"noise_shares must hold floats in [0, 1), got {self.noise_shares!r}"
+            )
+        if self.audit_epochs is not None and self.audit_epochs < 1:
+            raise ValueError(
+                f"audit_epochs must be at least 1 or None, got {self.audit_epochs}"
+            )
+        if self.audit_folds < 2:
+            raise ValueError(f"audit_folds must be at least 2, got {self.audit_folds}")
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed must be in [0, 2**31), got {self.seed}")
         for name in ("similarity_weight", "margin", "likelihood_weight"):
@@ -267,6 +288,8 @@ def _check_distinct(name: str, values: Any, *, at_least: int) -> None:
 
 # Natural images: a smaller margin, chosen on a validation split (seed 1).
 _NATURAL: Mapping[str, Any] = {"max_perturbations": (None, 8 / 255), "margin": 0.1}
+# Enough for MNIST; three audits of 60,000 rows then take about a quarter of an hour.
+_AUDIT: Mapping[str, Any] = {"audit_folds": 3, "audit_epochs": 5}
 _QUICK: Mapping[str, Mapping[str, Any]] = {
     "digits": {
         "n_targets": 25,
@@ -276,7 +299,7 @@ _QUICK: Mapping[str, Mapping[str, Any]] = {
         "refit_epochs": 120,  # as many steps as rows allow in about a minute
         "end_to_end_epochs": 8,  # of few rows: about as many steps as on MNIST
     },
-    "mnist": {"n_backbone": 20_000},
+    "mnist": {"n_backbone": 20_000, **_AUDIT},
     "cifar10": {"n_backbone": 20_000, "n_targets": 25, **_NATURAL},
     "path": {"n_backbone": 20_000, "n_targets": 25, **_NATURAL},
 }
@@ -299,7 +322,7 @@ _FULL: Mapping[str, Mapping[str, Any]] = {
         "end_to_end_epochs": 8,
         **_ALL_ATTACKS,
     },
-    "mnist": {"n_targets": 100, "n_pairs": 500, **_ALL_ATTACKS},
+    "mnist": {"n_targets": 100, "n_pairs": 500, **_ALL_ATTACKS, **_AUDIT},
     "cifar10": {"n_targets": 100, "n_pairs": 500, **_NATURAL, **_ALL_ATTACKS},
     "path": {"n_targets": 100, "n_pairs": 500, **_NATURAL, **_ALL_ATTACKS},
 }

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
+from sklgm._runner import Runner
 from sklgm._validation import resolve_device
 from sklgm.classifiers import LGMClassifier
 from sklgm.experiments._attack import (
@@ -44,7 +45,6 @@ from sklgm.experiments._models import (
     warm_started,
 )
 from sklgm.experiments._partition import Partition, fine_tuning_rows
-from sklgm.experiments._runner import Runner
 from sklgm.experiments._targets import Targets, draw_targets, scaled_poison_counts
 from sklgm.poisoning import CraftResult
 from sklgm.results import Record, Trial

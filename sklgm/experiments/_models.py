@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from sklgm._net import one_cycle, step_decay
+from sklgm._runner import Progress
 from sklgm.classifiers import LGMClassifier, SoftmaxClassifier
 from sklgm.experiments._config import ExperimentConfig
 from sklgm.experiments._partition import Partition
-from sklgm.experiments._runner import Progress
 from sklgm.gaussian import estimate_gaussians
 
 Classifier = LGMClassifier | SoftmaxClassifier

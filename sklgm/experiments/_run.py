@@ -6,17 +6,18 @@ from functools import partial
 
 import torch
 
+from sklgm._runner import Progress, Runner, stage_key
 from sklgm._validation import resolve_device
 from sklgm.experiments._config import ExperimentConfig
 from sklgm.experiments._end_to_end import run_end_to_end
 from sklgm.experiments._frontier import run_frontier
+from sklgm.experiments._label_noise import run_label_noise
 from sklgm.experiments._models import train_backbones
 from sklgm.experiments._partition import (
     fine_tuning_rows,
     load_splits,
     make_partition,
 )
-from sklgm.experiments._runner import Progress, Runner, stage_key
 from sklgm.experiments._transfer import run_transfer
 from sklgm.experiments._white_box import make_scatter, run_white_box
 from sklgm.figure_data import DetectionScores, FeatureScatter, FigureData, PoisonImages
@@ -83,9 +84,11 @@ def run(
     device = _device_name(config.device)
     key = None if resume_from is None else stage_key(config, partition, device)
     runner = Runner(progress, n_jobs=n_jobs, folder=resume_from, key=key)
-    backbones = runner.once(
-        "backbones", partial(train_backbones, config, partition, runner.progress)
-    )
+    backbones = {}
+    if set(config.protocols) != {"label-noise"}:  # which trains its own
+        backbones = runner.once(
+            "backbones", partial(train_backbones, config, partition, runner.progress)
+        )
 
     records: list[Record] = []
     trials: list[Trial] = []
@@ -114,6 +117,8 @@ def run(
         found, attempts = run_frontier(config, partition, backbones, runner)
         records += found
         trials += attempts
+    if "label-noise" in config.protocols:
+        records += run_label_noise(config, partition, runner)
     result = RunResult(
         command=command or f"sklgm.experiments.run({config!r})",
         config={

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sklgm._runner import Runner
 from sklgm.classifiers import LGMClassifier
 from sklgm.experiments._arena import Arena, fit_head, make_arena
 from sklgm.experiments._attack import (
@@ -34,7 +35,6 @@ from sklgm.experiments._models import (
     strongest_defence,
 )
 from sklgm.experiments._partition import Partition
-from sklgm.experiments._runner import Runner
 from sklgm.experiments._targets import Targets
 from sklgm.figure_data import PoisonImages
 from sklgm.poisoning import CraftResult, flip_labels

@@ -10,6 +10,7 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 
+from sklgm._runner import Progress, Runner
 from sklgm.classifiers import LGMClassifier
 from sklgm.experiments._attack import (
     PlannedAttack,
@@ -33,7 +34,6 @@ from sklgm.experiments._models import (
     train_two_feature_lgm,
 )
 from sklgm.experiments._partition import Partition
-from sklgm.experiments._runner import Progress, Runner
 from sklgm.figure_data import DetectionScores, FeatureScatter
 from sklgm.metrics import auroc_interval, tpr_at_fpr_rate, wilson_rate
 from sklgm.outliers import LGMOutlierDetector

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import importlib.resources
-import io
-import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sklgm._extras import import_extra
 from sklgm.plotting import MODEL_NAMES, attack_name
+from sklgm.report._page import (
+    data_uri,
+    figure_png,
+    figure_width,
+    flat_items,
+    page_template,
+    write_page,
+)
 from sklgm.report._summary import (
     Summary,
     attack_summary,
@@ -28,6 +31,7 @@ from sklgm.report._tables import (
     effort_table,
     frontier_table,
     is_of_frontier_table,
+    label_noise_table,
     plural,
     remaining_table,
     select,
@@ -39,6 +43,7 @@ _PROTOCOL_TITLES = {
     "white-box": "Can the poisons be told from clean rows? (white-box protocol)",
     "end-to-end": "What if all layers are trained? (end-to-end protocol)",
     "frontier": "What if the attacker knows the defence? (frontier protocol)",
+    "label-noise": "Can wrong labels be found? (label-noise protocol)",
 }
 _PROTOCOL_LEADS = {
     "transfer": "The network is trained on clean data. Then its last layer is trained "
@@ -53,9 +58,12 @@ _PROTOCOL_LEADS = {
     "the network moves.",
     "frontier": "The attack is made stronger step by step, and the defence is asked "
     "twice: is the target misled, and are the poisons found?",
+    "label-noise": "A share of all training labels is replaced by random other ones. "
+    "An audit, whose models never saw the rows that they judge, is asked which; it has "
+    "no rows that it may trust. The labels as they came count as right.",
 }
 #: In the order of the page, which is not that of the schema.
-_PROTOCOL_ORDER = ("transfer", "white-box", "end-to-end", "frontier")
+_PROTOCOL_ORDER = ("transfer", "white-box", "end-to-end", "frontier", "label-noise")
 _MODEL_EXPLANATIONS = {
     "softmax": "The usual classifier, without a defence.",
     "softmax_trimmed_gaussians": "The usual classifier, with one Gaussian cloud a "
@@ -67,8 +75,6 @@ _MODEL_EXPLANATIONS = {
     "of each class, so that a few poisons cannot pull a cloud towards themselves.",
 }
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-#: CSS pixels an inch of a matplotlib figure.
-_PIXELS_PER_INCH = 96
 
 
 @dataclass(frozen=True)
@@ -86,8 +92,9 @@ class ReportFigure:
         becomes a PNG of twice the resolution of the screen; it is not closed.
     alt : str
         What the figure shows, for those who do not see it.
-    protocol : {"white-box", "transfer", "end-to-end", "frontier"}, default=None
-        The section where it stands; None is a section of its own, at the end.
+    protocol : str, default=None
+        One of :data:`sklgm.results.PROTOCOLS`, the section where it stands; None is a
+        section of its own, at the end.
 
     Raises
     ------
@@ -173,7 +180,7 @@ def render_run_report(
         or any(figure.protocol == protocol for figure in shown)
     ]
     return str(
-        _template().render(
+        page_template("run.html.j2").render(
             title=title,
             introduction=introduction,
             result=result,
@@ -196,8 +203,8 @@ def render_run_report(
                 for protocol in protocols
             ],
             figures=[_figure_view(f) for f in figures if f.protocol is None],
-            config=_flat_items(result.config),
-            environment=_flat_items(result.environment),
+            config=flat_items(result.config),
+            environment=flat_items(result.environment),
             all_records=all_records_table(records) if records else None,
         )
     )
@@ -237,22 +244,7 @@ def write_run_report(
         If Jinja2 is not installed.
     """
     page = render_run_report(result, figures, title=title, introduction=introduction)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
-    return path
-
-
-def _template() -> Any:
-    jinja2 = import_extra("jinja2", "cli")
-    environment = jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    file = importlib.resources.files("sklgm.report").joinpath("run.html.j2")
-    return environment.from_string(file.read_text(encoding="utf-8"))
+    return write_page(path, page)
 
 
 def _groups(records: Sequence[Record]) -> list[tuple[str, str, list[Record]]]:
@@ -288,6 +280,11 @@ def _protocol_tables(records: Sequence[Record]) -> list[Table]:
                 tables.append(frontier_table(group, caption))
             rest = [record for record in own if not is_of_frontier_table(record)]
             tables.append(remaining_table(rest, f"{name}, further numbers"))
+        return [table for table in tables if table is not None]
+    if select(records, protocol="label-noise"):
+        for dataset in dict.fromkeys(record.dataset for record in records):
+            caption = f"{dataset}: random label flips"
+            tables.append(label_noise_table(select(records, dataset=dataset), caption))
         return [table for table in tables if table is not None]
     for dataset, attack, group in _groups(records):
         if attack == "none" and _is_attacked(records, dataset):
@@ -327,23 +324,14 @@ def _figure_view(figure: ReportFigure) -> dict[str, Any]:
         kind, content = _embedded_bytes(figure.figure)
         width = None
     else:
-        buffer = io.BytesIO()
-        figure.figure.savefig(
-            buffer,
-            format="png",
-            dpi=2 * _PIXELS_PER_INCH,
-            facecolor="white",
-            # The version of matplotlib, which would make equal figures differ.
-            metadata={"Software": None},
-        )
-        kind, content = "png", buffer.getvalue()
-        width = round(figure.figure.get_figwidth() * _PIXELS_PER_INCH)
+        kind, content = "png", figure_png(figure.figure)
+        width = figure_width(figure.figure)
     mime = {"png": "image/png", "svg": "image/svg+xml"}[kind]
     return {
         "title": figure.title,
         "caption": figure.caption,
         "alt": figure.alt,
-        "uri": f"data:{mime};base64,{base64.b64encode(content).decode('ascii')}",
+        "uri": data_uri(mime, content),
         "width": width,
     }
 
@@ -356,19 +344,6 @@ def _embedded_bytes(figure: bytes | str) -> tuple[str, bytes]:
     if b"<svg" in content[:2000]:
         return "svg", content
     raise ValueError(f"figure starting with {content[:12]!r} is neither PNG nor SVG.")
-
-
-def _flat_items(mapping: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Nested settings as (dotted name, text) pairs."""
-    items = []
-    for key, value in mapping.items():
-        if isinstance(value, dict) and value:
-            items += _flat_items(value, f"{prefix}{key}.")
-        elif isinstance(value, str):
-            items.append((prefix + key, value))
-        else:
-            items.append((prefix + key, json.dumps(value)))
-    return items
 
 
 def run_tables(result: RunResult) -> list[Table]:

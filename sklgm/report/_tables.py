@@ -16,7 +16,22 @@ _SHARE_NAMES = {
     "clean_accuracy": "Clean accuracy",
     "backbone_accuracy": "Backbone accuracy",
     "tpr_at_1pct_fpr": "Poisons found at 1 % false alarms",
+    "clean_flagged": "Clean rows flagged",
+    "flipped_flagged": "Flipped rows flagged",
+    "flipped_among_most_suspect": "Flipped among as many most suspect",
+    "false_discoveries": "Clean among rows with q of at most 0.1",
+    "estimated_noise_share": "Estimated share of wrong labels",
+    "cross_validated_accuracy": "Cross-validated accuracy",
 }
+_LABEL_NOISE_METRICS = (
+    "clean_flagged",
+    "flipped_flagged",
+    "flipped_among_most_suspect",
+    "auroc",
+    "false_discoveries",
+    "estimated_noise_share",
+    "cross_validated_accuracy",
+)
 _OTHER_NAMES = {
     "auroc": "AUROC",
     "collision_ratio": "Collision ratio",
@@ -327,6 +342,37 @@ def is_of_frontier_table(record: Record) -> bool:
         return record.arm == "attack"
     is_main = record.arm in ("attack", "likelihood", "posterior")
     return record.metric in _DETECTION_METRICS and is_main
+
+
+def label_noise_table(records: Sequence[Record], caption: str) -> Table | None:
+    """Show what an audit found, one row a share of flipped labels.
+
+    Parameters
+    ----------
+    records : sequence of Record
+        Those of the protocol and one data set.
+    caption : str
+        Caption of the table.
+
+    Returns
+    -------
+    Table or None
+        None if there is no record.
+    """
+    if not records:
+        return None
+    present = {record.metric for record in records}
+    metrics = [metric for metric in _LABEL_NOISE_METRICS if metric in present]
+    keys = sorted({(r.n_poisons, MODELS.index(r.model), r.attack) for r in records})
+    rows = []
+    for n_flipped, model_index, attack in keys:
+        model = MODELS[model_index]
+        own = select(records, attack=attack, n_poisons=n_flipped, model=model)
+        cells = [_value_cell(select(own, metric=metric)) for metric in metrics]
+        detail = f"{plural(n_flipped, 'label')} flipped"
+        rows.append(Row(MODEL_NAMES[model], cells, detail, MODEL_COLORS[model]))
+    columns = ["Model", *(_METRIC_NAMES[metric] for metric in metrics)]
+    return Table(caption, columns, rows)
 
 
 def remaining_table(records: Sequence[Record], caption: str) -> Table | None:

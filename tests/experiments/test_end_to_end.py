@@ -9,6 +9,7 @@ import jsonschema
 import numpy as np
 import pytest
 
+from sklgm._runner import Runner
 from sklgm.datasets import load_npz
 from sklgm.experiments import ExperimentConfig, run
 from sklgm.experiments import _end_to_end as end_to_end
@@ -31,7 +32,6 @@ from sklgm.experiments._models import (
     warm_started,
 )
 from sklgm.experiments._partition import fine_tuning_rows, make_partition
-from sklgm.experiments._runner import Runner
 from sklgm.poisoning._craft import ATTACKS
 from sklgm.results import MODELS, results_schema
 from tests.experiments.conftest import tiny_config

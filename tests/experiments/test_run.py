@@ -8,6 +8,7 @@ import torch
 from sklearn.base import clone
 
 from sklgm import LGMClassifier
+from sklgm._runner import Runner, stage_key
 from sklgm.datasets import load_npz
 from sklgm.experiments import _transfer as transfer
 from sklgm.experiments import run
@@ -23,7 +24,6 @@ from sklgm.experiments._models import (
     train_backbones,
 )
 from sklgm.experiments._partition import make_partition
-from sklgm.experiments._runner import Runner, stage_key
 from sklgm.experiments._targets import Targets, draw_targets, scaled_poison_counts
 from sklgm.experiments._transfer import refit_head, run_attacks
 from sklgm.experiments._white_box import draw_pairs

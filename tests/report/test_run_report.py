@@ -439,3 +439,31 @@ def test_missing_jinja2_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(ImportError, match=r'pip install "sklgm\[cli\]"'):
         render_run_report(run_result(), title="A run")
+
+
+def test_label_noise_is_a_table_with_a_row_a_share():
+    records = [
+        Record("label-noise", "digits", "lgm", attack, n_flipped, "audit", metric,
+               value, low, high, n, 0)
+        for attack, n_flipped, metric, value, low, high, n in [
+            ("none", 0, "clean_flagged", 0.011, 0.01, 0.012, 1347),
+            ("flip_labels_5_percent", 67, "clean_flagged", 0.012, 0.01, 0.02, 1280),
+            ("flip_labels_5_percent", 67, "flipped_flagged", 0.97, 0.9, 0.99, 67),
+            ("flip_labels_5_percent", 67, "estimated_noise_share", 0.05, None, None,
+             1347),
+        ]
+    ]  # fmt: skip
+    (table,) = run_tables(RunResult("sklgm", {}, {}, tuple(records)))
+    assert table.caption == "digits: random label flips"
+    assert list(table.columns) == [
+        "Model",
+        "Clean rows flagged",
+        "Flipped rows flagged",
+        "Estimated share of wrong labels",
+    ]
+    assert [row.detail for row in table.rows] == [
+        "0 labels flipped",
+        "67 labels flipped",
+    ]
+    assert table.rows[0].cells[1] is None
+    assert "97" in table.rows[1].cells[1].text

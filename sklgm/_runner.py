@@ -1,4 +1,4 @@
-"""How an experiment is carried out: in parallel, with progress, and again."""
+"""How long work is carried out: in parallel, with progress, and again."""
 
 import importlib.resources
 import os
@@ -143,15 +143,15 @@ def stages_folder(out: str | os.PathLike[str]) -> Path:
     return user_cache() / "unfinished" / str(joblib.hash(str(Path(out).resolve())))
 
 
-def stage_key(config: Any, partition: Any, device: str) -> str:
+def stage_key(settings: Any, data: Any, device: str) -> str:
     """Say what decides the numbers of a run, in short.
 
     Parameters
     ----------
-    config : ExperimentConfig
-        Settings.
-    partition : Partition
-        Rows.
+    settings : object
+        Whatever is set; by its ``repr``.
+    data : object
+        Rows and labels; can be pickled.
     device : str
         Where networks compute, with the name of a GPU.
 
@@ -167,7 +167,7 @@ def stage_key(config: Any, partition: Any, device: str) -> str:
     )
     environment = {**describe_environment(), "device": device}
     n_threads = torch.get_num_threads()
-    key = (repr(config), partition, environment, n_threads, sources)
+    key = (repr(settings), data, environment, n_threads, sources)
     return str(joblib.hash(key))
 
 

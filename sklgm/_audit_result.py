@@ -1,0 +1,212 @@
+"""What an audit of claimed labels found, as plain arrays."""
+
+import csv
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def is_flagged(
+    p_values: NDArray[np.float64], false_alarm_rate: float
+) -> NDArray[np.bool_]:
+    """Which p-values are at most the level.
+
+    Parameters
+    ----------
+    p_values : ndarray of shape (n_samples,)
+        In [0, 1].
+    false_alarm_rate : float in (0, 1)
+        The level.
+
+    Returns
+    -------
+    ndarray of bool of shape (n_samples,)
+        A level of exactly m / n is not lost to rounding.
+    """
+    flags: NDArray[np.bool_] = p_values <= false_alarm_rate * (1 + 1e-12)
+    return flags
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class AuditResult:
+    """Which rows claim an implausible label, and how sure that is.
+
+    Rows are those of X, in its order.
+
+    Parameters
+    ----------
+    claimed_labels : ndarray of shape (n_samples,)
+        Labels as they came.
+    likely_labels : ndarray of shape (n_samples,)
+        Most probable label of each row, by the model that was not trained on it.
+    scores : ndarray of shape (n_samples,)
+        Score of the claim, higher is more normal: by ``score_kind`` the log posterior
+        of the claimed class, natural log, or its standardised log density.
+    p_values : ndarray of shape (n_samples,)
+        How often a right claim scores as low, in [0, 1].
+    q_values : ndarray of shape (n_samples,)
+        p-values adjusted by Benjamini and Hochberg: the false discovery rate at which
+        the row would be flagged.
+    folds : ndarray of int of shape (n_samples,)
+        Which model judged each row: the one of this fold.
+    classes : ndarray of shape (n_classes,)
+        Labels, sorted.
+    false_alarm_rate : float
+        Share of right claims that may be flagged: rows with ``p <= false_alarm_rate``
+        are suspects.
+    threshold : float
+        Score that about parts suspects from the rest (with trusted rows each fold has
+        its own threshold, and this is their median); minus infinity where no score is
+        low enough.
+    score_kind : {"posterior", "likelihood"}
+        What the scores are.
+    n_trusted : int
+        Trusted rows that p-values were taken against; 0: they come from a model.
+    noise_share : float or None
+        Estimated share of wrong claims, in [0, 0.5]; None where trusted rows were
+        given.
+    temperature : float or None
+        By which log posteriors were divided to calibrate them; None as above.
+    map_rows : ndarray of int of shape (n_mapped,)
+        Rows of the first fold: only features of one model can be compared.
+    map_features : ndarray of shape (n_mapped, feature_dim)
+        Their features; no columns where the estimator has none.
+    typical_rows : ndarray of int of shape (n_classes, n_typical)
+        Rows that are typical of each class, -1 where there are too few: those of the
+        first fold closest to the mean of their class that are no suspects.
+    settings : dict
+        Parameters of the audit, as JSON has them.
+    environment : dict
+        Versions, device and threads.
+
+    See Also
+    --------
+    sklgm.audit : Makes it.
+    """
+
+    claimed_labels: NDArray[Any]
+    likely_labels: NDArray[Any]
+    scores: NDArray[np.float64]
+    p_values: NDArray[np.float64]
+    q_values: NDArray[np.float64]
+    folds: NDArray[np.intp]
+    classes: NDArray[Any]
+    false_alarm_rate: float
+    threshold: float
+    score_kind: str
+    n_trusted: int
+    noise_share: float | None
+    temperature: float | None
+    map_rows: NDArray[np.intp]
+    map_features: NDArray[np.floating[Any]]
+    typical_rows: NDArray[np.intp]
+    settings: dict[str, Any]
+    environment: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return (
+            f"AuditResult({len(self.suspects)} of {len(self.p_values)} rows suspect "
+            f"at false_alarm_rate={self.false_alarm_rate:g})"
+        )
+
+    @property
+    def is_suspect(self) -> NDArray[np.bool_]:
+        """Which rows are flagged, shape (n_samples,)."""
+        return is_flagged(self.p_values, self.false_alarm_rate)
+
+    @property
+    def ranking(self) -> NDArray[np.intp]:
+        """All rows, the most suspect first: by p-value, then by score."""
+        return np.lexsort((self.scores, self.p_values))
+
+    @property
+    def suspects(self) -> NDArray[np.intp]:
+        """Flagged rows, the most suspect first."""
+        return self.ranking[: np.count_nonzero(self.is_suspect)]
+
+    @property
+    def clean_rows(self) -> NDArray[np.intp]:
+        """Rows that were not flagged, ascending."""
+        return np.flatnonzero(~self.is_suspect)
+
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        row_names: Sequence[str] | None = None,
+    ) -> None:
+        """Write ``suspects.csv``, ``clean_index.csv`` and ``audit.json``.
+
+        Parameters
+        ----------
+        folder : path-like
+            Where; made if it is missing. Files of the same names are replaced.
+        row_names : sequence of str of length n_samples or None, default=None
+            Such as file names, written beside the row numbers.
+
+        Notes
+        -----
+        ``suspects.csv`` holds a line a suspect, the most suspect first: ``row``
+        (counted from 0), ``name`` if there are names, ``claimed_label``,
+        ``likely_label``, ``p_value``, ``q_value``, ``score``. ``clean_index.csv``
+        holds the ``row`` (and ``name``) of all others, so that
+        ``X[pandas.read_csv("clean_index.csv")["row"]]`` is what is left.
+        ``audit.json`` holds settings, versions and counts.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        named = [] if row_names is None else ["name"]
+
+        def first(row: int) -> list[Any]:
+            return [row] if row_names is None else [row, row_names[row]]
+
+        with (folder / "suspects.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            columns = ["claimed_label", "likely_label", "p_value", "q_value", "score"]
+            writer.writerow(["row", *named, *columns])
+            for row in self.suspects.tolist():
+                labels = [self.claimed_labels[row], self.likely_labels[row]]
+                values = [self.p_values[row], self.q_values[row], self.scores[row]]
+                texts = [repr(float(value)) for value in values]
+                writer.writerow([*first(row), *labels, *texts])
+        with (folder / "clean_index.csv").open(
+            "w", newline="", encoding="utf-8"
+        ) as file:
+            writer = csv.writer(file)
+            writer.writerow(["row", *named])
+            writer.writerows(first(row) for row in self.clean_rows.tolist())
+        (folder / "audit.json").write_text(
+            json.dumps(self.summary(), indent=2) + "\n", encoding="utf-8"
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """Collect settings, versions and counts, as JSON has them.
+
+        Returns
+        -------
+        dict
+            ``n_samples``, ``n_suspects``, ``false_alarm_rate``, ``score_kind``,
+            ``n_trusted``, ``noise_share``, ``temperature``, ``suspects_by_class``,
+            ``settings`` and ``environment``.
+        """
+        flagged = self.claimed_labels[self.is_suspect]
+        return {
+            "n_samples": len(self.p_values),
+            "n_suspects": len(flagged),
+            "false_alarm_rate": self.false_alarm_rate,
+            "score_kind": self.score_kind,
+            "n_trusted": self.n_trusted,
+            "noise_share": self.noise_share,
+            "temperature": self.temperature,
+            "suspects_by_class": {
+                str(label): int(np.count_nonzero(flagged == label))
+                for label in self.classes
+            },
+            "settings": self.settings,
+            "environment": self.environment,
+        }
