@@ -22,7 +22,7 @@ from torch.utils.data import (
 )
 
 from sklgm._validation import Instances
-from sklgm.gaussian import GaussianEstimate, estimate_gaussians
+from sklgm.gaussian import GaussianEstimate, Trim, estimate_gaussians
 from sklgm.losses import (
     lgm_classification_loss,
     lgm_likelihood_loss,
@@ -291,13 +291,13 @@ class TrimmedGaussians(Callback):
 
     Parameters
     ----------
-    trim : float in (0, 0.5)
+    trim : float in (0, 0.5) or "auto"
         Share of each class that is left out.
     variance : float > 0
         See :func:`sklgm.gaussian.estimate_gaussians`.
     """
 
-    def __init__(self, trim: float, variance: float) -> None:
+    def __init__(self, trim: Trim, variance: float) -> None:
         self.trim = trim
         self.variance = variance
 
@@ -632,7 +632,7 @@ def set_class_means(
 
 
 def set_trimmed_gaussians(
-    net: LossNet, dataset: BatchDataset, *, trim: float, variance: float
+    net: LossNet, dataset: BatchDataset, *, trim: Trim, variance: float
 ) -> NDArray[np.bool_]:
     """Estimate the head's Gaussians from the rows of each class that fit it best.
 
@@ -642,7 +642,7 @@ def set_trimmed_gaussians(
         Net whose head is a :class:`sklgm.nn.GaussianMixtureHead`.
     dataset : BatchDataset
         Training rows. Classes without a row keep their Gaussian.
-    trim : float in (0, 0.5)
+    trim : float in (0, 0.5) or "auto"
         Share of each class that is left out.
     variance : float > 0
         Variance of classes too small to have one.

@@ -6,6 +6,7 @@ Every function is pure. Tensors are (n_samples, feature_dim) for features,
 """
 
 import math
+from collections.abc import Callable
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -14,6 +15,8 @@ from torch import Tensor
 
 CovarianceType = Literal["identity", "spherical", "diag", "tied_diag"]
 COVARIANCE_TYPES: tuple[str, ...] = get_args(CovarianceType)
+#: A share in [0, 0.5), or the choice of one.
+Trim = float | Literal["auto"]
 
 # Variances are kept above this share of the average within-class variance, so
 # that a constant feature does not decide every distance.
@@ -22,6 +25,9 @@ _RELATIVE_VARIANCE_FLOOR = 1e-3
 # Rows whose distances and sums are taken at once: many small arrays are used again,
 # where a few large ones would each be new memory.
 _CHUNK = 4096
+# Where the choice of the trimmed share starts, and the share of a Gaussian it keeps.
+_AUTO_START = 0.25
+_AUTO_LEVEL = 0.99
 # Values whose medians are found at once.
 _SORTED_VALUES = 2**18
 
@@ -215,7 +221,7 @@ def estimate_gaussians(
     *,
     covariance_type: CovarianceType = "identity",
     variance: float = 1.0,
-    trim: float = 0.0,
+    trim: Trim = 0.0,
     sample_weight: Tensor | None = None,
     max_iter: int = 20,
 ) -> GaussianEstimate:
@@ -239,8 +245,9 @@ def estimate_gaussians(
     variance : float > 0, default=1.0
         The fixed variance of ``"identity"``, and the variance of a class too
         small to have one (one row), in squared feature units.
-    trim : float in [0, 0.5), default=0.0
-        Share of each class that is left out.
+    trim : float in [0, 0.5) or "auto", default=0.0
+        Share of each class that is left out. ``"auto"`` leaves out what lies beyond
+        the bulk of the class; see Notes.
     sample_weight : Tensor of shape (n_samples,) or None, default=None
         Weights >= 0. Rows are kept until their weight reaches the share
         ``1 - trim`` of the class's; the row that crosses it is kept whole.
@@ -265,8 +272,23 @@ def estimate_gaussians(
     F its distribution function with d + 2 (the consistency factor of the
     minimum covariance determinant).
 
+    ``"auto"`` starts from the estimate with ``trim=0.25``. The cube root of a squared
+    distance is close to normal, for sums of unequal squares as well (Wilson and
+    Hilferty). Its median m over the class, and the scale s from the median distance
+    of the rows below m, are those of the bulk, which outliers do not reach: rows above
+    ``m + 2.33 s`` are left out, 1 % of a Gaussian class, and the Gaussians are
+    estimated from the others, with the consistency factor of that 1 %; repeated until
+    the kept set is stable. This is the reweighting step of the minimum covariance
+    determinant with a cutoff that need not assume d independent dimensions. Half of a
+    class is always kept.
+
     References
     ----------
+    E. B. Wilson and M. M. Hilferty, "The distribution of chi-square", PNAS 17, 1931.
+
+    P. J. Rousseeuw and K. Van Driessen, "A fast algorithm for the minimum covariance
+    determinant estimator", Technometrics 41, 1999 (the reweighting step).
+
     C. Croux and G. Haesbroeck, "Influence function and efficiency of the minimum
     covariance determinant scatter matrix estimator", J. Multivariate Analysis 71,
     1999.
@@ -293,17 +315,60 @@ def estimate_gaussians(
         )
         return GaussianEstimate(means, log_variances, weights > 0)
 
-    means, log_variances = _median_start(
-        features, weights, rows, covariance_type, variance
+    start = _median_start(features, weights, rows, covariance_type, variance)
+    share = _AUTO_START if trim == "auto" else trim
+
+    def most_likely(deviance: Tensor, class_rows: Tensor) -> Tensor:
+        return _most_likely_rows(deviance, class_rows, weights[class_rows], share)
+
+    estimated = _reestimated(
+        features,
+        weights,
+        rows,
+        start,
+        most_likely,
+        covariance_type=covariance_type,
+        variance=variance,
+        max_iter=max_iter,
     )
+    if trim == "auto":
+
+        def of_bulk(deviance: Tensor, class_rows: Tensor) -> Tensor:
+            return _rows_of_bulk(deviance, class_rows, weights[class_rows])
+
+        estimated = _reestimated(
+            features,
+            weights,
+            rows,
+            (estimated.means, estimated.log_variances),
+            of_bulk,
+            covariance_type=covariance_type,
+            variance=variance,
+            max_iter=max_iter,
+            central_share=_AUTO_LEVEL,
+        )
+    return estimated
+
+
+def _reestimated(
+    features: Tensor,
+    weights: Tensor,
+    rows: list[Tensor],
+    start: tuple[Tensor, Tensor],
+    choose: Callable[[Tensor, Tensor], Tensor],
+    *,
+    covariance_type: CovarianceType,
+    variance: float,
+    max_iter: int,
+    central_share: float | None = None,
+) -> GaussianEstimate:
+    """Choose rows by their squared distances, estimate again, until none changes."""
+    means, log_variances = start
     kept: list[Tensor] = []
     for _ in range(max_iter):
         previous = kept
-        log_dets = log_determinant(
-            log_variances, covariance_type, n_classes, features.shape[1]
-        )
         kept = [
-            _most_likely_rows(
+            choose(
                 torch.cat(
                     [
                         squared_mahalanobis(
@@ -314,19 +379,16 @@ def estimate_gaussians(
                         )[:, 0]
                         for chunk in torch.split(class_rows, _CHUNK)
                     ]
-                )
-                + log_dets[k],
+                ),
                 class_rows,
-                weights[class_rows],
-                trim,
             )
             for k, class_rows in enumerate(rows)
         ]
-        # The first kept set, even one of all rows, replaces the median start.
+        # The first kept set, even one of all rows, replaces the start.
         if previous and all(map(torch.equal, kept, previous)):
             break
         means, log_variances = _weighted_estimate(
-            features, weights, kept, rows, covariance_type, variance
+            features, weights, kept, rows, covariance_type, variance, central_share
         )
     is_kept = torch.zeros(len(features), dtype=torch.bool)
     is_kept[torch.cat(kept)] = True
@@ -352,6 +414,18 @@ def _most_likely_rows(
     return torch.sort(class_rows[order[:n_kept]]).values
 
 
+def _rows_of_bulk(
+    squared_distances: Tensor, class_rows: Tensor, weights: Tensor
+) -> Tensor:
+    """Rows no farther than a row of the bulk of a class may be, sorted."""
+    roots = squared_distances.pow(1 / 3)[None]  # (1, n_class_rows), about normal
+    median = _weighted_median(roots, weights)
+    is_below = roots[0] <= median
+    scale = 1.4826 * _weighted_median(median - roots[:, is_below], weights[is_below])
+    cutoff = median + stats.norm.ppf(_AUTO_LEVEL) * scale
+    return torch.sort(class_rows[roots[0] <= cutoff]).values
+
+
 def _consistency_factor(kept_share: float, feature_dim: int) -> float:
     """Share of the variance that the central ``kept_share`` of a Gaussian has."""
     if kept_share >= 1.0:
@@ -367,8 +441,13 @@ def _weighted_estimate(
     rows: list[Tensor],
     covariance_type: CovarianceType,
     variance: float,
+    central_share: float | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Weighted means and consistency-corrected variances of the kept rows."""
+    """Weighted means and consistency-corrected variances of the kept rows.
+
+    They are the central rows of a Gaussian: all that were kept, of all rows, or the
+    given share of it, where the others may be no rows of it.
+    """
     feature_dim = features.shape[1]
     means, variances, masses = [], [], []
     for kept_rows, class_rows in zip(kept, rows, strict=True):
@@ -385,6 +464,8 @@ def _weighted_estimate(
         spread = squares / mass
         share = float(mass / weights[class_rows].sum())
         means.append(mean)
+        if central_share is not None and share < 1.0:
+            share = central_share
         variances.append(spread / _consistency_factor(share, feature_dim))
         masses.append(mass)
     is_single = torch.tensor([len(kept_rows) < 2 for kept_rows in kept])

@@ -655,13 +655,14 @@ def test_trim_resists_mislabelled_rows(seed):
     X[100:, 0] += 10.0
     means = {
         trim: LGMClassifier("identity", max_epochs=0, trim=trim).fit(X, y).means_[0]
-        for trim in (0.0, 0.25)
+        for trim in (0.0, 0.25, "auto")
     }
     clean = X[20:100].mean(axis=0)
     assert means[0.0][0] > clean[0] + 1.5
     # 75 of the 80 clean rows are kept: their mean differs by less than the
     # standard error of a mean of 75 rows.
-    np.testing.assert_allclose(means[0.25], clean, atol=1 / math.sqrt(75))
+    for trim in (0.25, "auto"):
+        np.testing.assert_allclose(means[trim], clean, atol=1 / math.sqrt(75))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -679,6 +680,7 @@ def test_trim_resists_mislabelled_rows_when_trained_end_to_end(seed):
         return (clf.predict(X[is_wrong]) == 0).mean()
 
     assert share_found(0.25) == 1.0
+    assert share_found("auto") == 1.0
 
 
 def test_rows_left_out_have_no_loss():

@@ -445,6 +445,85 @@ def test_gross_outliers_move_the_plain_mean_but_not_the_trimmed_one(
     assert not bool(trimmed.is_kept[:n_outliers].any())
 
 
+def contaminated(share, seed, *, n=2000, dim=16, far=8.0):
+    """One Gaussian class, of which a share of the rows lies elsewhere, and which."""
+    generator = torch.Generator().manual_seed(seed)
+    scales = torch.linspace(0.2, 2.0, dim, dtype=torch.float64)
+    features = scales * torch.randn(n, dim, generator=generator, dtype=torch.float64)
+    n_outliers = round(share * n)
+    features[:n_outliers] = 0.3 * features[:n_outliers] + far
+    is_outlier = torch.zeros(n, dtype=torch.bool)
+    is_outlier[:n_outliers] = True
+    return features, is_outlier
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.05, 0.1, 0.2])
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_automatic_trim_leaves_out_outliers_and_a_hundredth_of_the_rest(
+    covariance_type, share, seed
+):
+    features, is_outlier = contaminated(share, seed)
+    y = torch.zeros(len(features), dtype=torch.long)
+    estimate = estimate_gaussians(
+        features, y, 1, covariance_type=covariance_type, trim="auto"
+    )
+    assert not bool(estimate.is_kept[is_outlier].any())
+    left_out = float((~estimate.is_kept[~is_outlier]).double().mean())
+    # Outliers move the median of the distances: with a fifth of them the cutoff is
+    # that of the 0.6 quantile, and fewer clean rows are left out.
+    error = 4 * math.sqrt(0.01 * 0.99 / 1600)
+    assert left_out < 0.01 + error + 0.005
+    if share <= 0.05:
+        assert left_out > 0.001
+    clean = features[~is_outlier].mean(dim=0)
+    spread = features[~is_outlier].std(dim=0) / math.sqrt(1600)
+    assert bool(((estimate.means[0] - clean).abs() < spread).all())
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_variances_of_automatic_trim_are_those_of_the_clean_rows(seed):
+    features, is_outlier = contaminated(0.1, seed)
+    y = torch.zeros(len(features), dtype=torch.long)
+    estimate = estimate_gaussians(features, y, 1, covariance_type="diag", trim="auto")
+    expected = features[~is_outlier].var(dim=0)
+    torch.testing.assert_close(
+        estimate.log_variances[0].exp(), expected, rtol=0.05, atol=0.0
+    )
+
+
+def test_automatic_trim_keeps_at_least_half_of_every_class():
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(43, 3, generator=generator, dtype=torch.float64).exp() ** 3
+    y = torch.tensor([0] * 1 + [1] * 2 + [2] * 40)
+    estimate = estimate_gaussians(features, y, 3, covariance_type="diag", trim="auto")
+    for k in range(3):
+        assert float(estimate.is_kept[y == k].double().mean()) >= 0.5
+
+
+def test_automatic_trim_ignores_rows_of_weight_zero():
+    features, is_outlier = contaminated(0.1, 0, n=300)
+    y = torch.zeros(len(features), dtype=torch.long)
+    weights = torch.where(is_outlier, 0.0, 1.0)
+    weighted = estimate_gaussians(features, y, 1, trim="auto", sample_weight=weights)
+    clean = features[~is_outlier]
+    alone = estimate_gaussians(clean, y[~is_outlier], 1, trim="auto")
+    torch.testing.assert_close(weighted.means, alone.means)
+    assert torch.equal(weighted.is_kept[~is_outlier], alone.is_kept)
+    assert not bool(weighted.is_kept[is_outlier].any())
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e3])
+def test_automatic_trim_does_not_depend_on_the_scale_of_the_features(scale):
+    features, _ = contaminated(0.1, 0, n=300)
+    y = torch.zeros(len(features), dtype=torch.long)
+    plain = estimate_gaussians(features, y, 1, covariance_type="diag", trim="auto")
+    scaled = estimate_gaussians(
+        scale * features, y, 1, covariance_type="diag", trim="auto"
+    )
+    assert torch.equal(plain.is_kept, scaled.is_kept)
+
+
 @pytest.mark.parametrize("covariance_type", LEARNED_TYPES)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_consistency_factor_lets_a_one_percent_threshold_fire_at_one_percent(

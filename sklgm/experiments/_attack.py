@@ -90,6 +90,7 @@ class PlannedAttack:
         )
         if self.reach is None:
             return surrogate, self.attack
+        assert isinstance(head.trim, float)  # as the settings of a run have it
         own = claimed_distances(head, features, y)
         trimmed_from = [
             np.quantile(own[y == label], 1.0 - head.trim) for label in head.classes_

@@ -296,7 +296,8 @@ def refit_head(
     """
     head = fit_head(victim, features, y)
     is_kept = None
-    if isinstance(head, LGMClassifier) and head.trim > 0.0:
+    if isinstance(head, LGMClassifier) and head.trim != 0.0:
+        assert isinstance(head.trim, float)  # as the settings of a run have it
         is_kept = most_likely_rows(head, features, y, head.trim)
     return judge(
         victim,
