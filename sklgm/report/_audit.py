@@ -479,9 +479,9 @@ def _feature_map(result: AuditResult, names: Sequence[str]) -> dict[str, Any] | 
 
 
 def _drawn_points(is_suspect: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Choose evenly which points are drawn, at most half of them other than suspects.
+    """Choose evenly which points are drawn, and all where there are few.
 
-    All are drawn where there are few.
+    Half of them may be suspects, more where there are not as many others.
     """
     if len(is_suspect) <= _MAX_MAP_POINTS:
         return np.arange(len(is_suspect))
