@@ -236,6 +236,7 @@ def audit(
             "device": str(device),
             "n_threads": torch.get_num_threads(),
         },
+        log_proba=log_proba,
     )
 
 

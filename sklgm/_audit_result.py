@@ -84,6 +84,9 @@ class AuditResult:
         Parameters of the audit, as JSON has them.
     environment : dict
         Versions, device and threads.
+    log_proba : ndarray of shape (n_samples, n_classes), default=None
+        Log probabilities of all classes, natural log, by the model that was not trained
+        on the row, not calibrated. None where they were not kept.
 
     See Also
     --------
@@ -108,6 +111,7 @@ class AuditResult:
     typical_rows: NDArray[np.intp]
     settings: dict[str, Any]
     environment: dict[str, Any]
+    log_proba: NDArray[np.float64] | None = None
 
     def __repr__(self) -> str:
         return (

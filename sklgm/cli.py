@@ -138,6 +138,12 @@ def make_app() -> Any:
                 "be given several times. Default: white-box and transfer."
             ),
         ] = None,
+        rival: Annotated[
+            list[str] | None,
+            typer.Option(
+                help="Library to compare with in label-noise: cleanlab (extra bench)."
+            ),
+        ] = None,
         n_jobs: Annotated[
             int | None,
             typer.Option(help="Processes that refit models. Default: one a core."),
@@ -164,6 +170,7 @@ def make_app() -> Any:
                 n_poisons=tuple(n_poisons) if n_poisons else None,
                 max_perturbations=_bounds(linf) if linf else None,
                 protocols=tuple(protocol) if protocol else None,
+                noise_rivals=tuple(rival) if rival else None,
             )
             folder = out or _default_folder(config)
             result = _run_and_write(config, folder, n_jobs, restart)

@@ -15,6 +15,7 @@ PRESETS = ("quick", "full")
 PROTOCOLS = ("white-box", "transfer", "end-to-end", "frontier", "label-noise")
 DEFAULT_PROTOCOLS = ("white-box", "transfer")
 NAMED_DATASETS = ("digits", "mnist", "cifar10")
+NOISE_RIVALS = ("cleanlab",)
 
 #: Feature collision that starts from a watermarked base, as an attack of a run.
 WATERMARK = "watermark"
@@ -144,6 +145,9 @@ class ExperimentConfig:
         Learning rate of fine-tuning, constant.
     noise_shares : tuple of float in [0, 1), default=(0.0, 0.01, 0.05)
         Shares of the training labels that are flipped in the label-noise protocol.
+    noise_rivals : tuple of str, default=()
+        Libraries that rank the same labels by the same probabilities: ``"cleanlab"``,
+        which the extra ``bench`` brings.
     audit_folds : int >= 2, default=5
         Folds of its audits.
     audit_epochs : int >= 1 or None, default=None
@@ -191,6 +195,7 @@ class ExperimentConfig:
     end_to_end_epochs: int = 2
     end_to_end_lr: float = 3e-4
     noise_shares: tuple[float, ...] = (0.0, 0.01, 0.05)
+    noise_rivals: tuple[str, ...] = ()
     audit_folds: int = 5
     audit_epochs: int | None = None
 
@@ -241,6 +246,11 @@ class ExperimentConfig:
         if not all(isinstance(v, Real) and 0 <= v < 1 for v in self.noise_shares):
             raise ValueError(
                 f"noise_shares must hold floats in [0, 1), got {self.noise_shares!r}"
+            )
+        if set(self.noise_rivals) - set(NOISE_RIVALS):
+            raise ValueError(
+                f"noise_rivals must be some of {NOISE_RIVALS}, got "
+                f"{self.noise_rivals!r}"
             )
         if self.audit_epochs is not None and self.audit_epochs < 1:
             raise ValueError(

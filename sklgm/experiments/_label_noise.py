@@ -4,9 +4,11 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import bootstrap
 
 from sklgm._audit import audit
 from sklgm._audit_result import AuditResult
+from sklgm._extras import import_extra
 from sklgm._runner import Runner
 from sklgm.experiments._config import ExperimentConfig
 from sklgm.experiments._partition import Partition
@@ -18,6 +20,7 @@ PROTOCOL = "label-noise"
 #: False discovery rate whose realised share is recorded.
 _FALSE_DISCOVERY_RATE = 0.1
 _FALSE_ALARM_RATE = 0.01
+_N_RESAMPLES = 5000
 
 
 def run_label_noise(
@@ -39,6 +42,8 @@ def run_label_noise(
     list of Record
         What :func:`label_noise_records` returns, for every share.
     """
+    if "cleanlab" in config.noise_rivals:
+        import_extra("cleanlab", "bench")  # fail before the work, not after
     X = np.concatenate([partition.X_backbone, partition.X_refit])
     y = np.concatenate([partition.y_backbone, partition.y_refit])
     records = []
@@ -49,6 +54,8 @@ def run_label_noise(
             f"label noise, {share:g}", partial(_audit, config, X, claimed)
         )
         records += label_noise_records(config, partition.name, share, y, found)
+        if "cleanlab" in config.noise_rivals and share > 0:
+            records += cleanlab_records(config, partition.name, share, y, found)
         runner.progress("audit label noise", number + 1, len(config.noise_shares))
     return records
 
@@ -107,6 +114,95 @@ def label_noise_records(
         values["auroc"] = (*auroc_interval(outlier_score, is_wrong), n_wrong)
     assert found.noise_share is not None
     values["estimated_noise_share"] = (found.noise_share, None, None, len(y))
+    return _records(config, dataset, share, n_wrong, "audit", values)
+
+
+def cleanlab_records(
+    config: ExperimentConfig,
+    dataset: str,
+    share: float,
+    y: NDArray[np.generic],
+    found: AuditResult,
+) -> list[Record]:
+    """Rank the labels by cleanlab, from the probabilities of the same models.
+
+    Parameters
+    ----------
+    config : ExperimentConfig
+        Settings.
+    dataset : str
+        Display name.
+    share : float
+        Share of the labels that were flipped, in (0, 1).
+    y : ndarray of shape (n_samples,)
+        Labels before the flips.
+    found : AuditResult
+        The audit of the flipped labels.
+
+    Returns
+    -------
+    list of Record
+        For cleanlab's label quality scores by its default, self-confidence, share of
+        the flipped rows among as many most suspect ones; and the audit's share minus
+        that, with a 95 % bootstrap interval, paired over the flipped rows.
+
+    Raises
+    ------
+    ImportError
+        If cleanlab is not installed.
+
+    References
+    ----------
+    C. G. Northcutt, L. Jiang, I. L. Chuang, "Confident Learning: Estimating
+    Uncertainty in Dataset Labels", Journal of Artificial Intelligence Research 70,
+    2021.
+    """
+    rank = import_extra("cleanlab.rank", "bench")
+    assert found.log_proba is not None
+    quality = rank.get_label_quality_scores(
+        np.searchsorted(found.classes, found.claimed_labels), np.exp(found.log_proba)
+    )
+    is_wrong = found.claimed_labels != y
+    n_wrong = int(np.count_nonzero(is_wrong))
+    is_found = {}
+    rankings = {"audit": found.ranking, "cleanlab": np.argsort(quality, kind="stable")}
+    for name, ranking in rankings.items():
+        is_first = np.zeros(len(y), dtype=bool)
+        is_first[ranking[:n_wrong]] = True
+        is_found[name] = is_first[is_wrong]
+    rate = wilson_rate(int(is_found["cleanlab"].sum()), n_wrong)
+    difference = is_found["audit"].astype(float) - is_found["cleanlab"]
+    interval = bootstrap(
+        (difference,),
+        np.mean,
+        n_resamples=_N_RESAMPLES,
+        method="percentile",
+        rng=np.random.default_rng(config.seed),
+    ).confidence_interval
+    metric = "flipped_among_most_suspect"
+    own = {metric: (rate.value, rate.low, rate.high, n_wrong)}
+    minus = {
+        f"{metric}_difference": (
+            float(difference.mean()),
+            float(interval.low),
+            float(interval.high),
+            n_wrong,
+        )
+    }
+    return [
+        *_records(config, dataset, share, n_wrong, "cleanlab", own),
+        *_records(config, dataset, share, n_wrong, "audit minus cleanlab", minus),
+    ]
+
+
+def _records(
+    config: ExperimentConfig,
+    dataset: str,
+    share: float,
+    n_wrong: int,
+    arm: str,
+    values: dict[str, tuple[float, float | None, float | None, int]],
+) -> list[Record]:
     attack = "none" if share == 0 else f"flip_labels_{100 * share:g}_percent"
     return [
         Record(
@@ -115,7 +211,7 @@ def label_noise_records(
             "lgm",
             attack,
             n_wrong,
-            "audit",
+            arm,
             metric,
             value,
             low,

@@ -19,6 +19,7 @@ _SHARE_NAMES = {
     "clean_flagged": "Clean rows flagged",
     "flipped_flagged": "Flipped rows flagged",
     "flipped_among_most_suspect": "Flipped among as many most suspect",
+    "flipped_among_most_suspect_difference": "Difference of these shares",
     "false_discoveries": "Clean among rows with q of at most 0.1",
     "estimated_noise_share": "Estimated share of wrong labels",
     "cross_validated_accuracy": "Cross-validated accuracy",
@@ -27,6 +28,7 @@ _LABEL_NOISE_METRICS = (
     "clean_flagged",
     "flipped_flagged",
     "flipped_among_most_suspect",
+    "flipped_among_most_suspect_difference",
     "auroc",
     "false_discoveries",
     "estimated_noise_share",
@@ -363,13 +365,15 @@ def label_noise_table(records: Sequence[Record], caption: str) -> Table | None:
         return None
     present = {record.metric for record in records}
     metrics = [metric for metric in _LABEL_NOISE_METRICS if metric in present]
-    keys = sorted({(r.n_poisons, MODELS.index(r.model), r.attack) for r in records})
+    keys = sorted(
+        {(r.n_poisons, MODELS.index(r.model), r.arm, r.attack) for r in records}
+    )
     rows = []
-    for n_flipped, model_index, attack in keys:
+    for n_flipped, model_index, arm, attack in keys:
         model = MODELS[model_index]
-        own = select(records, attack=attack, n_poisons=n_flipped, model=model)
+        own = select(records, attack=attack, n_poisons=n_flipped, model=model, arm=arm)
         cells = [_value_cell(select(own, metric=metric)) for metric in metrics]
-        detail = f"{plural(n_flipped, 'label')} flipped"
+        detail = f"{arm}; {plural(n_flipped, 'label')} flipped"
         rows.append(Row(MODEL_NAMES[model], cells, detail, MODEL_COLORS[model]))
     columns = ["Model", *(_METRIC_NAMES[metric] for metric in metrics)]
     return Table(caption, columns, rows)

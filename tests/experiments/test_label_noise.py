@@ -5,7 +5,7 @@ import pytest
 
 from sklgm import AuditResult
 from sklgm.experiments import preset_config, run
-from sklgm.experiments._label_noise import label_noise_records
+from sklgm.experiments._label_noise import cleanlab_records, label_noise_records
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,9 @@ def test_no_backbone_is_trained_for_the_audits_alone(monkeypatch):
     assert run(config)[0].records
 
 
-def test_records_count_what_the_audit_says():
+@pytest.fixture
+def toy():
+    """Labels, and an audit of them in which two of eight were flipped."""
     y = np.array([0, 0, 0, 0, 1, 1, 1, 1])
     claimed = np.array([1, 1, 0, 0, 1, 1, 1, 1])  # rows 0 and 1 were flipped
     p_values = np.array([0.001, 0.5, 0.005, 0.9, 0.8, 0.7, 0.6, 0.95])
@@ -88,7 +90,15 @@ def test_records_count_what_the_audit_says():
         typical_rows=np.full((2, 4), -1),
         settings={},
         environment={},
+        log_proba=np.log(
+            [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3], *[[0.05, 0.95]] * 4]
+        ),
     )
+    return y, found
+
+
+def test_records_count_what_the_audit_says(toy):
+    y, found = toy
     config = preset_config("digits", protocols=("label-noise",))
     records = label_noise_records(config, "toy", 0.25, y, found)
     values = {r.metric: (r.value, r.n) for r in records}
@@ -103,12 +113,52 @@ def test_records_count_what_the_audit_says():
     assert {r.attack for r in records} == {"flip_labels_25_percent"}
 
 
+def test_cleanlab_ranks_by_the_same_probabilities(toy, monkeypatch):
+    calls = []
+
+    class Rank:
+        @staticmethod
+        def get_label_quality_scores(labels, pred_probs):
+            calls.append((labels, pred_probs))
+            # What its default, self-confidence, is.
+            return pred_probs[np.arange(len(labels)), labels]
+
+    monkeypatch.setattr(
+        "sklgm.experiments._label_noise.import_extra", lambda *names: Rank
+    )
+    y, found = toy
+    config = preset_config("digits", protocols=("label-noise",))
+    records = cleanlab_records(config, "toy", 0.25, y, found)
+    ((labels, pred_probs),) = calls
+    np.testing.assert_array_equal(labels, found.claimed_labels)
+    np.testing.assert_allclose(pred_probs.sum(axis=1), 1.0)
+    by_arm = {r.arm: r for r in records}
+    # p(claim) is 0.1, 0.8, 0.6, 0.7, 0.95...: rows 0 and 2 come first.
+    assert by_arm["cleanlab"].value == 0.5
+    assert by_arm["audit minus cleanlab"].value == 0.0
+    assert by_arm["audit minus cleanlab"].low == 0.0
+
+
+def test_rival_that_is_missing_is_named_before_the_work(monkeypatch):
+    def missing(module, extra):
+        raise ImportError(f"{module} is needed here: sklgm[{extra}]")
+
+    monkeypatch.setattr("sklgm.experiments._label_noise.import_extra", missing)
+    monkeypatch.setattr("sklgm.experiments._label_noise.audit", None)
+    config = preset_config(
+        "digits", protocols=("label-noise",), noise_rivals=("cleanlab",)
+    )
+    with pytest.raises(ImportError, match=r"cleanlab is needed here: sklgm\[bench\]"):
+        run(config)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"noise_shares": (1.0,)}, r"noise_shares must hold floats in \[0, 1\)"),
         ({"noise_shares": ()}, "noise_shares must be a tuple of at least 1"),
         ({"noise_shares": (0.1, 0.1)}, "noise_shares must hold different values"),
+        ({"noise_rivals": ("art",)}, "noise_rivals must be some of"),
         ({"audit_folds": 1}, "audit_folds must be at least 2, got 1"),
         ({"audit_epochs": 0}, "audit_epochs must be at least 1 or None, got 0"),
     ],

@@ -462,8 +462,8 @@ def test_label_noise_is_a_table_with_a_row_a_share():
         "Estimated share of wrong labels",
     ]
     assert [row.detail for row in table.rows] == [
-        "0 labels flipped",
-        "67 labels flipped",
+        "audit; 0 labels flipped",
+        "audit; 67 labels flipped",
     ]
     assert table.rows[0].cells[1] is None
     assert "97" in table.rows[1].cells[1].text
