@@ -40,7 +40,14 @@ _LATER_FIELDS = {"control_margin", "margin"}
 MODELS = ("softmax", "softmax_trimmed_gaussians", "lgm", "lgm_trim")
 
 #: Values of `Record.protocol` and `Trial.protocol`.
-PROTOCOLS = ("white-box", "transfer", "end-to-end", "frontier", "label-noise")
+PROTOCOLS = (
+    "white-box",
+    "transfer",
+    "end-to-end",
+    "frontier",
+    "label-noise",
+    "peers",
+)
 
 _PACKAGES = (
     "sklgm",
@@ -50,6 +57,8 @@ _PACKAGES = (
     "torch",
     "torchvision",
     "skorch",
+    "adversarial-robustness-toolbox",
+    "cleanlab",
 )
 
 
@@ -61,8 +70,8 @@ class Record:
 
     Parameters
     ----------
-    protocol : {"white-box", "transfer", "end-to-end", "frontier", "label-noise"}
-        How it was measured.
+    protocol : str
+        One of :data:`PROTOCOLS`: how it was measured.
     dataset : str
         Display name, for instance ``"CIFAR-10 (JPEG)"``.
     model : {"softmax", "softmax_trimmed_gaussians", "lgm", "lgm_trim"}
@@ -75,7 +84,8 @@ class Record:
         For a success rate ``"attack"``, ``"control"`` (the same refit without
         poisons) or ``"common"`` (targets that every model's control gets right);
         ``"clean"`` without poisons; else a variant such as ``"diag"``, or the score
-        kind of a detection metric, ``"likelihood"`` or ``"posterior"``.
+        kind of a detection metric, ``"likelihood"`` or ``"posterior"``, or (protocol
+        ``"peers"``) the name of a detector.
     metric : str
         ``"attack_success_rate"``, ``"clean_accuracy"``, ``"backbone_accuracy"``,
         ``"auroc"``, ``"tpr_at_1pct_fpr"``, ``"collision_ratio"``, ``"l2"``,
@@ -170,8 +180,8 @@ class Trial:
 
     Parameters
     ----------
-    protocol : {"white-box", "transfer", "end-to-end", "frontier", "label-noise"}
-        How it was measured.
+    protocol : str
+        One of :data:`PROTOCOLS`: how it was measured.
     dataset : str
         Display name.
     model : {"softmax", "softmax_trimmed_gaussians", "lgm", "lgm_trim"}

@@ -36,6 +36,8 @@ PROTOCOLS = {
     "misled, and how many poisons are found?",
     "label-noise": "A share of all training labels is flipped at random, and an audit "
     "of all rows is asked which.",
+    "peers": "Every detector is fitted to the same rows, poisons among them, and flags "
+    "rows at its own default settings.",
 }
 PAIR = ("bullseye_polytope", "feature_collision")
 FOREWORD = """\
@@ -81,6 +83,10 @@ interval where all of these have the same value. The seed stands with each run.
     share of the poisons that trimming, or a filter, keeps.
 *filtered*
     softmax trained on the rows that trimmed Gaussians on the clean backbone keep.
+*Clean rows flagged*, *poisons flagged*
+    shares of the rows that are no poisons, and of the poisons, that a detector flags at
+    its default settings, means over targets; *seconds*: median time from features to
+    flags. *ART* and *cleanlab* name those packages' own code.
 *l-infinity 8/255*
     no pixel is changed by more than 8 of 255 steps; attacks without it have no bound.
 

@@ -12,7 +12,14 @@ from sklgm.gaussian import COVARIANCE_TYPES, CovarianceType
 from sklgm.poisoning import resolve_attack
 
 PRESETS = ("quick", "full")
-PROTOCOLS = ("white-box", "transfer", "end-to-end", "frontier", "label-noise")
+PROTOCOLS = (
+    "white-box",
+    "transfer",
+    "end-to-end",
+    "frontier",
+    "label-noise",
+    "peers",
+)
 DEFAULT_PROTOCOLS = ("white-box", "transfer")
 NAMED_DATASETS = ("digits", "mnist", "cifar10")
 NOISE_RIVALS = ("cleanlab",)
@@ -51,8 +58,8 @@ class ExperimentConfig:
         ``"digits"``, ``"mnist"``, ``"cifar10"``, or the path of an image folder, a
         ``.zip`` of one, or an ``.npz`` file.
     protocols : tuple of str, default=("white-box", "transfer")
-        Which protocols to run; ``"end-to-end"``, ``"frontier"`` and ``"label-noise"``
-        are the others.
+        Which protocols to run; ``"end-to-end"``, ``"frontier"``, ``"label-noise"`` and
+        ``"peers"``, which needs the extra ``bench``, are the others.
     preset : {"quick", "full"}, default="quick"
         Name of the settings the others were taken from.
     seed : int >= 0, default=0

@@ -18,6 +18,7 @@ from sklgm.experiments._partition import (
     load_splits,
     make_partition,
 )
+from sklgm.experiments._peers import check_peers, run_peers
 from sklgm.experiments._transfer import run_transfer
 from sklgm.experiments._white_box import make_scatter, run_white_box
 from sklgm.figure_data import DetectionScores, FeatureScatter, FigureData, PoisonImages
@@ -60,6 +61,8 @@ def run(
 
     Raises
     ------
+    ImportError
+        If a protocol needs an extra that is not installed.
     OSError
         If data are missing or damaged.
     ValueError
@@ -77,6 +80,8 @@ def run(
     runner = Runner(progress, n_jobs=n_jobs)
     runner.progress("load data", 0, 1)
     resolve_device(config.device)  # fail before the work, not after
+    if "peers" in config.protocols:
+        check_peers()
     partition = make_partition(config, load_splits(config))
     if partition.X_test.ndim == 2:  # a bound in pixel units means nothing here
         config = dataclasses.replace(config, max_perturbations=(None,))
@@ -119,6 +124,8 @@ def run(
         trials += attempts
     if "label-noise" in config.protocols:
         records += run_label_noise(config, partition, runner)
+    if "peers" in config.protocols:
+        records += run_peers(config, partition, backbones, runner)
     result = RunResult(
         command=command or f"sklgm.experiments.run({config!r})",
         config={

@@ -166,7 +166,7 @@ def _attack_backbone(
     """Craft the poisons of all targets for one backbone, and refit its victims."""
     config, partition, targets = arena.config, arena.partition, arena.targets
     clf, stage = arena.backbones[backbone], f"{planned.name} on {backbone}"
-    crafted = _craft(
+    crafted = craft_on_backbone(
         arena, planned, backbone, counts, partial(runner.progress, f"craft {stage}")
     )
     poison_features = {n: clf.transform(c.X_poison) for n, c in crafted.items()}
@@ -312,14 +312,33 @@ def refit_head(
     )
 
 
-def _craft(
+def craft_on_backbone(
     arena: Arena,
     planned: PlannedAttack,
     backbone: str,
     counts: Sequence[int],
     progress: Callable[[int, int], None],
 ) -> dict[int, CraftResult]:
-    """Craft every poison of every target, for each count."""
+    """Craft every poison of every target against one backbone, for each count.
+
+    Parameters
+    ----------
+    arena : Arena
+        Backbones, rows and targets; the defence that an adaptive attack knows.
+    planned : PlannedAttack
+        The attack.
+    backbone : str
+        Whose features are attacked.
+    counts : sequence of int
+        Numbers of poisons, some of the arena's.
+    progress : callable
+        Called with poisons done and poisons in all.
+
+    Returns
+    -------
+    dict of int to CraftResult
+        See :func:`craft_for_targets`.
+    """
     partition, targets = arena.partition, arena.targets
     defence = strongest_defence(backbone, arena.victims)
     defending = arena.heads[arena.victims.index(defence)]

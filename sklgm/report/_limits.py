@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sklgm.metrics import Rate
 from sklgm.plotting import attack_name
 from sklgm.report._tables import (
+    detector_name,
     mean_value,
     model_name,
     percent,
@@ -21,6 +22,7 @@ from sklgm.results import Record
 
 _DEFENCES = ("lgm", "lgm_trim")
 _BASELINE = "softmax_trimmed_gaussians"
+_OWN_DETECTORS = ("lgm_likelihood", "lgm_posterior")
 #: Clean accuracy may be lower by this much before it counts, in [0, 1].
 _ACCURACY_TOLERANCE = 0.005
 _ACCURACY_NAMES = {
@@ -125,6 +127,8 @@ def _detection_behind(rival: str) -> Callable[[Sequence[Record]], Iterable[_Case
         for record in _once(records):
             if record.model not in _DEFENCES or record.metric != "auroc":
                 continue
+            if record.protocol == "peers":
+                continue  # models there are backbones; see `_unbeaten_peers`
             arm = record.arm
             if rival == "softmax" and arm == "likelihood":
                 arm = "posterior"  # the only score that softmax has
@@ -133,21 +137,57 @@ def _detection_behind(rival: str) -> Callable[[Sequence[Record]], Iterable[_Case
             if own is None or other is None:
                 continue
             subject = f"{_place(record)}, {model_name(rival, arm)} {_area_text(other)}"
-            if own.value > other.value:
-                if not _has_interval(own) or not _has_interval(other):
-                    continue  # nothing can be said of the distance
-                if _is_above(own, other):
-                    yield subject, None
-                    continue
-            word = "higher, intervals overlap"
-            if own.value < other.value:
-                word = "lower"
-            elif own.value == other.value:
-                word = "the same"
+            is_ahead, word = _stand(own, other)
+            if is_ahead is None:
+                continue
             name = model_name(record.model, record.arm)
-            yield subject, f"{name} {_area_text(own)}, {word}"
+            text = f"{name} {_area_text(own)}, {word}"
+            yield subject, None if is_ahead else text
 
     return cases
+
+
+def _unbeaten_peers(records: Sequence[Record]) -> Iterable[_Case]:
+    """Other detectors than L-GM's whose AUROC is not below, with intervals apart."""
+    for record in _once(select(records, protocol="peers", metric="auroc")):
+        if record.arm not in _OWN_DETECTORS:
+            continue
+        own = _value_of(_alike(records, record))
+        if own is None:
+            continue
+        subject = (
+            f"{_place(record)}, features of {model_name(record.model)}, "
+            f"{detector_name(record.arm)} {_area_text(own)}"
+        )
+        alike = select(records, protocol="peers", model=record.model)
+        for arm in dict.fromkeys(other.arm for other in alike):
+            rival = _value_of(_alike(records, record, arm=arm))
+            if arm in _OWN_DETECTORS or rival is None:
+                continue
+            is_ahead, _ = _stand(own, rival)
+            if is_ahead is None:
+                continue
+            word = _stand(rival, own)[1]
+            if rival.value < own.value:
+                word = "lower, intervals overlap"
+            text = f"{detector_name(arm)} {_area_text(rival)}, {word}"
+            yield subject, None if is_ahead else text
+
+
+def _stand(own: _Value, other: _Value) -> tuple[bool | None, str]:
+    """Whether a value is above another with intervals apart, and how it stands.
+
+    None where it is above and an interval is missing: nothing can be said then.
+    """
+    if own.value < other.value:
+        return False, "lower"
+    if own.value == other.value:
+        return False, "the same"
+    if not _has_interval(own) or not _has_interval(other):
+        return None, "higher"
+    if _is_above(own, other):
+        return True, "higher"
+    return False, "higher, intervals overlap"
 
 
 def _failed_attacks(records: Sequence[Record]) -> Iterable[_Case]:
@@ -211,6 +251,12 @@ RULES = (
         "The AUROC of L-GM or L-GM + trim is not above that of softmax + trimmed "
         "Gaussians, by the same kind of score, with the intervals apart.",
         _verdict(_detection_behind(_BASELINE)),
+    ),
+    Rule(
+        "Where another detector finds poisons no worse than L-GM's",
+        "Fitted to the same rows and features, its AUROC is not below that of the "
+        "likelihood, or the posterior, of trimmed Gaussians with the intervals apart.",
+        _verdict(_unbeaten_peers),
     ),
     Rule(
         "Attacks that are no test of a defence",

@@ -32,6 +32,7 @@ from sklgm.report._tables import (
     frontier_table,
     is_of_frontier_table,
     label_noise_table,
+    peers_table,
     plural,
     remaining_table,
     select,
@@ -44,6 +45,7 @@ _PROTOCOL_TITLES = {
     "end-to-end": "What if all layers are trained? (end-to-end protocol)",
     "frontier": "What if the attacker knows the defence? (frontier protocol)",
     "label-noise": "Can wrong labels be found? (label-noise protocol)",
+    "peers": "Which detector finds the poisons? (peers protocol)",
 }
 _PROTOCOL_LEADS = {
     "transfer": "The network is trained on clean data. Then its last layer is trained "
@@ -61,9 +63,20 @@ _PROTOCOL_LEADS = {
     "label-noise": "A share of all training labels is replaced by random other ones. "
     "An audit, whose models never saw the rows that they judge, is asked which; it has "
     "no rows that it may trust. The labels as they came count as right.",
+    "peers": "Every detector is fitted to the same rows, poisons among them and "
+    "nothing else, and judges these rows by the labels they claim. Rows are flagged at "
+    "each detector's own default settings; seconds are the median time from features "
+    "to flags. What bears the name of another package is that package's own code.",
 }
 #: In the order of the page, which is not that of the schema.
-_PROTOCOL_ORDER = ("transfer", "white-box", "end-to-end", "frontier", "label-noise")
+_PROTOCOL_ORDER = (
+    "transfer",
+    "white-box",
+    "end-to-end",
+    "frontier",
+    "peers",
+    "label-noise",
+)
 _MODEL_EXPLANATIONS = {
     "softmax": "The usual classifier, without a defence.",
     "softmax_trimmed_gaussians": "The usual classifier, with one Gaussian cloud a "
@@ -285,6 +298,14 @@ def _protocol_tables(records: Sequence[Record]) -> list[Table]:
         for dataset in dict.fromkeys(record.dataset for record in records):
             caption = f"{dataset}: random label flips"
             tables.append(label_noise_table(select(records, dataset=dataset), caption))
+        return [table for table in tables if table is not None]
+    if select(records, protocol="peers"):
+        for dataset, attack, group in _groups(records):
+            for n_poisons in sorted({record.n_poisons for record in group}):
+                caption = f"{dataset}, {attack_name(attack)}: what detectors find, "
+                caption += plural(n_poisons, "poison")
+                own = select(group, n_poisons=n_poisons)
+                tables.append(peers_table(own, caption))
         return [table for table in tables if table is not None]
     for dataset, attack, group in _groups(records):
         if attack == "none" and _is_attacked(records, dataset):

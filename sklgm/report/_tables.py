@@ -17,6 +17,7 @@ _SHARE_NAMES = {
     "backbone_accuracy": "Backbone accuracy",
     "tpr_at_1pct_fpr": "Poisons found at 1 % false alarms",
     "clean_flagged": "Clean rows flagged",
+    "poisons_flagged": "Poisons flagged",
     "flipped_flagged": "Flipped rows flagged",
     "flipped_among_most_suspect": "Flipped among as many most suspect",
     "flipped_among_most_suspect_difference": "Difference of these shares",
@@ -39,9 +40,30 @@ _OTHER_NAMES = {
     "collision_ratio": "Collision ratio",
     "l2": "Change, Euclidean norm",
     "linf": "Change, largest pixel",
+    "fit_seconds": "Seconds",
 }
 _METRIC_NAMES = _SHARE_NAMES | _OTHER_NAMES
 _DETECTION_METRICS = ("auroc", "tpr_at_1pct_fpr")
+_PEERS_METRICS = (
+    "auroc",
+    "tpr_at_1pct_fpr",
+    "clean_flagged",
+    "poisons_flagged",
+    "fit_seconds",
+)
+#: Detectors of the peers protocol, in the order of its table.
+_DETECTOR_NAMES = {
+    "lgm_likelihood": "L-GM likelihood",
+    "lgm_posterior": "L-GM posterior",
+    "deep_knn": "Deep k-NN",
+    "spectral_signatures": "Spectral signatures",
+    "activation_clustering": "Activation clustering",
+    "class_mahalanobis": "Class Mahalanobis",
+    "self_confidence": "Self-confidence",
+    "art_spectral_signatures": "ART, spectral signatures",
+    "art_activation_clustering": "ART, activation clustering",
+    "cleanlab_confident_learning": "cleanlab, confident learning",
+}
 _EFFORT_METRICS = ("collision_ratio", "l2", "linf")
 #: Arms without poisons.
 _CLEAN_ARMS = ("clean", "control")
@@ -93,6 +115,11 @@ def model_name(model: str, arm: str = "attack") -> str:
     str
     """
     return MODEL_NAMES[model] + ("" if arm == "attack" else f" ({arm})")
+
+
+def detector_name(arm: str) -> str:
+    """Name a detector of the peers protocol in tables and sentences."""
+    return _DETECTOR_NAMES.get(arm, arm.replace("_", " "))
 
 
 def select(records: Iterable[Record], **values: object) -> list[Record]:
@@ -377,6 +404,37 @@ def label_noise_table(records: Sequence[Record], caption: str) -> Table | None:
         rows.append(Row(MODEL_NAMES[model], cells, detail, MODEL_COLORS[model]))
     columns = ["Model", *(_METRIC_NAMES[metric] for metric in metrics)]
     return Table(caption, columns, rows)
+
+
+def peers_table(records: Sequence[Record], caption: str) -> Table | None:
+    """Show what each detector made of the same rows, one row a backbone and detector.
+
+    Parameters
+    ----------
+    records : sequence of Record
+        Those of the protocol, one data set, attack and number of poisons.
+    caption : str
+        Caption of the table.
+
+    Returns
+    -------
+    Table or None
+        None if there is no record.
+    """
+    if not records:
+        return None
+    order = list(_DETECTOR_NAMES)
+    order += sorted({record.arm for record in records} - set(order))
+    keys = sorted({(MODELS.index(r.model), order.index(r.arm)) for r in records})
+    rows = []
+    for model_index, detector_index in keys:
+        model, arm = MODELS[model_index], order[detector_index]
+        own = select(records, model=model, arm=arm)
+        cells = [_value_cell(select(own, metric=metric)) for metric in _PEERS_METRICS]
+        detail = f"on features of {MODEL_NAMES[model]}"
+        rows.append(Row(detector_name(arm), cells, detail, MODEL_COLORS[model]))
+    columns = ["Detector", *(_METRIC_NAMES[metric] for metric in _PEERS_METRICS)]
+    return _without_empty_columns(Table(caption, columns, rows))
 
 
 def remaining_table(records: Sequence[Record], caption: str) -> Table | None:

@@ -6,7 +6,7 @@ from sklgm.metrics import wilson_rate
 from sklgm.report._limits import RULES
 from sklgm.results import Record
 
-MISLED, BASELINE, ACCURACY, SOFTMAX_AUROC, BASELINE_AUROC, NO_TEST = range(6)
+MISLED, BASELINE, ACCURACY, SOFTMAX_AUROC, BASELINE_AUROC, PEERS, NO_TEST = range(7)
 PLACE = "digits, transfer, feature collision, 25 poisons"
 
 
@@ -196,6 +196,35 @@ def test_seeds_are_pooled_before_a_rule_is_applied():
     (sentence,), _, n_compared = verdict(SOFTMAX_AUROC, records)
     assert n_compared == 1
     assert sentence.endswith("L-GM (posterior) 0.750 (no interval), lower.")
+
+
+def test_peers_that_are_not_beaten_are_named_and_models_are_not_rivals():
+    def auroc(model, value, arm):
+        return measured(model, "auroc", value, 0.02, arm, protocol="peers")
+
+    records = [
+        auroc("softmax", 0.90, "lgm_likelihood"),
+        auroc("softmax", 0.95, "deep_knn"),
+        auroc("softmax", 0.89, "self_confidence"),
+        auroc("softmax", 0.60, "art_spectral_signatures"),
+        auroc("lgm", 0.90, "lgm_likelihood"),
+        auroc("lgm", 0.90, "deep_knn"),
+        auroc("lgm", 0.50, "class_mahalanobis"),
+    ]
+    place = "digits, peers, feature collision, 25 poisons, features of"
+    found = verdict(PEERS, records)
+    assert found == (
+        [
+            f"{place} softmax, L-GM likelihood 0.900 (0.880 to 0.920): Deep k-NN 0.950 "
+            "(0.930 to 0.970), higher; Self-confidence 0.890 (0.870 to 0.910), lower, "
+            "intervals overlap.",
+            f"{place} L-GM, L-GM likelihood 0.900 (0.880 to 0.920): Deep k-NN 0.900 "
+            "(0.880 to 0.920), the same.",
+        ],
+        3,
+        5,
+    )
+    assert verdict(SOFTMAX_AUROC, records) == ([], 0, 0)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.title)

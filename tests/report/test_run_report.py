@@ -467,3 +467,48 @@ def test_label_noise_is_a_table_with_a_row_a_share():
     ]
     assert table.rows[0].cells[1] is None
     assert "97" in table.rows[1].cells[1].text
+
+
+def test_peers_are_a_table_with_a_row_a_backbone_and_detector():
+    records = [
+        record(model, metric, value, protocol="peers", arm=arm, low=low, high=high, n=5)
+        for model in ("lgm", "softmax")
+        for arm in ("art_spectral_signatures", "deep_knn", "a_new_one", "lgm_posterior")
+        for metric, value, low, high in [
+            ("fit_seconds", 0.25, None, None),
+            ("poisons_flagged", 0.4, 0.3, 0.5),
+            ("clean_flagged", 0.012, 0.01, 0.02),
+            ("auroc", 0.9, 0.85, 0.95),
+            ("tpr_at_1pct_fpr", 0.7, 0.6, 0.8),
+        ]
+    ]
+    (table,) = run_tables(RunResult("sklgm", {}, {}, tuple(records)))
+    assert table.caption == (
+        "digits, feature collision: what detectors find, 25 poisons"
+    )
+    assert list(table.columns) == [
+        "Detector",
+        "AUROC",
+        "Poisons found at 1 % false alarms",
+        "Clean rows flagged",
+        "Poisons flagged",
+        "Seconds",
+    ]
+    names = [
+        "L-GM posterior",
+        "Deep k-NN",
+        "ART, spectral signatures",
+        "a new one",
+    ]
+    assert [row.header for row in table.rows] == 2 * names
+    assert [row.detail for row in table.rows] == [
+        *4 * ["on features of softmax"],
+        *4 * ["on features of L-GM"],
+    ]
+    texts = [
+        cell.text.replace("\N{NO-BREAK SPACE}", " ") for cell in table.rows[0].cells
+    ]
+    assert texts == ["0.900", "70.0 %", "1.2 %", "40.0 %", "0.250"]
+    assert table.rows[0].cells[0].details == ["0.850 to 0.950", "n = 5"]
+    page = render_run_report(RunResult("sklgm", {}, {}, tuple(records)), title="A run")
+    assert "Which detector finds the poisons? (peers protocol)" in page

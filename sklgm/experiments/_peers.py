@@ -1,0 +1,263 @@
+"""Peers: every detector of poisons asked about the same poisoned rows."""
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+
+from sklgm._runner import Runner
+from sklgm.experiments._arena import Arena, make_arena
+from sklgm.experiments._attack import PlannedAttack, attacks_of
+from sklgm.experiments._config import ExperimentConfig
+from sklgm.experiments._external_peers import EXTERNAL_PEERS, check_external_peers
+from sklgm.experiments._models import Classifier, strongest_defence
+from sklgm.experiments._partition import Partition
+from sklgm.experiments._transfer import craft_on_backbone
+from sklgm.metrics import auroc, mean_interval, tpr_at_fpr
+from sklgm.outliers import (
+    ActivationClusteringDetector,
+    ClassMahalanobisDetector,
+    DeepKNNDetector,
+    LGMOutlierDetector,
+    SelfConfidenceDetector,
+    SpectralSignatureDetector,
+)
+from sklgm.results import Record
+
+PROTOCOL = "peers"
+#: Names of the detectors of other packages that take part.
+EXTERNAL: tuple[str, ...] = tuple(EXTERNAL_PEERS)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one detector made of the poisoned rows of one target.
+
+    Attributes
+    ----------
+    auroc, tpr_at_1pct_fpr : float
+        Of its scores, poisons against the other rows; in [0, 1].
+    clean_flagged, poisons_flagged : float
+        Share of the other rows, and of the poisons, that it flags at its default
+        settings; in [0, 1].
+    fit_seconds : float
+        Time from features to flags.
+    """
+
+    auroc: float
+    tpr_at_1pct_fpr: float
+    clean_flagged: float
+    poisons_flagged: float
+    fit_seconds: float
+
+
+_SHARES = ("auroc", "tpr_at_1pct_fpr", "clean_flagged", "poisons_flagged")
+
+
+def check_peers() -> None:
+    """Raise where a package that takes part is missing.
+
+    Raises
+    ------
+    ImportError
+        If one is not installed; the message names the extra.
+    """
+    if EXTERNAL:
+        check_external_peers()
+
+
+def run_peers(
+    config: ExperimentConfig,
+    partition: Partition,
+    backbones: dict[str, Classifier],
+    runner: Runner,
+) -> list[Record]:
+    """Ask every detector about the rows of which a few are poisons.
+
+    Poisons are those of the transfer protocol, in the largest number, on the frozen
+    backbones. For each target each detector is fitted to the features of all rows of
+    the refit, poisons among them and nothing else, and judges these same rows by the
+    labels they claim.
+
+    Parameters
+    ----------
+    config : ExperimentConfig
+        Settings.
+    partition : Partition
+        Rows.
+    backbones : dict of str to classifier
+        Fitted, by ``"softmax"`` and ``"lgm"``.
+    runner : Runner
+        Carries it out.
+
+    Returns
+    -------
+    list of Record
+        For each attack, backbone (``model``) and detector (``arm``) the fields of
+        :class:`Finding`: means over targets, and for seconds the median.
+
+    Raises
+    ------
+    ImportError
+        If the extra ``bench`` is not installed.
+
+    Notes
+    -----
+    Settings are the defaults of each package, thresholds among them; no detector
+    knows the share of poisons. Rows are scored by models that were fitted to most of
+    them, as a user would who has these rows alone: a row is its own nearest neighbour.
+    cleanlab asks for cross-validated probabilities and gets them. See
+    :mod:`sklgm.experiments._external_peers` for which layer ART reads.
+
+    The seconds of one detector are measured while others run on the other cores.
+    """
+    check_peers()
+    arena = make_arena(
+        PROTOCOL, config, partition, backbones, runner, with_variants=False
+    )
+    records: list[Record] = []
+    for planned in attacks_of(config):
+        for name in backbones:
+            records += runner.once(
+                f"{PROTOCOL}, {planned.name} on {name}",
+                partial(_attack_backbone, arena, planned, name, runner),
+            )
+    return records
+
+
+def make_detectors(head: Any, seed: int) -> dict[str, Any]:
+    """Make every detector, with its defaults.
+
+    Parameters
+    ----------
+    head : LGMClassifier
+        Trimmed Gaussians on features, for the detectors of L-GM.
+    seed : int
+        Seed of each.
+
+    Returns
+    -------
+    dict of str to detector
+        Unfitted, by the arm of their records; they have ``fit_predict(X, y)`` and
+        ``score_samples(X, labels)``.
+    """
+    linear = LogisticRegression(max_iter=1000)
+    detectors: dict[str, Any] = {
+        "lgm_likelihood": LGMOutlierDetector(head, random_state=seed),
+        "lgm_posterior": LGMOutlierDetector(
+            head, score_kind="posterior", random_state=seed
+        ),
+        "deep_knn": DeepKNNDetector(random_state=seed),
+        "spectral_signatures": SpectralSignatureDetector(random_state=seed),
+        "activation_clustering": ActivationClusteringDetector(random_state=seed),
+        "class_mahalanobis": ClassMahalanobisDetector(random_state=seed),
+        "self_confidence": SelfConfidenceDetector(linear, random_state=seed),
+    }
+    for name in EXTERNAL:
+        detectors[name] = EXTERNAL_PEERS[name](linear, random_state=seed)
+    return detectors
+
+
+def ask_detector(
+    detector: Any,
+    features: NDArray[np.floating[Any]],
+    y: NDArray[Any],
+    is_poison: NDArray[np.bool_],
+) -> Finding:
+    """Fit a detector to poisoned rows and compare what it says with the truth.
+
+    Parameters
+    ----------
+    detector : detector
+        As :func:`make_detectors` makes them; not changed.
+    features : ndarray of shape (n_samples, feature_dim)
+        Of the rows, poisons among them.
+    y : ndarray of shape (n_samples,)
+        Claimed labels.
+    is_poison : ndarray of bool of shape (n_samples,)
+        Which of them are poisons.
+
+    Returns
+    -------
+    Finding
+        What it found.
+    """
+    detector = clone(detector)
+    start = time.perf_counter()
+    is_flagged = detector.fit_predict(features, y) == -1
+    seconds = time.perf_counter() - start
+    outlier_score = -detector.score_samples(features, y)
+    return Finding(
+        auroc(outlier_score, is_poison),
+        tpr_at_fpr(outlier_score, is_poison),
+        float(is_flagged[~is_poison].mean()),
+        float(is_flagged[is_poison].mean()),
+        seconds,
+    )
+
+
+def _attack_backbone(
+    arena: Arena, planned: PlannedAttack, backbone: str, runner: Runner
+) -> list[Record]:
+    """Craft the poisons of all targets for one backbone, and ask every detector."""
+    config, partition, targets = arena.config, arena.partition, arena.targets
+    clf, stage = arena.backbones[backbone], f"{planned.name} on {backbone}"
+    n_poisons = max(arena.counts)
+    progress = partial(runner.progress, f"craft {stage}")
+    crafted = craft_on_backbone(arena, planned, backbone, (n_poisons,), progress)
+    poison_features = clf.transform(crafted[n_poisons].X_poison)
+    detectors = make_detectors(
+        strongest_defence(backbone, arena.victims).head, config.seed
+    )
+    every = range(len(targets.rows))
+
+    def task(name: str, t: int) -> tuple[Any, ...]:
+        rows = targets.base_rows[t, :n_poisons]
+        features = arena.features[backbone].copy()
+        features[rows] = poison_features[t * n_poisons : (t + 1) * n_poisons]
+        is_poison = np.zeros(len(features), dtype=bool)
+        is_poison[rows] = True
+        return detectors[name], features, partition.y_refit, is_poison
+
+    # All detectors of one target together: what else runs is then alike for each.
+    found = runner.map(
+        f"ask detectors, {stage}",
+        ask_detector,
+        (task(name, t) for t in every for name in detectors),
+        len(detectors) * len(every),
+    )
+    records = []
+    for i, name in enumerate(detectors):
+        findings = found[i :: len(detectors)]
+        values: dict[str, tuple[float, float | None, float | None]] = {
+            metric: mean_interval(
+                [getattr(finding, metric) for finding in findings], bounds=(0.0, 1.0)
+            )
+            for metric in _SHARES
+        }
+        seconds = median(finding.fit_seconds for finding in findings)
+        values["fit_seconds"] = (seconds, None, None)
+        records += [
+            Record(
+                PROTOCOL,
+                partition.name,
+                backbone,
+                planned.name,
+                n_poisons,
+                name,
+                metric,
+                value,
+                low,
+                high,
+                len(findings),
+                config.seed,
+            )
+            for metric, (value, low, high) in values.items()
+        ]
+    return records

@@ -1,0 +1,245 @@
+import sys
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from sklgm import LGMClassifier, LGMOutlierDetector
+from sklgm._extras import import_extra as sklgm_import_extra
+from sklgm.experiments import preset_config, run
+from sklgm.experiments._external_peers import EXTERNAL_PEERS
+from sklgm.experiments._peers import ask_detector, make_detectors
+
+OURS = {
+    "lgm_likelihood",
+    "lgm_posterior",
+    "deep_knn",
+    "spectral_signatures",
+    "activation_clustering",
+    "class_mahalanobis",
+    "self_confidence",
+}
+SHARES = {"auroc", "tpr_at_1pct_fpr", "clean_flagged", "poisons_flagged"}
+
+
+def digits_config(**changes):
+    settings = {
+        "protocols": ("peers",),
+        "device": "cpu",
+        "n_targets": 2,
+        "n_poisons": (2, 4),
+        "feature_dim": 16,
+        "max_iter": 10,
+        "warmup_epochs": 3,
+        "finetune_epochs": 1,
+        "refit_epochs": 40,
+    }
+    return preset_config("digits", **settings | changes)
+
+
+@pytest.fixture(scope="module")
+def run_and_calls():
+    """Result of a run without other packages, and what its detectors were asked."""
+    calls = []
+
+    def ask(*arguments):
+        calls.append(arguments)
+        return ask_detector(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sklgm.experiments._peers.EXTERNAL", ())
+        patch.setattr("sklgm.experiments._peers.ask_detector", ask)
+        return run(digits_config(), n_jobs=1)[0], calls
+
+
+@pytest.fixture(scope="module")
+def peers_run(run_and_calls):
+    return run_and_calls[0]
+
+
+@pytest.fixture(scope="module")
+def asked(run_and_calls):
+    """Arguments of each call, by the number of its target."""
+    calls = run_and_calls[1]
+    return {
+        t: calls[t * len(OURS) : (t + 1) * len(OURS)]
+        for t in range(len(calls) // len(OURS))
+    }
+
+
+@pytest.fixture(scope="module")
+def poisoned_rows():
+    """Features of three classes; ten rows of the first lie in the second."""
+    rng = np.random.RandomState(0)
+    y = np.repeat(["a", "b", "c"], 150)
+    features = rng.normal(size=(450, 6)) + 6 * np.eye(6)[np.repeat([0, 1, 2], 150)]
+    is_poison = np.arange(450) < 10
+    features[is_poison] = 6 * np.eye(6)[1] + 0.3 * rng.normal(size=(10, 6))
+    return features.astype(np.float32), y, is_poison
+
+
+def detectors():
+    head = LGMClassifier(
+        "identity", max_epochs=0, trim=0.25, batch_size="all", device="cpu"
+    )
+    return make_detectors(head, 0)
+
+
+def test_every_detector_is_recorded_on_every_backbone(peers_run):
+    keys = {(r.model, r.arm, r.metric) for r in peers_run.records}
+    assert keys == {
+        (model, arm, metric)
+        for model in ("softmax", "lgm")
+        for arm in OURS
+        for metric in SHARES | {"fit_seconds"}
+    }
+    assert len(keys) == len(peers_run.records)
+
+
+def test_records_take_the_largest_count_and_count_targets(peers_run):
+    assert {r.n_poisons for r in peers_run.records} == {4}
+    (n_targets,) = {r.n for r in peers_run.records}
+    assert n_targets >= 2
+    assert {r.attack for r in peers_run.records} == {"feature_collision"}
+
+
+def test_shares_have_an_interval_over_targets_and_seconds_have_none(peers_run):
+    for record in peers_run.records:
+        if record.metric == "fit_seconds":
+            assert record.value > 0
+            assert record.low is record.high is None
+        else:
+            assert 0 <= record.value <= 1
+            if record.low is not None:
+                assert 0 <= record.low < record.value < record.high <= 1
+
+
+def test_detectors_are_asked_about_the_same_rows(asked):
+    for of_target in asked.values():
+        assert {type(detector).__name__ for detector, *_ in of_target} == {
+            "LGMOutlierDetector",
+            "DeepKNNDetector",
+            "SpectralSignatureDetector",
+            "ActivationClusteringDetector",
+            "ClassMahalanobisDetector",
+            "SelfConfidenceDetector",
+        }
+        assert len(of_target) == len(OURS)
+        _, features, y, is_poison = of_target[0]
+        for _, others, claimed, marked in of_target[1:]:
+            np.testing.assert_array_equal(others, features)
+            np.testing.assert_array_equal(claimed, y)
+            np.testing.assert_array_equal(marked, is_poison)
+
+
+def test_poisons_replace_rows_of_one_class_and_leave_the_others(asked):
+    softmax = list(asked.values())[: len(asked) // 2]
+    _, first, y, _ = softmax[0][0]
+    for of_target in softmax[1:]:
+        _, features, _, is_poison = of_target[0]
+        assert is_poison.sum() == 4
+        assert len(set(y[is_poison])) == 1
+        is_same = (features == first).all(axis=1)
+        assert is_same.sum() >= len(y) - 8
+        assert not is_same[is_poison].any()
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_finding_compares_flags_and_scores_with_the_poisons(name, poisoned_rows):
+    features, y, is_poison = poisoned_rows
+    detector = detectors()[name]
+    found = ask_detector(detector, features, y, is_poison)
+    flags = detector.fit_predict(features, y)
+    assert found.clean_flagged == np.mean(flags[~is_poison] == -1)
+    assert found.poisons_flagged == np.mean(flags[is_poison] == -1)
+    scores = detector.score_samples(features, y)
+    wins = scores[is_poison][:, None] < scores[~is_poison]
+    ties = scores[is_poison][:, None] == scores[~is_poison]
+    assert found.auroc == pytest.approx(np.mean(wins + 0.5 * ties))
+
+
+@pytest.mark.parametrize("score_kind", ["likelihood", "posterior"])
+def test_gaussians_with_trim_find_poisons_in_another_class(score_kind, poisoned_rows):
+    found = ask_detector(detectors()[f"lgm_{score_kind}"], *poisoned_rows)
+    assert found.auroc > 0.99
+    assert found.tpr_at_1pct_fpr == 1.0
+
+
+def test_asking_changes_no_detector(poisoned_rows):
+    detector = LGMOutlierDetector(random_state=0)
+    ask_detector(detector, *poisoned_rows)
+    assert not hasattr(detector, "classes_")
+
+
+@pytest.mark.parametrize(
+    ("package", "module"),
+    [("art", "art.defences.detector.poison"), ("cleanlab", "cleanlab.filter")],
+    ids=["art", "cleanlab"],
+)
+def test_a_missing_extra_is_an_error_before_any_training(package, module, monkeypatch):
+    def refuse(*args):
+        raise AssertionError("data were loaded")
+
+    def import_extra(name, extra):
+        if name.startswith(package):
+            return sklgm_import_extra(name, extra)
+
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setattr("sklgm.experiments._external_peers.import_extra", import_extra)
+    monkeypatch.setattr("sklgm.experiments._run.load_splits", refuse)
+    with pytest.raises(ImportError, match=rf'{module} .*pip install "sklgm\[bench\]"'):
+        run(digits_config())
+
+
+# The packages themselves, with the extra ``bench``
+
+
+@pytest.mark.benchmark
+@pytest.mark.parametrize("name", sorted(EXTERNAL_PEERS))
+def test_other_packages_judge_the_same_rows(name, poisoned_rows):
+    features, y, is_poison = poisoned_rows
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    found = ask_detector(detectors()[name], features, y, is_poison)
+    again = ask_detector(detectors()[name], features, y, is_poison)
+    assert found.auroc == again.auroc
+    assert found.clean_flagged == again.clean_flagged
+    after = np.random.get_state()[1]  # noqa: NPY002
+    np.testing.assert_array_equal(after, before)
+    if name == "art_spectral_signatures":
+        # 1.5 times a third of each class, whatever the share of poisons.
+        flagged = found.clean_flagged * 440 + found.poisons_flagged * 10
+        assert flagged == pytest.approx(0.5 * 450, abs=6)
+    if name == "cleanlab_confident_learning":
+        assert found.poisons_flagged > 0.9
+        assert found.clean_flagged < 0.02
+        assert found.auroc > 0.99
+
+
+@pytest.mark.benchmark
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_art_is_given_the_probabilities_of_the_regression(n_classes, poisoned_rows):
+    from sklgm.experiments._external_peers import _art_classifier
+
+    features, y, _ = poisoned_rows
+    rows = np.isin(y, ["a", "b", "c"][:n_classes])
+    features, y_encoded = features[rows], np.unique(y[rows], return_inverse=True)[1]
+    linear = LogisticRegression(max_iter=1000)
+    classifier = _art_classifier(linear, features, y_encoded)
+    logits = classifier.predict(features)
+    proba = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(proba, linear.predict_proba(features), atol=1e-4)
+    # What its defences read are these logits, and not the features.
+    last = len(classifier.layer_names) - 1
+    np.testing.assert_array_equal(classifier.get_activations(features, last), logits)
+
+
+@pytest.mark.benchmark
+def test_a_run_holds_the_other_packages():
+    records = run(digits_config(), n_jobs=1)[0].records
+    assert {r.arm for r in records} == OURS | set(EXTERNAL_PEERS)
+    flagged = [
+        r.value
+        for r in records
+        if (r.arm, r.metric) == ("art_spectral_signatures", "clean_flagged")
+    ]
+    assert flagged == pytest.approx([0.5, 0.5], abs=0.03)
