@@ -1,8 +1,13 @@
 """Audit labelled rows: which of them claim an implausible label."""
 
+import hashlib
 import os
+import pickle
+import re
+import warnings
 from dataclasses import dataclass
-from numbers import Real
+from functools import partial
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -23,7 +28,7 @@ from sklgm._random import RandomState, draw_seed
 from sklgm._runner import Progress, Runner, stage_key
 from sklgm._sklearn_private import safe_indexing
 from sklgm._streaming import as_array
-from sklgm._validation import encode_labels
+from sklgm._validation import encode_labels, resolve_device
 from sklgm.classifiers import LGMClassifier
 from sklgm.outliers._claims import claimed_log_density
 from sklgm.outliers._conformal import (
@@ -40,8 +45,8 @@ from sklgm.outliers._standardisation import (
 from sklgm.results import describe_environment
 
 SCORE_KINDS = ("posterior", "likelihood")
+_PROBABILITIES = ("predict_log_proba", "predict_proba")
 _N_TYPICAL = 4
-_LOWEST = -1e100  # of a log probability; a thousandth of it is still finite
 # Of the default estimator. Few rows make few steps an epoch.
 _LR, _BATCH_SIZE = 0.003, 128
 _N_EPOCHS, _N_STEPS, _MAX_EPOCHS = 8, 1000, 200
@@ -75,15 +80,15 @@ def audit(
     y : array-like of shape (n_samples,)
         Claimed labels, of at least two classes with at least ``cv`` rows each.
     estimator : classifier or None, default=None
-        Cloned and fitted in every fold: anything with ``predict_log_proba``, and
-        class Gaussians for ``score_kind="likelihood"``. A ``FrozenEstimator`` judges
-        all rows as it is; it should not be trained on them. None is an
+        Cloned and fitted in every fold: anything with probabilities, and class
+        Gaussians for ``score_kind="likelihood"``. A ``FrozenEstimator`` judges all
+        rows as it is; it should not be trained on them. None is an
         :class:`~sklgm.LGMClassifier` with one-cycle learning rate; after a
         ``StandardScaler`` where X has rows of numbers.
     trusted : tuple of (X_trusted, y_trusted) or None, default=None
-        Rows whose labels are known to be right. p-values are then the split-conformal
-        ones against these rows; None takes them from a model of right claims. See
-        Notes.
+        Rows whose labels are known to be right, and which are none of X. p-values
+        are then the split-conformal ones against these rows; None takes them from a
+        model of right claims. See Notes.
     score_kind : {"posterior", "likelihood"}, default="posterior"
         ``"posterior"``: log probability of the claimed class; finds rows that look
         like another class. ``"likelihood"``: log density of the features under the
@@ -137,13 +142,16 @@ def audit(
 
     *With trusted rows* each model scores them too: ``p = (1 + #{trusted scores <= s})
     / (n_trusted + 1)``. Clean rows are flagged at most at ``false_alarm_rate`` on
-    average, for any estimator, if they are exchangeable with the trusted ones.
+    average, for any estimator, if they are exchangeable with the trusted ones; for
+    ``"likelihood"``, which is standardised by the trusted rows of each class, about.
 
     *Without* the p-value of a claim is the probability that a right label is as
-    improbable, by the classifier's own probabilities, calibrated by one temperature
-    that is estimated together with the share of wrong claims (``noise_share``). It is
-    as good as that calibration. Wrong labels that follow a pattern which the
-    classifier can learn, such as all rows of one subclass, pass for right ones.
+    improbable, by the classifier's own probabilities: without what it has learnt of
+    wrong labels, which is read off the rows it is most certain of, and calibrated by
+    one temperature, estimated together with the share of wrong claims
+    (``noise_share``). It is as good as that calibration. Wrong labels that follow a
+    pattern which the classifier can learn, such as all rows of one subclass, pass for
+    right ones.
 
     References
     ----------
@@ -182,11 +190,24 @@ def audit(
     if estimator is None:
         estimator = _default_estimator(rows, splits, backbone, max_epochs, device, seed)
 
-    settings = _settings(estimator, score_kind, false_alarm_rate, cv, seed)
+    if not any(map(partial(hasattr, estimator), _PROBABILITIES)):
+        raise ValueError(
+            f"estimator must have {' or '.join(_PROBABILITIES)}, "
+            f"{type(estimator).__name__} has none"
+        )
+
+    settings = {
+        "estimator": _without_addresses(estimator),
+        "score_kind": score_kind,
+        "false_alarm_rate": float(false_alarm_rate),
+        "cv": int(cv) if isinstance(cv, Integral) else _without_addresses(cv),
+        "seed": seed,
+    }
+    device_name = _device_name(device)
     key = None
     if resume_from is not None:
         data = (rows, claimed_labels, splits, known, estimator)
-        key = stage_key(settings, data, str(device))
+        key = _stage_key(score_kind, data, device_name)
     runner = Runner(progress, folder=resume_from, key=key)
     judgements = _judge_folds(
         estimator, rows, claimed_labels, splits, known, classes, score_kind, runner
@@ -201,6 +222,13 @@ def audit(
         scores = null.scores(log_proba, claimed)
         p_values = null.p_values(scores)
         threshold = null.threshold(false_alarm_rate)
+        if not null.is_informative:
+            warnings.warn(
+                "The estimator is certain of hardly any row: p-values and noise_share "
+                "mean little. Train it longer, give another estimator, or trusted rows",
+                UserWarning,
+                stacklevel=2,
+            )
     else:
         scores = _in_order([fold.scores for fold in judgements], splits)
         p_values, threshold = _conformal(judgements, splits, false_alarm_rate)
@@ -233,7 +261,7 @@ def audit(
         settings=settings,
         environment={
             **describe_environment(),
-            "device": str(device),
+            "device": device_name,
             "n_threads": torch.get_num_threads(),
         },
         log_proba=log_proba,
@@ -269,7 +297,8 @@ def _check_settings(
         raise ValueError(
             f"false_alarm_rate must be a float in (0, 1), got {false_alarm_rate!r}"
         )
-    if max_epochs is not None and (not isinstance(max_epochs, int) or max_epochs < 1):
+    is_count = isinstance(max_epochs, Integral) and max_epochs is not True
+    if max_epochs is not None and (not is_count or max_epochs < 1):
         raise ValueError(
             f"max_epochs must be an int of at least 1, or None, got {max_epochs!r}"
         )
@@ -309,7 +338,22 @@ def _trusted_rows(trusted: Any, rows: Any, classes: NDArray[Any]) -> Known:
             f"trusted rows must have the shape of those of X, {rows.shape[1:]}, "
             f"got {X.shape[1:]}"
         )
+    audited = _row_hashes(rows)
+    n_shared = len(audited & _row_hashes(X))
+    if n_shared > 0:
+        warnings.warn(
+            f"{n_shared} trusted rows are rows of X too: models are trained on them, "
+            "so that they score too well and too many others are flagged. Leave them "
+            "out of X",
+            UserWarning,
+            stacklevel=3,
+        )
     return X, encode_labels(labels, classes, name="y_trusted")
+
+
+def _row_hashes(X: Any) -> set[bytes]:
+    rows = np.ascontiguousarray(as_array(X))
+    return {hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows}
 
 
 def _check_trusted(
@@ -334,7 +378,7 @@ def _check_trusted(
 
 
 def _splits(y: NDArray[Any], cv: Any, seed: int) -> Splits:
-    if isinstance(cv, int):
+    if isinstance(cv, Integral):
         classes, counts = np.unique(y, return_counts=True)
         if cv < 2:
             raise ValueError(f"cv must be at least 2 folds, got cv={cv!r}")
@@ -356,6 +400,7 @@ def _default_estimator(
 ) -> Any:
     """L-GM classifier that fits images, or rows of numbers on any scales."""
     n_train = min(len(train_rows) for train_rows, _ in splits)
+    n_most = max(len(train_rows) for train_rows, _ in splits)
     if max_epochs is None:
         n_steps = -(-n_train // _BATCH_SIZE)
         max_epochs = max(_N_EPOCHS, min(-(-_N_STEPS // n_steps), _MAX_EPOCHS))
@@ -364,7 +409,8 @@ def _default_estimator(
         max_epochs=max_epochs,
         lr=_LR,
         batch_size=_BATCH_SIZE,
-        callbacks=[one_cycle(_LR, n_train, _BATCH_SIZE, max_epochs)],
+        # Smaller folds stop before the end of the cycle; larger ones would fail.
+        callbacks=[one_cycle(_LR, n_most, _BATCH_SIZE, max_epochs)],
         device=device,
         random_state=seed,
     )
@@ -373,16 +419,27 @@ def _default_estimator(
     return make_pipeline(StandardScaler(), classifier)
 
 
-def _settings(
-    estimator: Any, score_kind: str, false_alarm_rate: float, cv: Any, seed: int
-) -> dict[str, Any]:
-    return {
-        "estimator": " ".join(repr(estimator).split()),
-        "score_kind": score_kind,
-        "false_alarm_rate": float(false_alarm_rate),
-        "cv": cv if isinstance(cv, int) else repr(cv),
-        "seed": seed,
-    }
+def _without_addresses(thing: Any) -> str:
+    """Text of an object that is the same in every process."""
+    return re.sub(r" at 0x[0-9a-f]+", "", " ".join(repr(thing).split()))
+
+
+def _device_name(device: str | torch.device) -> str:
+    resolved = resolve_device(device)
+    if resolved.type == "cuda":
+        return f"{resolved} ({torch.cuda.get_device_name(resolved)})"
+    return str(resolved)
+
+
+def _stage_key(score_kind: str, data: Any, device: str) -> str:
+    try:
+        return stage_key(score_kind, data, device)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise ValueError(
+            "resume_from needs an estimator and a cv that can be pickled, so that "
+            f"they are known again: {error}. Give functions of a module instead of "
+            "lambdas, or resume_from=None"
+        ) from error
 
 
 def _judge_folds(
@@ -438,11 +495,6 @@ def _fitted(
     model = estimator
     if not isinstance(estimator, FrozenEstimator):
         model = clone(estimator).fit(safe_indexing(X, train_rows), y[train_rows])
-    if not hasattr(model, "predict_log_proba"):
-        raise ValueError(
-            "estimator must have predict_log_proba, "
-            f"{type(estimator).__name__} has none"
-        )
     if not np.array_equal(model.classes_, classes):
         raise ValueError(
             f"estimator knows the classes {list(model.classes_)}, but y holds "
@@ -460,6 +512,8 @@ def _densities(
     n_classes = len(model.classes_)
     medians, scales = class_medians_and_scales(density, trusted, n_classes)
     own = claimed_log_density(model, X, claimed)
+    if np.isnan(own).any() or np.isnan(density).any():
+        raise ValueError("estimator gave densities that are NaN: its training diverged")
     scores = (own - medians[claimed]) / scales[claimed]
     return scores, leave_one_out_scores(density, trusted)
 
@@ -486,10 +540,25 @@ def _conformal(
 
 
 def _log_proba(model: Any, X: Any) -> NDArray[np.float64]:
-    """Log posteriors that are finite, so that a probability of 0 still ranks last."""
+    """Log posteriors, finite; shape (n_samples, n_classes)."""
     with np.errstate(divide="ignore"):  # a tree takes the logarithm of 0
-        log_proba = np.asarray(model.predict_log_proba(X), dtype=np.float64)
-    return np.maximum(log_proba, _LOWEST)
+        log_proba = (
+            model.predict_log_proba(X)
+            if hasattr(model, "predict_log_proba")
+            else np.log(model.predict_proba(X))
+        )
+    log_proba = np.array(log_proba, dtype=np.float64)
+    n_samples, n_classes = len(X), len(model.classes_)
+    if log_proba.shape != (n_samples, n_classes) or np.isnan(log_proba).any():
+        raise ValueError(
+            f"estimator must give probabilities of shape {(n_samples, n_classes)}, not "
+            f"NaN; {type(model).__name__} gave shape {log_proba.shape} with "
+            f"{np.isnan(log_proba).sum()} NaN. Did its training diverge?"
+        )
+    # A probability of 0, of a tree say, is an estimate from counts: no temperature
+    # could soften it.
+    log_proba[np.isneginf(log_proba)] = -np.log(n_samples + n_classes)
+    return log_proba
 
 
 def _typical_rows(

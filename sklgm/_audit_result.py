@@ -1,8 +1,10 @@
 """What an audit of claimed labels found, as plain arrays."""
 
 import csv
+import io
 import json
 import os
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,24 +171,17 @@ class AuditResult:
         def first(row: int) -> list[Any]:
             return [row] if row_names is None else [row, row_names[row]]
 
-        with (folder / "suspects.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            columns = ["claimed_label", "likely_label", "p_value", "q_value", "score"]
-            writer.writerow(["row", *named, *columns])
-            for row in self.suspects.tolist():
-                labels = [self.claimed_labels[row], self.likely_labels[row]]
-                values = [self.p_values[row], self.q_values[row], self.scores[row]]
-                texts = [repr(float(value)) for value in values]
-                writer.writerow([*first(row), *labels, *texts])
-        with (folder / "clean_index.csv").open(
-            "w", newline="", encoding="utf-8"
-        ) as file:
-            writer = csv.writer(file)
-            writer.writerow(["row", *named])
-            writer.writerows(first(row) for row in self.clean_rows.tolist())
-        (folder / "audit.json").write_text(
-            json.dumps(self.summary(), indent=2) + "\n", encoding="utf-8"
-        )
+        columns = ["claimed_label", "likely_label", "p_value", "q_value", "score"]
+        lines = [["row", *named, *columns]]
+        for row in self.suspects.tolist():
+            labels = [self.claimed_labels[row], self.likely_labels[row]]
+            values = [self.p_values[row], self.q_values[row], self.scores[row]]
+            lines.append([*first(row), *labels, *(repr(float(v)) for v in values)])
+        _write_csv(folder / "suspects.csv", lines)
+        rest = [first(row) for row in self.clean_rows.tolist()]
+        _write_csv(folder / "clean_index.csv", [["row", *named], *rest])
+        text = json.dumps(self.summary(), indent=2) + "\n"
+        _replace(folder / "audit.json", text)
 
     def summary(self) -> dict[str, Any]:
         """Collect settings, versions and counts, as JSON has them.
@@ -214,3 +209,22 @@ class AuditResult:
             "settings": self.settings,
             "environment": self.environment,
         }
+
+
+def _write_csv(path: Path, lines: list[list[Any]]) -> None:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(lines)
+    _replace(path, text.getvalue())
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file whole or not at all; names that are no Unicode are escaped."""
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        with partial.open(
+            "w", encoding="utf-8", errors="backslashreplace", newline=""
+        ) as file:
+            file.write(text)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -204,6 +205,13 @@ def make_app() -> Any:
                 "target or class."
             ),
         ] = None,
+        drop_column: Annotated[
+            list[str] | None,
+            typer.Option(
+                help="Column of a table that is no feature, such as an identifier; "
+                "may be given several times."
+            ),
+        ] = None,
         image_size: Annotated[
             int | None,
             typer.Option(help="Height and width in pixels to resize images to."),
@@ -257,12 +265,16 @@ def make_app() -> Any:
         """Find rows whose label is implausible; write lists and a report."""
         folder = out or Path("sklgm-audit") / path.resolve().stem
         try:
-            rows = load_rows(path, label_column=label_column, image_size=image_size)
+            load = partial(
+                load_rows,
+                label_column=label_column,
+                drop_columns=drop_column or (),
+                image_size=image_size,
+            )
+            rows = load(path)
             known = None
             if trusted is not None:
-                known = load_rows(
-                    trusted, label_column=label_column, image_size=image_size
-                )
+                known = load(trusted).with_features(rows.feature_names)
             result = _audit_and_write(
                 rows,
                 known,
@@ -276,7 +288,7 @@ def make_app() -> Any:
                 device=device,
                 random_state=seed,
             )
-        except (OSError, ValueError, TypeError, ImportError) as error:
+        except (OSError, ValueError, TypeError, ImportError, RuntimeError) as error:
             typer.echo(f"Error: {error}", err=True)
             raise typer.Exit(code=1) from error
         _print_audit(result)
@@ -393,6 +405,7 @@ def _command_line() -> str:
 def _print_audit(result: AuditResult) -> None:
     """Print how many rows of each class are suspect."""
     rich_table = import_extra("rich.table", "cli")
+    rich_text = import_extra("rich.text", "cli")
     console = import_extra("rich.console", "cli").Console()
     summary = result.summary()
     n_samples, n_suspects = summary["n_samples"], summary["n_suspects"]
@@ -406,7 +419,8 @@ def _print_audit(result: AuditResult) -> None:
     labels, counts = np.unique(result.claimed_labels, return_counts=True)
     for label, count in zip(labels, counts, strict=True):
         suspect = summary["suspects_by_class"][str(label)]
-        table.add_row(str(label), str(count), str(suspect))
+        # As it is: a label may look like markup.
+        table.add_row(rich_text.Text(str(label)), str(count), str(suspect))
     console.print(table)
     if result.noise_share is not None:
         console.print(f"Estimated share of wrong labels: {result.noise_share:.2%}")

@@ -28,6 +28,7 @@ _CHUNK = 4096
 # Where the choice of the trimmed share starts, and the share of a Gaussian it keeps.
 _AUTO_START = 0.25
 _AUTO_LEVEL = 0.99
+_AUTO_MIN_ROWS = 20
 # Values whose medians are found at once.
 _SORTED_VALUES = 2**18
 
@@ -280,7 +281,7 @@ def estimate_gaussians(
     estimated from the others, with the consistency factor of that 1 %; repeated until
     the kept set is stable. This is the reweighting step of the minimum covariance
     determinant with a cutoff that need not assume d independent dimensions. Half of a
-    class is always kept.
+    class is always kept. Classes of less than 20 rows keep what ``trim=0.25`` does.
 
     References
     ----------
@@ -417,13 +418,20 @@ def _most_likely_rows(
 def _rows_of_bulk(
     squared_distances: Tensor, class_rows: Tensor, weights: Tensor
 ) -> Tensor:
-    """Rows no farther than a row of the bulk of a class may be, sorted."""
+    """Rows no farther than a row of the bulk of a class may be, sorted.
+
+    Where a class is too small to say, or more than half of its rows are equal, those
+    that the start would keep.
+    """
     roots = squared_distances.pow(1 / 3)[None]  # (1, n_class_rows), about normal
     median = _weighted_median(roots, weights)
-    is_below = roots[0] <= median
-    scale = 1.4826 * _weighted_median(median - roots[:, is_below], weights[is_below])
-    cutoff = median + stats.norm.ppf(_AUTO_LEVEL) * scale
-    return torch.sort(class_rows[roots[0] <= cutoff]).values
+    is_below = roots[0] < median
+    if len(class_rows) >= _AUTO_MIN_ROWS and bool(is_below.any()):
+        deviations = median - roots[:, is_below]
+        scale = 1.4826 * _weighted_median(deviations, weights[is_below])
+        cutoff = median + stats.norm.ppf(_AUTO_LEVEL) * scale
+        return torch.sort(class_rows[roots[0] <= cutoff]).values
+    return _most_likely_rows(squared_distances, class_rows, weights, _AUTO_START)
 
 
 def _consistency_factor(kept_share: float, feature_dim: int) -> float:
@@ -464,8 +472,8 @@ def _weighted_estimate(
         spread = squares / mass
         share = float(mass / weights[class_rows].sum())
         means.append(mean)
-        if central_share is not None and share < 1.0:
-            share = central_share
+        if central_share is not None and len(class_rows) >= _AUTO_MIN_ROWS:
+            share = max(share, central_share) if share < 1.0 else share
         variances.append(spread / _consistency_factor(share, feature_dim))
         masses.append(mass)
     is_single = torch.tensor([len(kept_rows) < 2 for kept_rows in kept])

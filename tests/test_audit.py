@@ -1,5 +1,7 @@
 import csv
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -9,8 +11,9 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.model_selection import KFold, train_test_split
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from sklgm import LGMClassifier, audit
@@ -137,7 +140,7 @@ def test_default_estimator_learns_rows_of_numbers_on_any_scale():
 def test_default_estimator_takes_images(digits):
     X, y = digits
     X = X[:400].reshape(-1, 1, 8, 8)
-    result = audit(X, y[:400], cv=2, max_epochs=2, random_state=0)
+    result = audit(X, y[:400], cv=2, random_state=0)
     assert result.map_features.shape == (200, 64)
     assert result.p_values.shape == (400,)
 
@@ -270,6 +273,85 @@ def test_interrupted_audit_takes_finished_folds(flipped, audited, tmp_path):
     assert len(list(tmp_path.rglob("output.pkl"))) == 5
 
 
+def test_interrupted_audit_with_the_default_estimator_is_resumed_elsewhere(
+    flipped, tmp_path
+):
+    # In another process, where nothing has the same address.
+    script = (
+        "import numpy as np, sys; from sklgm import audit\n"
+        "d = np.load(sys.argv[1])\n"
+        "def stop(stage, n_done, n_steps):\n"
+        "    if n_done == int(sys.argv[3]): sys.exit(0)\n"
+        "r = audit(d['X'], d['y'], cv=2, max_epochs=1, random_state=0, progress=stop,\n"
+        "          resume_from=sys.argv[2])\n"
+        "assert ' at 0x' not in r.settings['estimator'], r.settings\n"
+    )
+    np.savez(tmp_path / "d.npz", X=flipped[0][:200], y=flipped[1][:200])
+    folder = tmp_path / "stages"
+    for stop_after, n_stages in ((1, 1), (9, 2)):
+        arguments = [tmp_path / "d.npz", folder, stop_after]
+        command = [sys.executable, "-W", "ignore", "-c", script, *map(str, arguments)]
+        subprocess.run(command, check=True)
+        assert len(list(folder.rglob("output.pkl"))) == n_stages
+
+
+def test_estimator_that_cannot_be_pickled_is_named(flipped, tmp_path):
+    steps = [FunctionTransformer(lambda X: X), LogisticRegression()]
+    with pytest.raises(ValueError, match="resume_from needs an estimator and a cv"):
+        audit(*flipped[:2], estimator=make_pipeline(*steps), resume_from=tmp_path)
+
+
+def test_probabilities_that_are_nan_are_refused(flipped):
+    class Diverged(GaussianNB):
+        def predict_log_proba(self, X):
+            return np.full((len(X), 10), np.nan)
+
+    X, claimed, _ = flipped
+    for trusted in (None, (X + 1e-3, claimed)):
+        with pytest.raises(ValueError, match="Did its training diverge"):
+            audit(X, claimed, estimator=Diverged(), trusted=trusted, cv=2)
+
+
+def test_trusted_rows_that_are_audited_too_are_told(flipped):
+    X, claimed, _ = flipped
+    with pytest.warns(UserWarning, match="400 trusted rows are rows of X too"):
+        audit(X, claimed, estimator=LINEAR, trusted=(X[:400], claimed[:400]), cv=2)
+
+
+def test_classifier_that_knows_nothing_is_told():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(4000, 3)), rng.integers(2, size=4000)
+    with pytest.warns(UserWarning, match="certain of hardly any row"):
+        audit(X, y, estimator=LogisticRegression(), cv=2, random_state=0)
+
+
+def test_hard_probabilities_keep_the_level_in_sight():
+    # A tree says 0 or 1; a third of its right labels have a probability of 0.
+    rng = np.random.default_rng(0)
+    y = rng.integers(3, size=3000)
+    X = rng.normal(size=(3000, 5)) + np.eye(3, 5)[y]
+    tree = DecisionTreeClassifier(random_state=0)
+    result = audit(X, y, estimator=tree, random_state=0)
+    assert np.isfinite(result.scores).all()
+    assert result.p_values.min() > 0.0
+
+
+def test_folds_may_have_different_sizes():
+    X, y = load_iris(return_X_y=True)
+    order = np.random.default_rng(0).permutation(150)
+    held_out = np.split(order, [75, 110])
+    splits = [(np.setdiff1d(order, rows), rows) for rows in held_out]
+    result = audit(X, y, cv=splits, max_epochs=3, random_state=0)
+    assert np.bincount(result.folds).tolist() == [75, 35, 40]
+
+
+def test_names_that_are_no_unicode_are_saved(audited, tmp_path):
+    names = [f"f\udce9-{i}.png" for i in range(len(audited.p_values))]
+    audited.save(tmp_path, row_names=names)
+    assert "f\\udce9-" in (tmp_path / "suspects.csv").read_text(encoding="utf-8")
+    assert not list(tmp_path.glob(".*.partial"))
+
+
 def test_other_settings_take_no_finished_folds(flipped, tmp_path):
     X, claimed, _ = flipped
     for max_depth in (2, 3):
@@ -301,7 +383,9 @@ def test_progress_counts_folds(flipped):
         ({"max_epochs": 0}, "max_epochs must be an int of at least 1, or None, got 0"),
         ({"cv": 1}, "cv must be at least 2 folds, got cv=1"),
         ({"cv": 400}, "cv=400 needs at least 400 rows of each class, but class"),
-        ({"estimator": RidgeClassifier()}, "estimator must have predict_log_proba"),
+        ({"estimator": RidgeClassifier()}, "estimator must have predict_log_proba or"),
+        ({"max_epochs": True}, "max_epochs must be an int of at least 1, or None"),
+        ({"device": "gpu9"}, "device"),
     ],
     ids=lambda value: None if isinstance(value, str) else str(value)[:30],
 )
@@ -312,20 +396,21 @@ def test_bad_settings_are_named(flipped, settings, message):
 
 def test_bad_trusted_rows_are_named(flipped):
     X, claimed, _ = flipped
+    known = X + np.float32(1e-3)
     with pytest.raises(TypeError, match=r"trusted must be a tuple \(X_trusted, y_tr"):
         audit(X, claimed, trusted=X)
     with pytest.raises(ValueError, match="needs at least 99 trusted rows, got 50"):
-        audit(X, claimed, trusted=(X[:50], claimed[:50]))
+        audit(X, claimed, trusted=(known[:50], claimed[:50]))
     with pytest.raises(ValueError, match="trusted rows must have the shape"):
         audit(X, claimed, trusted=(X[:, :3], claimed))
     with pytest.raises(ValueError, match=r"y_trusted holds \[77\]"):
-        audit(X, claimed, trusted=(X, np.where(claimed == 0, 77, claimed)))
+        audit(X, claimed, trusted=(known, np.where(claimed == 0, 77, claimed)))
     is_zero = claimed == 0
     with pytest.raises(ValueError, match="there are none of class 0"):
         audit(
             X,
             claimed,
-            trusted=(X[~is_zero], claimed[~is_zero]),
+            trusted=(known[~is_zero], claimed[~is_zero]),
             score_kind="likelihood",
         )
 

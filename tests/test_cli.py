@@ -267,6 +267,7 @@ def test_audit_takes_trusted_rows(app, labelled_csv, tmp_path):
     lines = labelled_csv.read_text().splitlines()
     trusted = tmp_path / "trusted.csv"
     trusted.write_text("\n".join([lines[0], *lines[101:]]))
+    labelled_csv.write_text("\n".join(lines[:101]))
     out = tmp_path / "out"
     outcome = invoke(
         app, "audit", labelled_csv, "--trusted", trusted, "--out", out, "--max-epochs",
@@ -295,9 +296,21 @@ def test_audit_of_images_shows_them_by_file_name(app, tmp_path):
     assert "data:image/png;base64," in (out / "report.html").read_text()
 
 
+def test_audit_prints_labels_as_they_are(app, labelled_csv, tmp_path):
+    text = labelled_csv.read_text().replace("class 0", "[/cat]")
+    labelled_csv.write_text(text.replace("class 1", "[red]dog"))
+    outcome = invoke(
+        app, "audit", labelled_csv, "--out", tmp_path / "o", "--max-epochs", 2
+    )
+    assert outcome.exit_code == 0, outcome.output
+    assert "[/cat]" in outcome.output
+    assert "[red]dog" in outcome.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--drop-column", "d"], "no column 'd' of drop_columns"),
         (["--cv", "1"], "cv must be at least 2 folds"),
         (["--label-column", "kind"], "no label_column 'kind'"),
         (["--score-kind", "likelihood"], "needs trusted rows"),

@@ -1,5 +1,6 @@
 """Label noise: random labels are wrong, and an audit is asked which."""
 
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
@@ -201,7 +202,7 @@ def _records(
     share: float,
     n_wrong: int,
     arm: str,
-    values: dict[str, tuple[float, float | None, float | None, int]],
+    values: Mapping[str, tuple[float, float | None, float | None, int]],
 ) -> list[Record]:
     attack = "none" if share == 0 else f"flip_labels_{100 * share:g}_percent"
     return [

@@ -13,7 +13,7 @@ def table():
         {
             "width": rng.normal(size=6),
             "label": ["cat", "dog"] * 3,
-            "count": np.arange(6),
+            "count": [3, 1, 4, 1, 5, 9],
             "is_tall": [True, False] * 3,
         }
     )
@@ -32,6 +32,7 @@ def test_table_gives_numbers_and_labels_in_order(table, tmp_path, suffix):
     assert rows.X.dtype == np.float32
     expected = table.select("width", "count", "is_tall").to_numpy().astype(np.float32)
     np.testing.assert_array_equal(rows.X, expected)
+    assert rows.feature_names == ("width", "count", "is_tall")
     assert rows.y.tolist() == ["cat", "dog"] * 3
     assert repr(rows) == "LabelledRows(name='animals', X=float32 (6, 3), 2 classes)"
 
@@ -43,6 +44,53 @@ def test_label_column_may_be_named(table, tmp_path):
         load_rows(path)
     with pytest.raises(ValueError, match=r"no label_column 'sort'; its columns are wi"):
         load_rows(path, label_column="sort")
+
+
+def test_several_columns_that_may_be_labels_are_refused(table, tmp_path):
+    path = write(table.with_columns(target=polars.lit(1)), tmp_path / "t.csv")
+    with pytest.raises(ValueError, match="several columns .* 'label', 'target'"):
+        load_rows(path)
+    rows = load_rows(path, label_column="label", drop_columns=["target"])
+    assert rows.X.shape == (6, 3)
+
+
+@pytest.mark.parametrize("name", ["", "id"])
+def test_column_that_counts_the_rows_is_refused(table, tmp_path, name):
+    path = write(table.with_row_index(name, offset=5), tmp_path / "t.csv")
+    with pytest.raises(ValueError, match=f"column '{name}' counts the rows"):
+        load_rows(path)
+    assert load_rows(path, drop_columns=[name]).X.shape == (6, 3)
+    with pytest.raises(ValueError, match="no column 'absent' of drop_columns"):
+        load_rows(path, drop_columns=["absent"])
+
+
+def test_columns_are_ordered_by_name(table, tmp_path):
+    rows = load_rows(write(table, tmp_path / "a.csv"))
+    mixed = table.select("count", "is_tall", "label", "width")
+    other = load_rows(write(mixed, tmp_path / "b.csv"))
+    np.testing.assert_array_equal(other.with_features(rows.feature_names).X, rows.X)
+    assert rows.with_features(rows.feature_names) is rows
+    fewer = load_rows(write(table.drop("count"), tmp_path / "c.csv"))
+    with pytest.raises(ValueError, match="c must have the columns .* 'count'"):
+        fewer.with_features(rows.feature_names)
+
+
+@pytest.mark.parametrize("label", ["99999999999999999999", "0.5"])
+def test_labels_that_name_no_class_are_refused(tmp_path, label):
+    (tmp_path / "t.csv").write_text(f"x,label\n0.1,{label}\n0.2,1")
+    with pytest.raises(ValueError, match="label column 'label' must hold integers"):
+        load_rows(tmp_path / "t.csv")
+
+
+def test_whole_floats_are_labels(tmp_path):
+    (tmp_path / "t.csv").write_text("x,label\n0.1,0.0\n0.2,1.0")
+    assert load_rows(tmp_path / "t.csv").y.tolist() == [0, 1]
+
+
+def test_table_without_rows_is_refused(tmp_path):
+    (tmp_path / "t.csv").write_text("x,label\n")
+    with pytest.raises(ValueError, match="must hold rows"):
+        load_rows(tmp_path / "t.csv")
 
 
 def test_types_are_decided_by_all_rows(tmp_path):

@@ -49,6 +49,7 @@ def test_rates_come_with_counts_and_intervals(noise_run):
     assert value(noise_run, "clean_flagged", flips).n == n_rows - record.n
 
 
+@pytest.mark.filterwarnings("ignore:The estimator is certain of hardly any row")
 def test_no_backbone_is_trained_for_the_audits_alone(monkeypatch):
     def refuse(*args):
         raise AssertionError("backbones were trained")
