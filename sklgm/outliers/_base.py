@@ -34,7 +34,7 @@ from sklgm.outliers._members import (
     Calibration,
     Member,
     calibration_of,
-    percentiles,
+    contamination_threshold,
     upper_median,
 )
 from sklgm.outliers._splits import folds, hold_out
@@ -530,8 +530,42 @@ class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
             scores = np.empty(len(groups))
             for member, calibration in zip(self._members_, calibrations, strict=True):
                 scores[member.held_out_rows] = calibration.scores
-        n_groups = len(calibrations[0].references)
-        return percentiles(scores, groups, n_groups, 100.0 * self.contamination)
+        of_groups = [
+            scores[groups == g] for g in range(len(calibrations[0].references))
+        ]
+        thresholds = np.array(
+            [contamination_threshold(each, self.contamination) for each in of_groups]
+        )
+        if claimed is not None or not hasattr(self, "classes_"):  # what was asked for
+            self._warn_of_ties(of_groups, thresholds)
+        return thresholds
+
+    def _warn_of_ties(
+        self, of_groups: list[NDArray[np.float64]], thresholds: NDArray[np.float64]
+    ) -> None:
+        """Warn where ties flag under 1/2, or over 3/2, of ``contamination``."""
+        assert self.contamination is not None
+        per_class = len(of_groups) > 1
+        differences = []
+        for g, (scores, threshold) in enumerate(
+            zip(of_groups, thresholds, strict=True)
+        ):
+            n_asked = self.contamination * len(scores)
+            n_flagged = int(np.sum(scores < threshold))
+            is_short = n_asked >= 1 and n_flagged < 0.5 * n_asked
+            if n_flagged > max(np.ceil(n_asked), 1.5 * n_asked) or is_short:
+                of_class = f" of class {self.classes_.tolist()[g]!r}" * per_class
+                differences.append(f"{n_flagged} of {len(scores)} rows{of_class}")
+        if differences:
+            named = ", ".join(differences[:5]) + ", ..." * (len(differences) > 5)
+            warnings.warn(
+                f"contamination={self.contamination!r} cannot be met, as scores tie: "
+                f"{named} are flagged. Take a score with more values (an estimator "
+                "that gives finer probabilities, more neighbours), or another "
+                "contamination",
+                UserWarning,
+                stacklevel=5,  # of the decorated fit
+            )
 
     def _warn_of_few_rows(self, members: list[Member]) -> None:
         """Warn where no p-value can reach the level."""

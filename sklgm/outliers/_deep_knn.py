@@ -39,7 +39,9 @@ class DeepKNNDetector(FeatureDetector):
         Number k of neighbours, at least 1; all training rows where there are fewer.
     contamination : float in (0, 0.5] or None, default=None
         Share of the rows of ``fit`` to flag (of each class, where ``calibration`` is
-        ``"per_class"``); replaces ``false_alarm_rate``.
+        ``"per_class"``); replaces ``false_alarm_rate``. Rows whose scores tie are
+        flagged together or not at all; ``fit`` warns where that makes less than half
+        or more than 3/2 of this share.
     false_alarm_rate : float in (0, 1), default=0.01
         Share of clean rows that may be flagged, set on held-out rows.
     calibration : {"marginal", "per_class"}, default="marginal"
@@ -93,8 +95,8 @@ class DeepKNNDetector(FeatureDetector):
     ``contamination`` sets the threshold. The default of k is ours; choose it well
     above the number of poisons that one target may have.
 
-    Scores have k + 1 values, so that many tie; p-values are then larger than they
-    could be, and ``contamination`` may flag fewer rows. A training row that is judged
+    Scores have few values, so that many tie; p-values are then larger than they
+    could be, and ``contamination`` is met less closely. A training row that is judged
     again counts itself as a neighbour: use ``cv`` for these. Without labels the score
     is minus the distance to the k-th neighbour.
 

@@ -65,7 +65,7 @@ def test_rows_do_not_vouch_for_their_own_labels():
     detector = LGMOutlierDetector(
         DecisionTreeClassifier(random_state=0),  # learns every label by heart
         score_kind="posterior",
-        contamination=0.1,
+        false_alarm_rate=0.1,
         random_state=0,
     )
     in_sample = detector.fit(X, claimed).score_samples(X, labels=claimed)

@@ -117,7 +117,7 @@ def test_claimed_labels_are_routed_through_a_pipeline(detector_class):
 def test_features_are_those_of_the_classifier(detector_class):
     X, y = gaussian_rows(0, 200, dim=6)
     model = LinearDiscriminantAnalysis().fit(X[:100], y[:100])
-    settings = {"contamination": 0.1, "random_state": 0}
+    settings = {"false_alarm_rate": 0.1, "random_state": 0}
     frozen = detector_class(FrozenEstimator(model), **settings).fit(X, y)
     on_columns = detector_class(**settings).fit(model.transform(X), y)
     np.testing.assert_allclose(
@@ -143,7 +143,7 @@ def test_a_classifier_is_cloned_and_fitted_on_rows_not_held_out(detector_class, 
     X, y = gaussian_rows(0, 150)
     given = make()
     before = set(vars(given))
-    detector = detector_class(given, contamination=0.1, random_state=0).fit(X, y)
+    detector = detector_class(given, false_alarm_rate=0.1, random_state=0).fit(X, y)
     assert set(vars(given)) == before
     fitted = detector.estimator_.estimator
     assert fitted is not given
@@ -156,7 +156,7 @@ def test_named_columns_and_strings_are_taken(detector_class):
     X, y = gaussian_rows(0, 120)
     names = np.array(["deer", "frog", "ship"])[y]
     frame = pd.DataFrame(X, columns=list("abcd"))
-    settings = {"contamination": 0.1, "random_state": 0}
+    settings = {"false_alarm_rate": 0.1, "random_state": 0}
     on_frame = detector_class(**settings).fit(frame, names)
     on_array = detector_class(**settings).fit(X, y)
     assert on_frame.classes_.tolist() == ["deer", "frog", "ship"]
@@ -178,7 +178,7 @@ def test_images_and_flat_rows_score_alike(detector_class, tiny_images):
 @each
 def test_the_same_seed_gives_the_same_scores(detector_class):
     X, y = gaussian_rows(0, 120)
-    detector = detector_class(contamination=0.1, random_state=3)
+    detector = detector_class(false_alarm_rate=0.1, random_state=3)
     once = detector.fit(X, y).score_samples(X, labels=y)
     again = clone(detector).fit(X, y).score_samples(X, labels=y)
     np.testing.assert_array_equal(once, again)
@@ -243,9 +243,9 @@ def test_filters_drop_what_they_reject(detector_class, frozen):
 @seeds
 def test_neighbours_vote_by_the_literal_formula(seed):
     X, y = gaussian_rows(seed, 60, separation=1.0)
-    detector = DeepKNNDetector(n_neighbors=5, contamination=0.1, random_state=seed).fit(
-        X, y
-    )
+    detector = DeepKNNDetector(
+        n_neighbors=5, false_alarm_rate=0.1, random_state=seed
+    ).fit(X, y)
     train = detector.estimator_.statistics.index._fit_X
     y_train = detector.estimator_.statistics.y_encoded
     assert {tuple(row) for row in train} < {tuple(row) for row in X}
@@ -262,9 +262,20 @@ def test_neighbours_vote_by_the_literal_formula(seed):
 
 def test_more_neighbours_than_rows_are_all_rows():
     X, y = gaussian_rows(0, 60)
-    detector = DeepKNNDetector(n_neighbors=1000, contamination=0.1, random_state=0)
+    detector = DeepKNNDetector(n_neighbors=1000, false_alarm_rate=0.1, random_state=0)
     scores = detector.fit(X, y).score_samples(X, labels=y)
     np.testing.assert_allclose(scores, 1 / 3)
+
+
+@pytest.mark.parametrize("n_wrong", [15, 30, 60])
+def test_contamination_flags_neighbours_that_all_disagree(n_wrong):
+    X, y = gaussian_rows(0, 600, separation=12.0)
+    claimed = y.copy()
+    claimed[:n_wrong] = (claimed[:n_wrong] + 1) % 3
+    detector = DeepKNNDetector(contamination=0.05, cv=3, random_state=0)
+    is_flagged = detector.set_params(n_neighbors=3).fit_predict(X, claimed) == -1
+    assert 15 <= is_flagged.sum() <= 45  # 30 were asked for
+    assert is_flagged[:n_wrong].mean() > 0.45
 
 
 # Spectral signatures

@@ -237,7 +237,7 @@ def test_probabilities_of_zero_are_drawn(ax, blobs, claims):
     detector = LGMOutlierDetector(
         DecisionTreeClassifier(random_state=0),
         score_kind="posterior",
-        contamination=0.05,
+        false_alarm_rate=0.05,
         random_state=0,
     ).fit(*blobs)
     detector.label_offset_ = detector.score_samples(X, labels=labels).min()
