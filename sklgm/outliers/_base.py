@@ -38,10 +38,7 @@ from sklgm.outliers._members import (
     upper_median,
 )
 from sklgm.outliers._splits import folds, hold_out
-from sklgm.outliers._standardisation import (
-    class_medians_and_scales,
-    leave_one_out_scores,
-)
+from sklgm.outliers._standardisation import standardise
 
 _OPTIONAL_ATTRIBUTES = (
     "calibration_scores_",
@@ -429,13 +426,13 @@ class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
         medians = scales = None
         claimed_scores = raw_scores
         if self._is_standardised():
-            medians, scales = class_medians_and_scales(raw_scores, claimed, n_classes)
+            medians, scales, left_out = standardise(raw_scores, claimed, n_classes)
             # In one class a common scale changes no rank, so that p-values per class
             # are exact; over all classes each row must be scaled as a new one is.
             claimed_scores = (
                 (raw_scores - medians[claimed]) / scales[claimed]
                 if self.calibration == "per_class"
-                else leave_one_out_scores(raw_scores, claimed)
+                else left_out
             )
         n_groups = n_classes if self.calibration == "per_class" else 1
         groups = self._groups(claimed)

@@ -89,8 +89,9 @@ class LGMOutlierDetector(ClaimedLabelDetector):
     label_offset_ : float, or ndarray of shape (n_classes,) if ``"per_class"``
         Threshold of claimed-label scores, likewise; only where y was given.
     medians_, scales_ : ndarray of shape (n_classes,)
-        Median and ``1.4826`` MAD of each class's held-out log densities; only for
-        ``score_kind="likelihood"`` with y, and not for ``"chi2"`` or with ``cv``.
+        Median and ``1.4826`` MAD of each class's held-out log densities (of few rows
+        see Notes); only for ``score_kind="likelihood"`` with y, and not for
+        ``"chi2"`` or with ``cv``.
     calibration_scores_ : ndarray of shape (n_calibration,)
         Label-free scores of the held-out rows, sorted; not where the model has no
         density, nor with ``cv``.
@@ -113,7 +114,9 @@ class LGMOutlierDetector(ClaimedLabelDetector):
     -----
     For claimed class z, ``"likelihood"`` is
     ``(log N_z(f) - median_z) / (1.4826 MAD_z)`` over the held-out rows of class
-    z, and ``"posterior"`` is ``log p(z | f)``. Both matter: where poisons moved the
+    z, and ``"posterior"`` is ``log p(z | f)``. Of fewer than eight rows a MAD says
+    little: such a class takes the scale of all classes; two or three rows are centred
+    by their mean, fewer by the median of all rows. Both scores matter: where poisons moved the
     means, the posterior ranks better; the density is the better calibrated.
     With ``calibration="chi2"`` the log density is standardised by its mean and
     deviation under the law instead: ``(d - D_z) / sqrt(2 d)`` for d feature

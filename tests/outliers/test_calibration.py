@@ -149,6 +149,36 @@ def test_false_alarms_over_folds_stay_below_twice_the_level(draw, calibration):
     assert np.all(rates.mean(axis=0) <= 2 * LEVELS + 3 * error)
 
 
+class EveryRowCalibratesStandardised(EveryRowCalibrates):
+    def _fit_model(self, X, y):
+        return _Classes(np.arange(X.shape[1]))
+
+    def _is_standardised(self):
+        return True
+
+
+@pytest.mark.parametrize("alike", [True, False], ids=["alike", "unlike"])
+@pytest.mark.parametrize("n_rows", [1, 2, 3, 4, 5, 7, 8, 10, (1, 3, 20)], ids=str)
+def test_standardised_scores_of_few_rows_a_class_keep_the_level(n_rows, alike):
+    # Log densities of Gaussian rows; "unlike" ones have a level and scale a class.
+    n_classes, n_draws, levels = 60, 120, np.array([0.01, 0.05, 0.1])
+    held_out = np.repeat(np.arange(n_classes), np.resize(n_rows, n_classes))
+    detector = EveryRowCalibratesStandardised(contamination=0.1)
+    rates = np.empty((n_draws, 3))
+    for i in range(n_draws):
+        rng = np.random.default_rng(i)
+        centres = 0.0 if alike else 5.0 * rng.normal(size=n_classes)
+        scales = 1.0 if alike else np.exp(rng.normal(size=n_classes))
+        y = np.r_[held_out, rng.choice(held_out, 300)]
+        X = centres - scales * rng.chisquare(8, size=(len(y), n_classes)) / 2
+        detector.fit(X[:-300], y[:-300])
+        p_values = detector.p_values(X[-300:], labels=y[-300:])
+        rates[i] = (p_values[:, None] <= levels).mean(axis=0)
+    error = rates.std(axis=0, ddof=1) / math.sqrt(n_draws)
+    assert np.all(rates.mean(axis=0) <= levels + 3 * error)
+    assert np.all(rates.mean(axis=0)[1:] >= 0.35 * levels[1:])  # nor far below
+
+
 def test_marginal_rates_do_not_hold_in_each_class_and_per_class_ones_do():
     # Class 1 scores far lower: marginal thresholds flag it alone.
     rng = np.random.default_rng(0)
