@@ -116,8 +116,8 @@ class LGMOutlierDetector(ClaimedLabelDetector):
     ``(log N_z(f) - median_z) / (1.4826 MAD_z)`` over the held-out rows of class
     z, and ``"posterior"`` is ``log p(z | f)``. Of fewer than eight rows a MAD says
     little: such a class takes the scale of all classes; two or three rows are centred
-    by their mean, fewer by the median of all rows. Both scores matter: where poisons moved the
-    means, the posterior ranks better; the density is the better calibrated.
+    by their mean, fewer by the median of all rows. Both scores matter: where poisons
+    moved the means, the posterior ranks better; the density is better calibrated.
     With ``calibration="chi2"`` the log density is standardised by its mean and
     deviation under the law instead: ``(d - D_z) / sqrt(2 d)`` for d feature
     dimensions and the squared Mahalanobis distance D_z.

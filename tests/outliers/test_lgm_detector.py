@@ -136,6 +136,22 @@ def test_flipped_iris_labels_are_caught_by_claims_and_not_without(
     assert (label_free & is_flipped).sum() <= 4
 
 
+@pytest.mark.parametrize("score_kind", KINDS)
+def test_a_column_in_larger_units_changes_no_score(score_kind):
+    X, y = gaussian_rows(0, 200)
+    claimed, is_flipped = flipped(y, 10)
+    detector = LGMOutlierDetector(
+        score_kind=score_kind, contamination=0.05, random_state=0
+    )
+    scores = detector.fit(X, claimed).score_samples(X, labels=claimed)
+    flags = detector.predict(X, labels=claimed)
+    X = X * [1.0, 1.0, 1.0, 1e3]
+    in_units = detector.fit(X, claimed).score_samples(X, labels=claimed)
+    np.testing.assert_allclose(in_units, scores, rtol=1e-9, atol=1e-9)
+    np.testing.assert_array_equal(detector.predict(X, labels=claimed), flags)
+    assert roc_auc_score(is_flipped, -in_units) > 0.95
+
+
 def test_fit_predict_uses_the_claimed_labels(blobs):
     X, y = blobs
     detector = LGMOutlierDetector(contamination=0.1, random_state=0)
