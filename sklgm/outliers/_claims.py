@@ -19,6 +19,8 @@ from sklgm.gaussian import (
 
 # Share of each class that the Gaussians on the input columns leave out.
 _COLUMN_TRIM = 0.25
+# Variance of a column that is constant in every class, in units of its scale.
+_CONSTANT_VARIANCE = 1e-3
 # Rows whose densities are computed at once.
 _CHUNK = 4096
 
@@ -60,18 +62,25 @@ class ColumnGaussians:
         classes, y_encoded = np.unique(labels, return_inverse=True)
         scales, varies = _column_scales(rows, y_encoded, relative_rounding(X))
         rows /= scales
-        estimate = estimate_gaussians(
-            torch.from_numpy(rows),
-            torch.from_numpy(y_encoded),
-            len(classes),
-            covariance_type="diag",
-            trim=_COLUMN_TRIM,
-        )
+        # What never varies within a class has no part in the choice of rows.
+        _, first_rows = np.unique(y_encoded, return_index=True)
+        means = rows[first_rows]
+        log_variances = np.full_like(means, np.log(_CONSTANT_VARIANCE))
+        if varies.any():
+            estimate = estimate_gaussians(
+                torch.from_numpy(rows if varies.all() else rows[:, varies]),
+                torch.from_numpy(y_encoded),
+                len(classes),
+                covariance_type="diag",
+                trim=_COLUMN_TRIM,
+            )
+            means[:, varies] = estimate.means.numpy()
+            log_variances[:, varies] = estimate.log_variances.numpy()
         return cls(
             classes,
             np.bincount(y_encoded) / len(y_encoded),
-            estimate.means.numpy() * scales,
-            estimate.log_variances.numpy() + 2.0 * np.log(scales),
+            means * scales,
+            log_variances + 2.0 * np.log(scales),
             int(varies.sum()),
         )
 
@@ -195,14 +204,21 @@ def gaussian_dimensions(model: Any) -> int:
     Returns
     -------
     int
-        Number d of feature dimensions.
+        Number d of feature dimensions; of ``GaussianNB`` and
+        :class:`ColumnGaussians` without those that are constant in every class.
 
     Raises
     ------
     ValueError
         If the model has no class Gaussians that are known.
     """
-    return int(_class_variances(split_steps(model)[1]).shape[1])
+    last = split_steps(model)[1]
+    variances = _class_variances(last)
+    if isinstance(last, ColumnGaussians):
+        return max(last.n_dimensions_, 1)
+    # Naive Bayes adds epsilon_ to all variances.
+    varies = variances > getattr(last, "epsilon_", 0.0) * (1.0 + 1e-6)
+    return max(int(varies.any(axis=0).sum()), 1)
 
 
 def claimed_squared_mahalanobis(

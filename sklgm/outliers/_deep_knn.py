@@ -152,6 +152,7 @@ class DeepKNNDetector(FeatureDetector):
         features: NDArray[np.float64],
         y_encoded: NDArray[np.int64],
         n_classes: int,
+        rounding: float,
     ) -> _Neighbours:
         index = NearestNeighbors().fit(features)
         return _Neighbours(index, y_encoded, min(self.n_neighbors, len(features)))

@@ -120,7 +120,9 @@ class LGMOutlierDetector(ClaimedLabelDetector):
     moved the means, the posterior ranks better; the density is better calibrated.
     With ``calibration="chi2"`` the log density is standardised by its mean and
     deviation under the law instead: ``(d - D_z) / sqrt(2 d)`` for d feature
-    dimensions and the squared Mahalanobis distance D_z.
+    dimensions and the squared Mahalanobis distance D_z. Columns that are constant in
+    every class of the training rows do not count in d for ``estimator=None`` and
+    ``GaussianNB``; dimensions of an ``LGMClassifier`` all do.
     Without labels both kinds use the mixture's log density; a classifier that has
     none (nor ``score_samples``) judges claimed labels only.
 

@@ -421,6 +421,19 @@ def test_chi2_p_values_of_rows_drawn_from_the_gaussians_are_uniform(make, seed):
     assert rate == pytest.approx(0.05, abs=4 * math.sqrt(0.05 * 0.95 / 3_000))
 
 
+@pytest.mark.parametrize("estimator", [None, GaussianNB()], ids=["columns", "bayes"])
+def test_chi2_does_not_count_columns_that_are_constant(estimator):
+    rng = np.random.default_rng(0)
+    y = np.arange(6_000) % 3
+    X = np.c_[
+        3.0 * np.eye(3, 6)[y] + rng.normal(size=(6_000, 6)), np.full((6_000, 9), 0.1)
+    ]
+    detector = LGMOutlierDetector(estimator, calibration="chi2", random_state=0)
+    detector.fit(X[:4_000], y[:4_000])
+    p_values = detector.p_values(X[4_000:], labels=y[4_000:])
+    assert np.mean(p_values <= 0.05) == pytest.approx(0.05, abs=0.02)
+
+
 def test_chi2_p_values_have_no_smallest_value_and_need_no_held_out_rows():
     model, means, variances = fitted_gaussians(GaussianNB)
     message = "needs at least 99 held-out rows, got 6: nothing is flagged without label"
