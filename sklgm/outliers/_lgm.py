@@ -79,13 +79,14 @@ class LGMOutlierDetector(ClaimedLabelDetector):
         the model that did not train on it; only with ``cv``.
     train_scores_ : ndarray of shape (n_samples,)
         Score of each row of ``fit`` by that model, above the threshold of its fold
-        (or as it is, with ``contamination``); only with ``cv``.
+        (the lowest score there, if no p-value can reach the level; or as it is, with
+        ``contamination``); only with ``cv``.
     classes_ : ndarray of shape (n_classes,)
         Labels seen in ``fit``; only where y was given.
     offset_ : float
         Threshold of label-free scores; not where the model has no density. With
         ``cv`` scores are counted from the thresholds of the folds, and it is 0
-        (minus infinity where a fold cannot reach the level).
+        (minus infinity where half of the folds cannot reach the level).
     label_offset_ : float, or ndarray of shape (n_classes,) if ``"per_class"``
         Threshold of claimed-label scores, likewise; only where y was given.
     medians_, scales_ : ndarray of shape (n_classes,)
@@ -138,7 +139,8 @@ class LGMOutlierDetector(ClaimedLabelDetector):
     With ``cv`` the detector is a committee of split-conformal detectors, one a fold;
     no model is fitted on all rows. A new row has the median of their scores, counted
     from the threshold of each, and the median of their p-values (of an even number
-    the greater middle one): it is flagged where more than half of the folds flag it.
+    the greater middle one): it is flagged where more than half of the folds flag it,
+    and a fold that is too small for the level never does.
     As each flags a clean row with probability a at most, at least half of them do so
     with probability 2 a at most, by Markov's inequality; the rates that the user
     guide measures are below a. A training row is judged by the fold that held it out,

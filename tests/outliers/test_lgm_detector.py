@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -515,6 +515,48 @@ def test_fit_without_labels_forgets_those_of_the_fit_before(blobs):
     assert vars(detector.fit(X, y).fit(X)).keys() == once.keys()
     with pytest.raises(ValueError, match="labels were given, but fit had no claimed"):
         detector.score_samples(X, labels=y)
+
+
+def test_a_fit_that_fails_leaves_no_fit_before_it(blobs):
+    X, y = blobs
+    detector = LGMOutlierDetector(GaussianNB(), contamination=0.1).fit(X, y)
+    with pytest.raises(ValueError, match="y=None: claimed labels are needed"):
+        detector.fit(X[:, :3])
+    with pytest.raises(NotFittedError):
+        detector.score_samples(X)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_classes_of_two_rows_keep_one_for_training(seed):
+    X, y = gaussian_rows(0, 102)
+    y = np.r_[np.zeros(50), np.ones(50), 2, 2]
+    detector = LGMOutlierDetector(
+        contamination=0.1, calibration_fraction=0.7, random_state=seed
+    ).fit(X, y)
+    assert detector.estimator_.classes_.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("labels", "error", "message"),
+    [
+        (np.array([0.0, 1.0, np.nan] * 20), ValueError, "Input y contains NaN"),
+        (["a", "b", np.nan] * 20, ValueError, "y holds nan in 20 rows, row 2"),
+        (["a", "b", None] * 20, ValueError, "y holds None in 20 rows, row 2"),
+        (["a", "b", 3] * 20, TypeError, r"y holds labels of types \['int', 'str'\]"),
+    ],
+    ids=["nan", "nan_object", "none", "mixed"],
+)
+def test_labels_that_are_missing_or_mixed_name_y(labels, error, message, blobs):
+    if isinstance(labels, list):
+        labels = np.array(labels, dtype=object)
+    with pytest.raises(error, match=message):
+        LGMOutlierDetector().fit(blobs[0], labels)
+
+
+def test_an_estimator_without_classes_is_named(blobs):
+    detector = LGMOutlierDetector(LinearRegression(), score_kind="posterior")
+    with pytest.raises(ValueError, match="estimator=LinearRegression has no classes_"):
+        detector.fit(*blobs)
 
 
 def test_estimator_that_must_be_fitted_needs_labels(blobs):
