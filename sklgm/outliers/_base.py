@@ -300,7 +300,9 @@ class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
         ndarray of shape (n_samples,)
             ``(1 + #{held-out scores <= s}) / (n_held_out + 1)``, in (0, 1], over the
             held-out rows, or over those of the claimed class (``"per_class"``). For
-            rows exchangeable with these, P(p <= a) <= a. With ``cv`` the median over
+            rows exchangeable with these, P(p <= a) <= a (of standardised scores over
+            all classes nearly so). Of claims with ``"chi2"`` the upper tail
+            probability of the squared distance, in [0, 1]. With ``cv`` the median over
             the folds (the greater middle one of an even number), for which
             P(p <= a) <= 2 a.
         """
@@ -331,12 +333,13 @@ class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
         Returns
         -------
         ndarray of shape (n_samples,)
-            p-values adjusted by Benjamini and Hochberg, in (0, 1]. Where rows with
+            p-values adjusted by Benjamini and Hochberg, in [0, 1]. Where rows with
             ``q <= a`` are flagged, the expected share of clean ones among them is at
             most a. That holds for p-values that are positively dependent (PRDS), as
             split-conformal ones against the same held-out rows are: see Bates et al.,
             "Testing for outliers with conformal p-values", Annals of Statistics 51,
-            2023. For medians over folds (``cv``) it is not proven.
+            2023. It is not proven for medians over folds (``cv``), nor for scores that
+            the held-out rows standardise, unless p-values are taken per class.
         """
         q_values: NDArray[np.float64] = false_discovery_control(
             self.p_values(X, labels), method="bh"

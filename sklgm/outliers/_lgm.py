@@ -149,9 +149,10 @@ class LGMOutlierDetector(ClaimedLabelDetector):
     (2015), which pools the ranks of all folds: its bound is 2 a and a correction that
     vanishes with many rows a fold.
 
-    p-values of training rows are ranks among themselves: a share a of the rows has
-    ``p <= a`` even if none is bad, or if more are. They rank rows honestly; that
-    some are bad they cannot prove. Use clean held-out rows for that.
+    p-values of training rows (but those of ``"chi2"``) are ranks among themselves: a
+    share a of the rows has ``p <= a`` even if none is bad, or if more are. They rank
+    rows honestly; that some are bad they cannot prove. Use clean held-out rows for
+    that.
 
     References
     ----------

@@ -264,7 +264,19 @@ def test_more_neighbours_than_rows_are_all_rows():
     X, y = gaussian_rows(0, 60)
     detector = DeepKNNDetector(n_neighbors=1000, false_alarm_rate=0.1, random_state=0)
     scores = detector.fit(X, y).score_samples(X, labels=y)
-    np.testing.assert_allclose(scores, 1 / 3)
+    np.testing.assert_allclose(scores, 1.0)
+
+
+def test_a_small_clean_class_is_kept():
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1, 2], [300, 300, 8])
+    X = 30.0 * np.eye(3, 4)[y] + rng.normal(size=(608, 4))
+    claimed = y.copy()
+    claimed[:6], claimed[300:306] = 1, 0
+    detector = DeepKNNDetector(contamination=0.02, cv=5, random_state=0)
+    flags = detector.fit_predict(X, claimed)
+    np.testing.assert_array_equal(flags == -1, claimed != y)
+    assert (detector.train_scores_[y == 2] == 1.0).all()
 
 
 @pytest.mark.parametrize("n_wrong", [15, 30, 60])
