@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import false_discovery_control
 from sklearn.base import BaseEstimator, OutlierMixin
-from sklearn.utils import Tags
+from sklearn.utils import Tags, assert_all_finite
 from sklearn.utils.validation import (
     check_consistent_length,
     check_is_fitted,
@@ -34,16 +34,14 @@ from sklgm.outliers._members import (
     Calibration,
     Member,
     calibration_of,
-    percentiles,
+    contamination_threshold,
     upper_median,
 )
 from sklgm.outliers._splits import folds, hold_out
-from sklgm.outliers._standardisation import (
-    class_medians_and_scales,
-    leave_one_out_scores,
-)
+from sklgm.outliers._standardisation import standardise
 
 _OPTIONAL_ATTRIBUTES = (
+    "_members_",
     "calibration_scores_",
     "classes_",
     "estimator_",
@@ -160,18 +158,20 @@ class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
         Raises
         ------
         ValueError
-            If X is empty or not finite, if a class has too few rows to be held out
-            in part, if ``estimator`` has not what the score needs, if it must be
-            fitted and y is None, or if parameters exclude each other.
+            If X is empty or not finite, if y has missing labels, if a class has too
+            few rows to be held out in part, if ``cv`` cannot split the rows, if
+            ``estimator`` has not what the score needs, if it must be fitted and y is
+            None, or if parameters exclude each other. The detector is then not
+            fitted, even if it was before.
         """
-        instances = validate_instances(self, X, reset=True)
-        X = _model_input(X, instances)
-        y = None if y is None else column_or_1d(y, warn=True)
-        check_consistent_length(instances, y)
-        self._check_settings()
         for name in _OPTIONAL_ATTRIBUTES:  # of a fit before this one
             if hasattr(self, name):
                 delattr(self, name)
+        instances = validate_instances(self, X, reset=True)
+        X = _model_input(X, instances)
+        y = None if y is None else _known_labels(y)
+        check_consistent_length(instances, y)
+        self._check_settings()
 
         members = [
             self._calibrate(X, y, train_rows, held_out_rows)
@@ -179,20 +179,21 @@ class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
         ]
         self._warn_of_few_rows(members)
 
-        self._members_ = members
+        claimed = None
         if y is not None:
             self.classes_ = members[0].model.classes_
+            claimed = encode_labels(y, self.classes_, name="y")
         if self.cv is None:
             self._publish_single(members[0])
         else:
             self._publish_cross_fitted(members, len(instances))
-        claimed = None if y is None else encode_labels(y, self.classes_, name="y")
         if members[0].free is not None:
-            self.offset_ = float(self._offsets(X, None)[0])
+            self.offset_ = float(self._offsets(members, X, None)[0])
         if claimed is not None:
-            offsets = self._offsets(X, claimed)
+            offsets = self._offsets(members, X, claimed)
             per_class = self.calibration == "per_class"
             self.label_offset_ = offsets if per_class else float(offsets[0])
+        self._members_ = members
         return self
 
     def predict(
@@ -268,11 +269,17 @@ class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
         claimed = None if labels is None else self._encoded_claims(labels)
         check_consistent_length(X, claimed)
         groups = _one_group(X) if claimed is None else self._groups(claimed)
-        scores = []
+        scores, can_flag = [], []
         for member in self._members_:
             of_member = self._scores(member, X, claimed)
-            references = calibration_of(member, claimed).references
-            scores.append(of_member - references[groups])
+            calibration = calibration_of(member, claimed)
+            scores.append(of_member - calibration.references[groups])
+            can_flag.append(np.isfinite(calibration.thresholds)[groups])
+        # A fold too small for the level votes to keep, where the others decide.
+        is_decided = 2 * np.sum(can_flag, axis=0) > len(can_flag)  # (n_samples,)
+        for i, can in enumerate(can_flag):
+            is_abstention = is_decided & ~can
+            scores[i] = np.where(is_abstention, np.maximum(scores[i], 0.0), scores[i])
         return upper_median(scores)
 
     def p_values(
@@ -293,7 +300,9 @@ class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
         ndarray of shape (n_samples,)
             ``(1 + #{held-out scores <= s}) / (n_held_out + 1)``, in (0, 1], over the
             held-out rows, or over those of the claimed class (``"per_class"``). For
-            rows exchangeable with these, P(p <= a) <= a. With ``cv`` the median over
+            rows exchangeable with these, P(p <= a) <= a (of standardised scores over
+            all classes nearly so). Of claims with ``"chi2"`` the upper tail
+            probability of the squared distance, in [0, 1]. With ``cv`` the median over
             the folds (the greater middle one of an even number), for which
             P(p <= a) <= 2 a.
         """
@@ -324,12 +333,13 @@ class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
         Returns
         -------
         ndarray of shape (n_samples,)
-            p-values adjusted by Benjamini and Hochberg, in (0, 1]. Where rows with
+            p-values adjusted by Benjamini and Hochberg, in [0, 1]. Where rows with
             ``q <= a`` are flagged, the expected share of clean ones among them is at
             most a. That holds for p-values that are positively dependent (PRDS), as
             split-conformal ones against the same held-out rows are: see Bates et al.,
             "Testing for outliers with conformal p-values", Annals of Statistics 51,
-            2023. For medians over folds (``cv``) it is not proven.
+            2023. It is not proven for medians over folds (``cv``), nor for scores that
+            the held-out rows standardise, unless p-values are taken per class.
         """
         q_values: NDArray[np.float64] = false_discovery_control(
             self.p_values(X, labels), method="bh"
@@ -414,6 +424,11 @@ class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
         """Fit on the training rows and score those held out."""
         y_train = None if y is None else y[train_rows]
         model = self._fit_model(safe_indexing(X, train_rows), y_train)
+        if y is not None and not hasattr(model, "classes_"):
+            raise ValueError(
+                f"estimator={type(model).__name__} has no classes_ once it is fitted: "
+                "claimed labels need a classifier"
+            )
         X_held_out = safe_indexing(X, held_out_rows)
         free = None
         if y is None or self._has_label_free_scores(model):
@@ -429,13 +444,13 @@ class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
         medians = scales = None
         claimed_scores = raw_scores
         if self._is_standardised():
-            medians, scales = class_medians_and_scales(raw_scores, claimed, n_classes)
+            medians, scales, left_out = standardise(raw_scores, claimed, n_classes)
             # In one class a common scale changes no rank, so that p-values per class
             # are exact; over all classes each row must be scaled as a new one is.
             claimed_scores = (
                 (raw_scores - medians[claimed]) / scales[claimed]
                 if self.calibration == "per_class"
-                else leave_one_out_scores(raw_scores, claimed)
+                else left_out
             )
         n_groups = n_classes if self.calibration == "per_class" else 1
         groups = self._groups(claimed)
@@ -514,33 +529,66 @@ class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
         return encode_labels(column_or_1d(labels, warn=True), self.classes_)
 
     def _offsets(
-        self, X: Any, claimed: NDArray[np.int64] | None
+        self, members: list[Member], X: Any, claimed: NDArray[np.int64] | None
     ) -> NDArray[np.float64]:
         """Threshold of each group of label-free scores, or of claims."""
-        calibrations = [calibration_of(member, claimed) for member in self._members_]
+        calibrations = [calibration_of(member, claimed) for member in members]
         if self.contamination is None:
-            # Folds: 0, or minus infinity where one of them cannot reach the level.
+            # Folds: 0, or minus infinity where half of them cannot reach the level.
             of_members = [each.thresholds - each.references for each in calibrations]
-            offsets: NDArray[np.float64] = np.min(of_members, axis=0)
-            return offsets
+            return -upper_median([-offsets for offsets in of_members])
         groups = _one_group(X) if claimed is None else self._groups(claimed)
         if self.cv is None:
-            scores = self._scores(self._members_[0], X, claimed)
+            scores = self._scores(members[0], X, claimed)
         else:
             scores = np.empty(len(groups))
-            for member, calibration in zip(self._members_, calibrations, strict=True):
+            for member, calibration in zip(members, calibrations, strict=True):
                 scores[member.held_out_rows] = calibration.scores
-        n_groups = len(calibrations[0].references)
-        return percentiles(scores, groups, n_groups, 100.0 * self.contamination)
+        of_groups = [
+            scores[groups == g] for g in range(len(calibrations[0].references))
+        ]
+        thresholds = np.array(
+            [contamination_threshold(each, self.contamination) for each in of_groups]
+        )
+        if claimed is not None or not hasattr(self, "classes_"):  # what was asked for
+            self._warn_of_ties(of_groups, thresholds)
+        return thresholds
+
+    def _warn_of_ties(
+        self, of_groups: list[NDArray[np.float64]], thresholds: NDArray[np.float64]
+    ) -> None:
+        """Warn where ties flag under 1/2, or over 3/2, of ``contamination``."""
+        assert self.contamination is not None
+        per_class = len(of_groups) > 1
+        differences = []
+        for g, (scores, threshold) in enumerate(
+            zip(of_groups, thresholds, strict=True)
+        ):
+            n_asked = self.contamination * len(scores)
+            n_flagged = int(np.sum(scores < threshold))
+            is_short = n_asked >= 1 and n_flagged < 0.5 * n_asked
+            if n_flagged > max(np.ceil(n_asked), 1.5 * n_asked) or is_short:
+                of_class = f" of class {self.classes_.tolist()[g]!r}" * per_class
+                differences.append(f"{n_flagged} of {len(scores)} rows{of_class}")
+        if differences:
+            named = ", ".join(differences[:5]) + ", ..." * (len(differences) > 5)
+            warnings.warn(
+                f"contamination={self.contamination!r} cannot be met, as scores tie: "
+                f"{named} are flagged. Take a score with more values (an estimator "
+                "that gives finer probabilities, more neighbours), or another "
+                "contamination",
+                UserWarning,
+                stacklevel=5,  # of the decorated fit
+            )
 
     def _warn_of_few_rows(self, members: list[Member]) -> None:
         """Warn where no p-value can reach the level."""
         if self.contamination is not None:
             return
-        n_needed = n_rows_for_level(self.false_alarm_rate)
-        if self.cv is not None:
-            n_needed += 1  # a row of a fold is judged by the others
-        n_held_out = min(len(member.held_out_rows) for member in members)
+        n_for_new = n_rows_for_level(self.false_alarm_rate)
+        # A row of a fold is judged by the others.
+        n_needed = n_for_new if self.cv is None else n_for_new + 1
+        n_held_out = np.array([len(member.held_out_rows) for member in members])
         laws = [member.claims.law for member in members if member.claims is not None]
         rows = "held-out rows" if self.cv is None else "held-out rows in each fold"
         more = "raise calibration_fraction" if self.cv is None else "take fewer folds"
@@ -549,10 +597,17 @@ class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
             f"Give more rows, {more} or raise false_alarm_rate, or set contamination"
         )
         message = None
-        if n_held_out < n_needed:
+        if n_held_out.min() < n_needed:
+            consequence = "nothing is flagged"
+            if np.any(n_held_out >= n_for_new) and self.cv is not None:
+                are_new = 2 * np.sum(n_held_out >= n_for_new) > len(members)
+                consequence = (
+                    "no row of fit in a smaller fold is flagged; new rows are "
+                    f"{'' if are_new else 'not '}judged by enough folds to be"
+                )
             free = " without labels" if laws and self.calibration == "chi2" else ""
             message = (
-                f"{needs}{rows}, got {n_held_out}: nothing is flagged{free}. {advice}"
+                f"{needs}{rows}, got {n_held_out.min()}: {consequence}{free}. {advice}"
             )
         elif laws and self.calibration == "per_class":
             counts = np.min(
@@ -571,9 +626,10 @@ class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
             ]
             if short:
                 named = ", ".join(short[:5]) + (", ..." if len(short) > 5 else "")
+                some = "" if self.cv is None else "in some folds "
                 message = (
-                    f"{needs}{rows} of each class: nothing is flagged among those that "
-                    f"claim {named}. {advice}"
+                    f"{needs}{rows} of each class: {some}nothing is flagged among "
+                    f"those that claim {named}. {advice}"
                 )
         if message is not None:
             warnings.warn(message, UserWarning, stacklevel=4)  # of the decorated fit
@@ -589,6 +645,24 @@ class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
 def _model_input(X: Any, instances: NDArray[Any]) -> Any:
     """Instances as the model takes them: with column names, if X has them."""
     return X if hasattr(X, "columns") else instances
+
+
+def _known_labels(y: ArrayLike) -> NDArray[Any]:
+    """Labels as a vector; none of them missing."""
+    labels: NDArray[Any] = column_or_1d(y, warn=True)
+    if labels.dtype != object:
+        assert_all_finite(labels, input_name="y")
+        return labels
+    missing = [i for i, z in enumerate(labels) if z is None or z != z]
+    if missing:
+        raise ValueError(
+            f"y holds {labels[missing[0]]!r} in {len(missing)} rows, row {missing[0]} "
+            "the first of them: every row must claim a label"
+        )
+    types = sorted({type(label).__name__ for label in labels})
+    if len(types) > 1 and "str" in types:
+        raise TypeError(f"y holds labels of types {types}, which have no order")
+    return labels
 
 
 def _one_group(rows: Any) -> NDArray[np.int64]:

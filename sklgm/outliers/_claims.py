@@ -19,6 +19,10 @@ from sklgm.gaussian import (
 
 # Share of each class that the Gaussians on the input columns leave out.
 _COLUMN_TRIM = 0.25
+# Variance of a column that is constant in every class, in units of its scale.
+_CONSTANT_VARIANCE = 1e-3
+# Rows whose densities are computed at once.
+_CHUNK = 4096
 
 
 @dataclass(frozen=True)
@@ -35,45 +39,70 @@ class ColumnGaussians:
         Class means.
     log_variances_ : ndarray of shape (n_classes, n_features)
         Natural log of the variances.
+    n_dimensions_ : int
+        Number of columns that vary within a class.
     """
 
     classes_: NDArray[Any]
     priors_: NDArray[np.float64]
     means_: NDArray[np.float64]
     log_variances_: NDArray[np.float64]
+    n_dimensions_: int
 
     @classmethod
     def from_rows(cls, X: ArrayLike, y: NDArray[Any] | None) -> Self:
-        """Estimate from rows (n_samples, ...), flattened; y None: one Gaussian."""
-        flat = _flat_rows(X)
-        labels = np.zeros(len(flat), dtype=np.int64) if y is None else y
+        """Estimate from rows (n_samples, ...), flattened; y None: one Gaussian.
+
+        The floor of the variances is a share of their average over columns, so that
+        columns are brought to one scale first: their units change no score.
+        """
+        rows = np.array(X, dtype=np.float64)  # a copy, to be scaled in place
+        rows = rows.reshape(len(rows), -1)
+        labels = np.zeros(len(rows), dtype=np.int64) if y is None else y
         classes, y_encoded = np.unique(labels, return_inverse=True)
-        estimate = estimate_gaussians(
-            flat,
-            torch.from_numpy(y_encoded),
-            len(classes),
-            covariance_type="diag",
-            trim=_COLUMN_TRIM,
-        )
+        scales, varies = _column_scales(rows, y_encoded, relative_rounding(X))
+        rows /= scales
+        # What never varies within a class has no part in the choice of rows.
+        _, first_rows = np.unique(y_encoded, return_index=True)
+        means = rows[first_rows]
+        log_variances = np.full_like(means, np.log(_CONSTANT_VARIANCE))
+        if varies.any():
+            estimate = estimate_gaussians(
+                torch.from_numpy(rows if varies.all() else rows[:, varies]),
+                torch.from_numpy(y_encoded),
+                len(classes),
+                covariance_type="diag",
+                trim=_COLUMN_TRIM,
+            )
+            means[:, varies] = estimate.means.numpy()
+            log_variances[:, varies] = estimate.log_variances.numpy()
         return cls(
             classes,
             np.bincount(y_encoded) / len(y_encoded),
-            estimate.means.numpy(),
-            estimate.log_variances.numpy(),
+            means * scales,
+            log_variances + 2.0 * np.log(scales),
+            int(varies.sum()),
         )
 
     def predict_joint_log_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Log joint ``log pi_k + log N_k(x)``, shape (n_samples, n_classes)."""
-        flat = _flat_rows(X)
+        rows = np.asarray(X)
         means = torch.tensor(self.means_)
         log_variances = torch.tensor(self.log_variances_)
         n_classes, n_features = means.shape
-        density = log_density(
-            squared_mahalanobis(flat, means, log_variances, "diag"),
-            log_determinant(log_variances, "diag", n_classes, n_features),
-            n_features,
-        )
-        joint: NDArray[np.float64] = density.numpy() + np.log(self.priors_)
+        log_determinants = log_determinant(log_variances, "diag", n_classes, n_features)
+        joint = np.empty((len(rows), n_classes))
+        for start in range(0, len(rows), _CHUNK):
+            chunk = slice(start, start + _CHUNK)
+            density = log_density(
+                squared_mahalanobis(
+                    _flat_rows(rows[chunk]), means, log_variances, "diag"
+                ),
+                log_determinants,
+                n_features,
+            )
+            joint[chunk] = density.numpy()
+        joint += np.log(self.priors_)
         return joint
 
     def predict_log_proba(self, X: ArrayLike) -> NDArray[np.float64]:
@@ -81,6 +110,52 @@ class ColumnGaussians:
         joint = self.predict_joint_log_proba(X)
         log_proba: NDArray[np.float64] = joint - logsumexp(joint, axis=1, keepdims=True)
         return log_proba
+
+
+def relative_rounding(X: ArrayLike) -> float:
+    """Relative rounding error of values.
+
+    Parameters
+    ----------
+    X : array-like
+        Values.
+
+    Returns
+    -------
+    float
+        Machine epsilon of a floating type, else that of float64.
+    """
+    dtype = np.asarray(X).dtype
+    is_floating = np.issubdtype(dtype, np.floating)
+    return float(np.finfo(dtype if is_floating else np.float64).eps)
+
+
+def _column_scales(
+    rows: NDArray[np.float64], y_encoded: NDArray[np.int64], rounding: float
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Typical deviation within classes of each column, and whether there is any.
+
+    It is the median of those deviations from the class median that are not 0, which
+    neither outliers nor a column that is mostly 0 decide. A column without any takes
+    the deviations from the median of all rows, then its absolute value, then 1.
+    """
+    of_classes = [np.flatnonzero(y_encoded == k) for k in np.unique(y_encoded)]
+    n_columns = rows.shape[1]
+    scales, varies = np.ones(n_columns), np.zeros(n_columns, dtype=bool)
+    for j in range(n_columns):
+        column = rows[:, j].copy()
+        negligible = 8.0 * rounding * np.abs(column)
+        within = column.copy()
+        for of_class in of_classes:
+            within[of_class] -= np.median(within[of_class])
+        for deviations in (within, column - np.median(column), column):
+            sizes = np.abs(deviations)
+            sizes = sizes[sizes > negligible]
+            if len(sizes) > 0:
+                scales[j] = np.median(sizes)
+                varies[j] = deviations is within
+                break
+    return scales, varies
 
 
 def claimed_log_density(
@@ -129,14 +204,21 @@ def gaussian_dimensions(model: Any) -> int:
     Returns
     -------
     int
-        Number d of feature dimensions.
+        Number d of feature dimensions; of ``GaussianNB`` and
+        :class:`ColumnGaussians` without those that are constant in every class.
 
     Raises
     ------
     ValueError
         If the model has no class Gaussians that are known.
     """
-    return int(_class_variances(split_steps(model)[1]).shape[1])
+    last = split_steps(model)[1]
+    variances = _class_variances(last)
+    if isinstance(last, ColumnGaussians):
+        return max(last.n_dimensions_, 1)
+    # Naive Bayes adds epsilon_ to all variances.
+    varies = variances > getattr(last, "epsilon_", 0.0) * (1.0 + 1e-6)
+    return max(int(varies.any(axis=0).sum()), 1)
 
 
 def claimed_squared_mahalanobis(

@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 
 from sklgm._random import draw_seed
 from sklgm._sklearn_private import Interval
-from sklgm.outliers._features import FeatureDetector
+from sklgm.outliers._features import FeatureDetector, negligible_deviation
 
 
 class _TwoClusters(NamedTuple):
@@ -39,12 +39,14 @@ class ActivationClusteringDetector(FeatureDetector):
         from the features. None: the features are the columns of X.
     n_components : int, default=10
         Dimensions that the features of a class are reduced to, at least 1; fewer
-        where the class has fewer, or not as many rows.
+        where the class has fewer (rounding errors are none), or not as many rows.
     whiten : bool, default=True
         Whether all components of a class get variance 1.
     contamination : float in (0, 0.5] or None, default=None
         Share of the rows of ``fit`` to flag (of each class, where ``calibration`` is
-        ``"per_class"``); replaces ``false_alarm_rate``.
+        ``"per_class"``); replaces ``false_alarm_rate``. Rows whose scores tie are
+        flagged together or not at all; ``fit`` warns where that makes less than half
+        or more than 3/2 of this share.
     false_alarm_rate : float in (0, 1), default=0.01
         Share of clean rows that may be flagged, set on held-out rows.
     calibration : {"marginal", "per_class"}, default="marginal"
@@ -159,10 +161,12 @@ class ActivationClusteringDetector(FeatureDetector):
         features: NDArray[np.float64],
         y_encoded: NDArray[np.int64],
         n_classes: int,
+        rounding: float,
     ) -> list[_TwoClusters | None]:
         seed = draw_seed(self.random_state)
         return [
-            self._clusters(features[y_encoded == k], seed) for k in range(n_classes)
+            self._clusters(features[y_encoded == k], seed, rounding)
+            for k in range(n_classes)
         ]
 
     def _score_features(
@@ -185,13 +189,15 @@ class ActivationClusteringDetector(FeatureDetector):
         return scores
 
     def _clusters(
-        self, of_class: NDArray[np.float64], seed: int
+        self, of_class: NDArray[np.float64], seed: int, rounding: float
     ) -> _TwoClusters | None:
         """Two clusters of the rows of a class; None where all are alike."""
-        rank = np.linalg.matrix_rank(of_class - of_class.mean(axis=0))
+        deviations = np.linalg.svd(of_class - of_class.mean(axis=0), compute_uv=False)
+        # Whitened, directions of rounding errors alone would count like all others.
+        rank = int(np.sum(deviations > negligible_deviation(of_class, rounding)))
         if rank == 0:
             return None
-        n_components = min(self.n_components, int(rank))
+        n_components = min(self.n_components, rank)
         reduction = PCA(n_components, whiten=self.whiten, random_state=seed)
         reduced = reduction.fit_transform(of_class)
         clustering = KMeans(2, n_init=10, random_state=seed).fit(reduced)

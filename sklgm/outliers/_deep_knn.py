@@ -17,14 +17,16 @@ class _Neighbours:
     index: NearestNeighbors
     y_encoded: NDArray[np.int64]  # (n_train,)
     n_neighbors: int
+    n_attainable: NDArray[np.int64]  # (n_classes,): neighbours that may agree
 
 
 class DeepKNNDetector(FeatureDetector):
     """Outlier detector that asks the nearest neighbours of a row for their labels.
 
     The score of a claim is the share of the k nearest training rows, in feature
-    space, that have the claimed label: the deep k-NN defence. Use it against poisons
-    whose features lie among those of another class.
+    space, that have the claimed label: the deep k-NN defence. Of a class of fewer
+    than k training rows, the share of these that are among the nearest. Use it
+    against poisons whose features lie among those of another class.
 
     Parameters
     ----------
@@ -39,7 +41,9 @@ class DeepKNNDetector(FeatureDetector):
         Number k of neighbours, at least 1; all training rows where there are fewer.
     contamination : float in (0, 0.5] or None, default=None
         Share of the rows of ``fit`` to flag (of each class, where ``calibration`` is
-        ``"per_class"``); replaces ``false_alarm_rate``.
+        ``"per_class"``); replaces ``false_alarm_rate``. Rows whose scores tie are
+        flagged together or not at all; ``fit`` warns where that makes less than half
+        or more than 3/2 of this share.
     false_alarm_rate : float in (0, 1), default=0.01
         Share of clean rows that may be flagged, set on held-out rows.
     calibration : {"marginal", "per_class"}, default="marginal"
@@ -90,11 +94,13 @@ class DeepKNNDetector(FeatureDetector):
     Peri et al. (2020) look up the neighbours of each training row among all training
     rows and drop the row if the most frequent label is not its own. Here rows are
     held out of the training rows, the share replaces the vote, and a p-value or
-    ``contamination`` sets the threshold. The default of k is ours; choose it well
-    above the number of poisons that one target may have.
+    ``contamination`` sets the threshold. The number of neighbours that agree is divided
+    by ``min(k, n_z)`` for n_z training rows of the claimed class z: a class of fewer
+    than k rows could not reach a share of 1, and the vote drops all of it. The default
+    of k is ours; choose it well above the number of poisons that one target may have.
 
-    Scores have k + 1 values, so that many tie; p-values are then larger than they
-    could be, and ``contamination`` may flag fewer rows. A training row that is judged
+    Scores have few values, so that many tie; p-values are then larger than they
+    could be, and ``contamination`` is met less closely. A training row that is judged
     again counts itself as a neighbour: use ``cv`` for these. Without labels the score
     is minus the distance to the k-th neighbour.
 
@@ -150,9 +156,14 @@ class DeepKNNDetector(FeatureDetector):
         features: NDArray[np.float64],
         y_encoded: NDArray[np.int64],
         n_classes: int,
+        rounding: float,
     ) -> _Neighbours:
         index = NearestNeighbors().fit(features)
-        return _Neighbours(index, y_encoded, min(self.n_neighbors, len(features)))
+        n_neighbors = min(self.n_neighbors, len(features))
+        sizes = np.bincount(y_encoded, minlength=n_classes)
+        return _Neighbours(
+            index, y_encoded, n_neighbors, np.minimum(sizes, n_neighbors)
+        )
 
     def _score_features(
         self,
@@ -164,7 +175,8 @@ class DeepKNNDetector(FeatureDetector):
             features, statistics.n_neighbors, return_distance=False
         )  # (n_samples, n_neighbors)
         agrees = statistics.y_encoded[neighbours] == claimed[:, None]
-        share: NDArray[np.float64] = agrees.mean(axis=1)
+        n_agree = agrees.sum(axis=1)
+        share: NDArray[np.float64] = n_agree / statistics.n_attainable[claimed]
         return share
 
     def _best_scores(

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklgm._sklearn_private import HasMethods
 from sklgm.outliers._base import ClaimedLabelDetector
+from sklgm.outliers._claims import relative_rounding
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,12 @@ class FeatureDetector(ClaimedLabelDetector):
         features: NDArray[np.float64],
         y_encoded: NDArray[np.int64],
         n_classes: int,
+        rounding: float,
     ) -> Any:
-        """Statistics of the features (n_train, feature_dim) of training rows."""
+        """Statistics of the features (n_train, feature_dim) of training rows.
+
+        ``rounding`` is the relative rounding error they were computed with.
+        """
 
     @abstractmethod
     def _score_features(
@@ -77,10 +82,11 @@ class FeatureDetector(ClaimedLabelDetector):
                     "estimator=None"
                 )
             estimator = clone(estimator).fit(X, y)
-        features = _features(estimator, X)
+        as_given = X if estimator is None else estimator.transform(X)
+        rounding, features = relative_rounding(as_given), _flat(as_given)
         labels = np.zeros(len(features), dtype=np.int64) if y is None else y
         classes, y_encoded = np.unique(labels, return_inverse=True)
-        statistics = self._fit_features(features, y_encoded, len(classes))
+        statistics = self._fit_features(features, y_encoded, len(classes), rounding)
         return FeatureModel(estimator, classes, statistics)
 
     def _claimed_scores(
@@ -105,8 +111,33 @@ class FeatureDetector(ClaimedLabelDetector):
         return scores
 
 
+def negligible_deviation(features: NDArray[np.float64], rounding: float) -> float:
+    """Singular value that rounding alone may give to features about their mean.
+
+    Parameters
+    ----------
+    features : ndarray of shape (n_samples, feature_dim)
+        Features, not centred: they were rounded as they are.
+    rounding : float
+        Relative rounding error of the type they were computed in.
+
+    Returns
+    -------
+    float
+        ``10 rounding sqrt(max(n, d))`` times their Frobenius norm. Independent errors
+        grow with the square root; by ``max(n, d)`` itself directions of float32
+        features that carry variance would be lost.
+    """
+    scale = rounding * float(np.sqrt(max(features.shape)))
+    return 10.0 * scale * float(np.linalg.norm(features))
+
+
 def _features(estimator: Any, X: Any) -> NDArray[np.float64]:
     """Features (n_samples, feature_dim) in float64."""
-    features = np.asarray(X if estimator is None else estimator.transform(X))
+    return _flat(X if estimator is None else estimator.transform(X))
+
+
+def _flat(features: Any) -> NDArray[np.float64]:
+    features = np.asarray(features)
     flat: NDArray[np.float64] = features.reshape(len(features), -1).astype(np.float64)
     return flat

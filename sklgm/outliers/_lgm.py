@@ -43,7 +43,9 @@ class LGMOutlierDetector(ClaimedLabelDetector):
         ``"posterior"``: log probability of the claimed class. See Notes.
     contamination : float in (0, 0.5] or None, default=None
         Share of the rows of ``fit`` to flag (of each class, where ``calibration`` is
-        ``"per_class"``); replaces ``false_alarm_rate``.
+        ``"per_class"``); replaces ``false_alarm_rate``. Rows whose scores tie are
+        flagged together or not at all; ``fit`` warns where that makes less than half
+        or more than 3/2 of this share.
     false_alarm_rate : float in (0, 1), default=0.01
         Share of clean rows that may be flagged, set on held-out rows.
     calibration : {"marginal", "per_class", "chi2"}, default="marginal"
@@ -77,18 +79,20 @@ class LGMOutlierDetector(ClaimedLabelDetector):
         the model that did not train on it; only with ``cv``.
     train_scores_ : ndarray of shape (n_samples,)
         Score of each row of ``fit`` by that model, above the threshold of its fold
-        (or as it is, with ``contamination``); only with ``cv``.
+        (the lowest score there, if no p-value can reach the level; or as it is, with
+        ``contamination``); only with ``cv``.
     classes_ : ndarray of shape (n_classes,)
         Labels seen in ``fit``; only where y was given.
     offset_ : float
         Threshold of label-free scores; not where the model has no density. With
         ``cv`` scores are counted from the thresholds of the folds, and it is 0
-        (minus infinity where a fold cannot reach the level).
+        (minus infinity where half of the folds cannot reach the level).
     label_offset_ : float, or ndarray of shape (n_classes,) if ``"per_class"``
         Threshold of claimed-label scores, likewise; only where y was given.
     medians_, scales_ : ndarray of shape (n_classes,)
-        Median and ``1.4826`` MAD of each class's held-out log densities; only for
-        ``score_kind="likelihood"`` with y, and not for ``"chi2"`` or with ``cv``.
+        Median and ``1.4826`` MAD of each class's held-out log densities (of few rows
+        see Notes); only for ``score_kind="likelihood"`` with y, and not for
+        ``"chi2"`` or with ``cv``.
     calibration_scores_ : ndarray of shape (n_calibration,)
         Label-free scores of the held-out rows, sorted; not where the model has no
         density, nor with ``cv``.
@@ -111,11 +115,15 @@ class LGMOutlierDetector(ClaimedLabelDetector):
     -----
     For claimed class z, ``"likelihood"`` is
     ``(log N_z(f) - median_z) / (1.4826 MAD_z)`` over the held-out rows of class
-    z, and ``"posterior"`` is ``log p(z | f)``. Both matter: where poisons moved the
-    means, the posterior ranks better; the density is the better calibrated.
+    z, and ``"posterior"`` is ``log p(z | f)``. Of fewer than eight rows a MAD says
+    little: such a class takes the scale of all classes; two or three rows are centred
+    by their mean, fewer by the median of all rows. Both scores matter: where poisons
+    moved the means, the posterior ranks better; the density is better calibrated.
     With ``calibration="chi2"`` the log density is standardised by its mean and
     deviation under the law instead: ``(d - D_z) / sqrt(2 d)`` for d feature
-    dimensions and the squared Mahalanobis distance D_z.
+    dimensions and the squared Mahalanobis distance D_z. Columns that are constant in
+    every class of the training rows do not count in d for ``estimator=None`` and
+    ``GaussianNB``; dimensions of an ``LGMClassifier`` all do.
     Without labels both kinds use the mixture's log density; a classifier that has
     none (nor ``score_samples``) judges claimed labels only.
 
@@ -131,7 +139,8 @@ class LGMOutlierDetector(ClaimedLabelDetector):
     With ``cv`` the detector is a committee of split-conformal detectors, one a fold;
     no model is fitted on all rows. A new row has the median of their scores, counted
     from the threshold of each, and the median of their p-values (of an even number
-    the greater middle one): it is flagged where more than half of the folds flag it.
+    the greater middle one): it is flagged where more than half of the folds flag it,
+    and a fold that is too small for the level never does.
     As each flags a clean row with probability a at most, at least half of them do so
     with probability 2 a at most, by Markov's inequality; the rates that the user
     guide measures are below a. A training row is judged by the fold that held it out,
@@ -140,9 +149,10 @@ class LGMOutlierDetector(ClaimedLabelDetector):
     (2015), which pools the ranks of all folds: its bound is 2 a and a correction that
     vanishes with many rows a fold.
 
-    p-values of training rows are ranks among themselves: a share a of the rows has
-    ``p <= a`` even if none is bad, or if more are. They rank rows honestly; that
-    some are bad they cannot prove. Use clean held-out rows for that.
+    p-values of training rows (but those of ``"chi2"``) are ranks among themselves: a
+    share a of the rows has ``p <= a`` even if none is bad, or if more are. They rank
+    rows honestly; that some are bad they cannot prove. Use clean held-out rows for
+    that.
 
     References
     ----------

@@ -9,12 +9,17 @@ from sklearn.covariance import empirical_covariance, ledoit_wolf
 
 from sklgm._sklearn_private import StrOptions
 from sklgm.outliers._conformal import ChiSquareLaw
-from sklgm.outliers._features import FeatureDetector, FeatureModel
+from sklgm.outliers._features import (
+    FeatureDetector,
+    FeatureModel,
+    negligible_deviation,
+)
 
 
 class _TiedGaussians(NamedTuple):
     means: NDArray[np.float64]  # (n_classes, feature_dim)
     precision: NDArray[np.float64]  # (feature_dim, feature_dim)
+    rank: int
 
 
 class ClassMahalanobisDetector(FeatureDetector):
@@ -35,11 +40,13 @@ class ClassMahalanobisDetector(FeatureDetector):
         from the features. None: the features are the columns of X.
     covariance : {"ledoit_wolf", "empirical"}, default="ledoit_wolf"
         How the shared covariance is estimated: shrunk towards a multiple of the
-        identity, or the maximum-likelihood estimate, inverted by its
-        pseudo-inverse.
+        identity, or the maximum-likelihood estimate, inverted where features vary by
+        more than rounding errors.
     contamination : float in (0, 0.5] or None, default=None
         Share of the rows of ``fit`` to flag (of each class, where ``calibration`` is
-        ``"per_class"``); replaces ``false_alarm_rate``.
+        ``"per_class"``); replaces ``false_alarm_rate``. Rows whose scores tie are
+        flagged together or not at all; ``fit`` warns where that makes less than half
+        or more than 3/2 of this share.
     false_alarm_rate : float in (0, 1), default=0.01
         Share of clean rows that may be flagged, set on held-out rows.
     calibration : {"marginal", "per_class", "chi2"}, default="marginal"
@@ -89,11 +96,12 @@ class ClassMahalanobisDetector(FeatureDetector):
     Notes
     -----
     With the squared distance ``D_z = (f - mu_z)' inv(Sigma) (f - mu_z)`` of claimed
-    class z in d feature dimensions, the score is ``(d - D_z) / sqrt(2 d)``, which has
-    mean 0 and variance 1 for features drawn from the Gaussians. Without labels it is
-    the score of the nearest class, the confidence score of Lee et al. (2018) at one
-    layer; they perturb the input and combine layers, and use the empirical
-    covariance.
+    class z and the rank d of the training features about their class means (their
+    dimension, less constant and redundant ones), the score is
+    ``(d - D_z) / sqrt(2 d)``, which has mean 0 and variance 1 for features drawn from
+    the Gaussians. Without labels it is the score of the nearest class, the confidence
+    score of Lee et al. (2018) at one layer; they perturb the input and combine
+    layers, and use the empirical covariance.
 
     References
     ----------
@@ -151,16 +159,31 @@ class ClassMahalanobisDetector(FeatureDetector):
         features: NDArray[np.float64],
         y_encoded: NDArray[np.int64],
         n_classes: int,
+        rounding: float,
     ) -> _TiedGaussians:
         means = np.stack(
             [features[y_encoded == k].mean(axis=0) for k in range(n_classes)]
         )
         residuals = features - means[y_encoded]
-        if self.covariance == "empirical":
-            covariance = empirical_covariance(residuals, assume_centered=True)
+        variances, axes = np.linalg.eigh(
+            empirical_covariance(residuals, assume_centered=True)
+        )
+        # A covariance is itself rounded; so are the features it comes from.
+        negligible = max(
+            negligible_deviation(features, rounding) ** 2 / len(features),
+            np.finfo(np.float64).eps * max(features.shape) * variances[-1],
+        )
+        varies = variances > negligible
+        if not varies.any():
+            precision = np.zeros_like(axes)  # every distance is 0
+        elif self.covariance == "empirical":
+            kept = axes[:, varies] / np.sqrt(variances[varies])
+            precision = kept @ kept.T
         else:
-            covariance, _ = ledoit_wolf(residuals, assume_centered=True)
-        return _TiedGaussians(means, pinvh(np.atleast_2d(covariance)))
+            precision = pinvh(
+                np.atleast_2d(ledoit_wolf(residuals, assume_centered=True)[0])
+            )
+        return _TiedGaussians(means, precision, max(int(varies.sum()), 1))
 
     def _score_features(
         self,
@@ -170,7 +193,7 @@ class ClassMahalanobisDetector(FeatureDetector):
     ) -> NDArray[np.float64]:
         centred = features - statistics.means[claimed]
         squared = np.einsum("ij,ij->i", centred @ statistics.precision, centred)
-        return ChiSquareLaw(features.shape[1]).scores(squared)
+        return ChiSquareLaw(statistics.rank).scores(squared)
 
     def _n_dimensions(self, model: FeatureModel) -> int:
-        return int(model.statistics.means.shape[1])
+        return int(model.statistics.rank)

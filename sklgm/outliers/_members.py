@@ -102,35 +102,34 @@ def upper_median(of_members: list[NDArray[np.float64]]) -> NDArray[np.float64]:
     return median
 
 
-def percentiles(
-    scores: NDArray[np.float64],
-    groups: NDArray[np.int64],
-    n_groups: int,
-    percent: float,
-) -> NDArray[np.float64]:
-    """Percentile of the scores of each group.
+def contamination_threshold(scores: NDArray[np.float64], contamination: float) -> float:
+    """Score below which a share of the scores lies, as nearly as ties allow.
+
+    The percentile, with fewer scores below it where some tie with it. Where these are
+    less than half of what was asked, the tied scores are put below as well, unless
+    more than half of all scores would be.
 
     Parameters
     ----------
     scores : ndarray of shape (n_samples,)
         Scores.
-    groups : ndarray of shape (n_samples,)
-        Index of the group of each.
-    n_groups : int
-        Number of groups.
-    percent : float
-        In [0, 100].
+    contamination : float in (0, 0.5]
+        Share that should lie below.
 
     Returns
     -------
-    ndarray of shape (n_groups,)
-        Percentiles; minus infinity where a group has no rows.
+    float
+        The threshold; minus infinity where there are no scores.
     """
-    return np.array(
-        [
-            np.percentile(scores[groups == g], percent)
-            if np.any(groups == g)
-            else -np.inf
-            for g in range(n_groups)
-        ]
-    )
+    if len(scores) == 0:
+        return -np.inf
+    n_asked = contamination * len(scores)
+    percentile = float(np.percentile(scores, 100.0 * contamination))
+    if np.sum(scores < percentile) >= 0.5 * n_asked:
+        return percentile
+    is_tied_or_below = scores <= percentile
+    if is_tied_or_below.sum() > 0.5 * len(scores):
+        return percentile
+    # Half way to the next score: one computed again may be off by rounding.
+    tied, above = scores[is_tied_or_below].max(), scores[~is_tied_or_below].min()
+    return float(max(0.5 * tied + 0.5 * above, np.nextafter(tied, above)))

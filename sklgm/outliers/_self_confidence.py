@@ -33,7 +33,9 @@ class SelfConfidenceDetector(ClaimedLabelDetector):
         None: trimmed diagonal Gaussians on the columns of X.
     contamination : float in (0, 0.5] or None, default=None
         Share of the rows of ``fit`` to flag (of each class, where ``calibration`` is
-        ``"per_class"``); replaces ``false_alarm_rate``.
+        ``"per_class"``); replaces ``false_alarm_rate``. Rows whose scores tie are
+        flagged together or not at all; ``fit`` warns where that makes less than half
+        or more than 3/2 of this share.
     false_alarm_rate : float in (0, 1), default=0.01
         Share of clean rows that may be flagged, set on held-out rows.
     calibration : {"marginal", "per_class"}, default="marginal"

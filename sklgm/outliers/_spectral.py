@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sklgm.outliers._features import FeatureDetector
+from sklgm.outliers._features import FeatureDetector, negligible_deviation
 
 
 class _Signatures(NamedTuple):
     means: NDArray[np.float64]  # (n_classes, feature_dim)
-    vectors: NDArray[np.float64]  # (n_classes, feature_dim), of length 1
+    vectors: NDArray[np.float64]  # (n_classes, feature_dim), of length 1 or 0
 
 
 class SpectralSignatureDetector(FeatureDetector):
@@ -31,7 +31,9 @@ class SpectralSignatureDetector(FeatureDetector):
         from the features. None: the features are the columns of X.
     contamination : float in (0, 0.5] or None, default=None
         Share of the rows of ``fit`` to flag (of each class, where ``calibration`` is
-        ``"per_class"``); replaces ``false_alarm_rate``.
+        ``"per_class"``); replaces ``false_alarm_rate``. Rows whose scores tie are
+        flagged together or not at all; ``fit`` warns where that makes less than half
+        or more than 3/2 of this share.
     false_alarm_rate : float in (0, 1), default=0.01
         Share of clean rows that may be flagged, set on held-out rows.
     calibration : {"marginal", "per_class"}, default="marginal"
@@ -85,7 +87,8 @@ class SpectralSignatureDetector(FeatureDetector):
     many again as there may be poisons: ``calibration="per_class"`` with
     ``contamination`` 1.5 times that share. Here rows may also be held out of the
     training rows, and p-values set the threshold. The authors' code projects features
-    that are not centred; here they are, as in the paper.
+    that are not centred; here they are, as in the paper. A class of one training row,
+    or of rows that are all alike, has no direction: its claims score 0.
 
     References
     ----------
@@ -131,15 +134,19 @@ class SpectralSignatureDetector(FeatureDetector):
         features: NDArray[np.float64],
         y_encoded: NDArray[np.int64],
         n_classes: int,
+        rounding: float,
     ) -> _Signatures:
         feature_dim = features.shape[1]
         means = np.empty((n_classes, feature_dim))
-        vectors = np.empty((n_classes, feature_dim))
+        vectors = np.zeros((n_classes, feature_dim))
         for k in range(n_classes):
             of_class = features[y_encoded == k]
             means[k] = of_class.mean(axis=0)
-            _, _, right = np.linalg.svd(of_class - means[k], full_matrices=False)
-            vectors[k] = right[0]
+            _, deviations, right = np.linalg.svd(
+                of_class - means[k], full_matrices=False
+            )
+            if deviations[0] > negligible_deviation(of_class, rounding):
+                vectors[k] = right[0]
         return _Signatures(means, vectors)
 
     def _score_features(

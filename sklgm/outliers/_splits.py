@@ -27,7 +27,7 @@ def hold_out(
     calibration_fraction: float,
     random_state: RandomState,
 ) -> Split:
-    """Hold rows out once, stratified by label.
+    """Hold rows out once, stratified by label; a row of each class trains.
 
     Parameters
     ----------
@@ -74,6 +74,11 @@ def hold_out(
             f"calibration_fraction={calibration_fraction!r} cannot split "
             f"n_samples={n_samples}: {error}"
         ) from error
+    if y is not None:
+        for label in np.setdiff1d(y, y[train_rows]):  # classes of a few rows
+            of_class = held_out_rows[y[held_out_rows] == label]
+            train_rows = np.append(train_rows, of_class[0])
+            held_out_rows = np.setdiff1d(held_out_rows, of_class[:1])
     return np.sort(train_rows), np.sort(held_out_rows)
 
 
@@ -101,23 +106,36 @@ def folds(
     Raises
     ------
     ValueError
-        If a row is not held out exactly once, or a fold trains without a class.
+        If the rows cannot be split so, if a row is not held out exactly once or
+        trains a model that it is held out of, or if a fold trains without a class.
     """
     if y is not None:
         check_classification_targets(y)
-    if isinstance(cv, Integral):
-        make = KFold if y is None else StratifiedKFold
-        splitter = make(
-            int(cv), shuffle=True, random_state=check_random_state(random_state)
-        )
-    else:
-        splitter = check_cv(cv, y, classifier=y is not None)
-    splits = list(splitter.split(np.zeros((n_samples, 1)), y))
+    try:
+        if isinstance(cv, Integral):
+            make = KFold if y is None else StratifiedKFold
+            splitter = make(
+                int(cv), shuffle=True, random_state=check_random_state(random_state)
+            )
+        else:
+            splitter = check_cv(cv, y, classifier=y is not None)
+        splits = list(splitter.split(np.zeros((n_samples, 1)), y))
+    except ValueError as error:
+        raise ValueError(
+            f"cv={cv!r} cannot split n_samples={n_samples}: {error}"
+        ) from error
     held_out = np.concatenate([held_out_rows for _, held_out_rows in splits])
     if not np.array_equal(np.sort(held_out), np.arange(n_samples)):
         raise ValueError(
             f"cv={cv!r} must hold out every row exactly once, as KFold does"
         )
+    for train_rows, held_out_rows in splits:
+        shared = np.intersect1d(train_rows, held_out_rows)
+        if len(shared) > 0:
+            raise ValueError(
+                f"cv trains a model on {len(shared)} of the rows that it holds out of "
+                f"its training, row {shared[0]} among them"
+            )
     if y is not None:
         for train_rows, _ in splits:
             missing = np.setdiff1d(y, y[train_rows])

@@ -14,9 +14,11 @@ from sklearn.naive_bayes import GaussianNB
 from sklgm import LGMClassifier, LGMOutlierDetector
 from sklgm.outliers._base import ClaimedLabelDetector
 from sklgm.outliers._conformal import ChiSquareLaw, HeldOutScores
+from sklgm.outliers._members import contamination_threshold
 
 SEEDS = [0, 1, 2]
 LEVELS = np.array([0.01, 0.05, 0.1, 0.2, 0.5, 0.9])
+ignore_ties = pytest.mark.filterwarnings("ignore:contamination=0.1 cannot be met")
 
 
 class _Classes:
@@ -105,6 +107,7 @@ def test_p_values_count_the_rows_of_the_own_group(held_out, new):
 # False alarms, for any scores
 
 
+@ignore_ties
 @pytest.mark.parametrize("n_calibration", [29, 120])
 @pytest.mark.parametrize("calibration", ["marginal", "per_class"])
 @pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
@@ -128,6 +131,7 @@ def test_false_alarms_stay_below_every_level_on_average(
         assert np.all(excess <= 0)
 
 
+@ignore_ties
 @pytest.mark.parametrize("calibration", ["marginal", "per_class"])
 @pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
 def test_false_alarms_over_folds_stay_below_twice_the_level(draw, calibration):
@@ -143,6 +147,36 @@ def test_false_alarms_over_folds_stay_below_twice_the_level(draw, calibration):
         rates[i] = (p_values[:, None] <= LEVELS).mean(axis=0)
     error = rates.std(axis=0, ddof=1) / math.sqrt(n_draws)
     assert np.all(rates.mean(axis=0) <= 2 * LEVELS + 3 * error)
+
+
+class EveryRowCalibratesStandardised(EveryRowCalibrates):
+    def _fit_model(self, X, y):
+        return _Classes(np.arange(X.shape[1]))
+
+    def _is_standardised(self):
+        return True
+
+
+@pytest.mark.parametrize("alike", [True, False], ids=["alike", "unlike"])
+@pytest.mark.parametrize("n_rows", [1, 2, 3, 4, 5, 7, 8, 10, (1, 3, 20)], ids=str)
+def test_standardised_scores_of_few_rows_a_class_keep_the_level(n_rows, alike):
+    # Log densities of Gaussian rows; "unlike" ones have a level and scale a class.
+    n_classes, n_draws, levels = 60, 120, np.array([0.01, 0.05, 0.1])
+    held_out = np.repeat(np.arange(n_classes), np.resize(n_rows, n_classes))
+    detector = EveryRowCalibratesStandardised(contamination=0.1)
+    rates = np.empty((n_draws, 3))
+    for i in range(n_draws):
+        rng = np.random.default_rng(i)
+        centres = 0.0 if alike else 5.0 * rng.normal(size=n_classes)
+        scales = 1.0 if alike else np.exp(rng.normal(size=n_classes))
+        y = np.r_[held_out, rng.choice(held_out, 300)]
+        X = centres - scales * rng.chisquare(8, size=(len(y), n_classes)) / 2
+        detector.fit(X[:-300], y[:-300])
+        p_values = detector.p_values(X[-300:], labels=y[-300:])
+        rates[i] = (p_values[:, None] <= levels).mean(axis=0)
+    error = rates.std(axis=0, ddof=1) / math.sqrt(n_draws)
+    assert np.all(rates.mean(axis=0) <= levels + 3 * error)
+    assert np.all(rates.mean(axis=0)[1:] >= 0.35 * levels[1:])  # nor far below
 
 
 def test_marginal_rates_do_not_hold_in_each_class_and_per_class_ones_do():
@@ -215,6 +249,76 @@ def test_contamination_per_class_flags_that_share_of_each_class():
     detector = EveryRowCalibrates(calibration="per_class", contamination=0.1)
     flags = detector.fit_predict(X, y)
     assert [(flags[y == k] == -1).sum() for k in (0, 1)] == [30, 10]
+
+
+@pytest.mark.parametrize(
+    ("n_tied", "n_above", "contamination", "n_flagged"),
+    [
+        (0, 100, 0.1, 10),
+        (5, 95, 0.1, 10),  # ties below the threshold do not matter
+        (20, 80, 0.1, 20),  # none would be flagged
+        (40, 60, 0.05, 40),
+        (51, 49, 0.1, 0),  # not more than half
+        (100, 0, 0.1, 0),
+        (0, 0, 0.1, 0),
+    ],
+)
+def test_lowest_scores_that_tie_are_flagged_together(
+    n_tied, n_above, contamination, n_flagged
+):
+    for lowest in (0.0, 3.7, np.finfo(np.float64).min):
+        scores = np.r_[np.full(n_tied, lowest), 4.0 + np.arange(n_above)]
+        threshold = contamination_threshold(scores, contamination)
+        assert (scores < threshold).sum() == n_flagged
+        assert (scores - threshold < 0).sum() == n_flagged
+
+
+@pytest.mark.parametrize(("n_lowest", "n_flagged"), [(5, 5), (4, 24)])
+def test_ties_at_the_threshold_are_flagged_where_half_would_be_missed(
+    n_lowest, n_flagged
+):
+    scores = np.r_[-2.0 - np.arange(n_lowest), np.zeros(20), 1.0 + np.arange(80)]
+    scores = scores[:100]
+    threshold = contamination_threshold(scores, 0.1)
+    assert (scores < threshold).sum() == n_flagged
+
+
+@pytest.mark.parametrize("cv", [None, 3])
+@pytest.mark.parametrize(
+    ("n_tied", "message"),
+    [
+        (90, "contamination=0.1 cannot be met, as scores tie: 90 of 300 rows are fla"),
+        (200, "contamination=0.1 cannot be met, as scores tie: 0 of 300 rows are flag"),
+    ],
+)
+def test_ties_that_miss_the_contamination_warn(n_tied, message, cv):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(300, 2)), np.tile([0, 1], 150)
+    X[rng.permutation(300)[:n_tied]] = -9.0
+    detector = ColumnScoreDetector(contamination=0.1, cv=cv)
+    with pytest.warns(UserWarning, match=message) as caught:
+        detector.fit(X, y)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+
+
+def test_ties_that_miss_the_contamination_of_a_class_name_it():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(300, 2)), np.tile([0, 1], 150)
+    X[:100, 1] = -9.0
+    detector = EveryRowCalibrates(calibration="per_class", contamination=0.1)
+    with pytest.warns(UserWarning, match="tie: 50 of 150 rows of class 1 are flagged"):
+        detector.fit(X, y)
+    flags = detector.predict(X, labels=y)
+    assert [(flags[y == k] == -1).sum() for k in (0, 1)] == [15, 50]
+
+
+def test_ties_close_to_the_contamination_do_not_warn():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(300, 2)), np.tile([0, 1], 150)
+    X[:40] = -9.0
+    flags = EveryRowCalibrates(contamination=0.1).fit_predict(X, y)
+    assert np.flatnonzero(flags == -1).tolist() == list(range(40))
 
 
 def test_classes_with_too_few_held_out_rows_are_named_and_never_flagged():
@@ -315,6 +419,19 @@ def test_chi2_p_values_of_rows_drawn_from_the_gaussians_are_uniform(make, seed):
     assert stats.kstest(p_values, "uniform").pvalue > 1e-4
     rate = (detector.predict(X, labels=y) == -1).mean()
     assert rate == pytest.approx(0.05, abs=4 * math.sqrt(0.05 * 0.95 / 3_000))
+
+
+@pytest.mark.parametrize("estimator", [None, GaussianNB()], ids=["columns", "bayes"])
+def test_chi2_does_not_count_columns_that_are_constant(estimator):
+    rng = np.random.default_rng(0)
+    y = np.arange(6_000) % 3
+    X = np.c_[
+        3.0 * np.eye(3, 6)[y] + rng.normal(size=(6_000, 6)), np.full((6_000, 9), 0.1)
+    ]
+    detector = LGMOutlierDetector(estimator, calibration="chi2", random_state=0)
+    detector.fit(X[:4_000], y[:4_000])
+    p_values = detector.p_values(X[4_000:], labels=y[4_000:])
+    assert np.mean(p_values <= 0.05) == pytest.approx(0.05, abs=0.02)
 
 
 def test_chi2_p_values_have_no_smallest_value_and_need_no_held_out_rows():

@@ -88,3 +88,46 @@ def test_column_gaussians_flatten_images(tiny_images):
     X, y = tiny_images
     flat = ColumnGaussians.from_rows(X.reshape(36, 64), y)
     np.testing.assert_array_equal(ColumnGaussians.from_rows(X, y).means_, flat.means_)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_units_of_a_column_change_no_density_but_by_a_constant(dtype, unequal_blobs):
+    X, y = unequal_blobs
+    X = np.c_[X, np.full(45, 0.1), np.arange(45) % 9 == 0].astype(dtype)
+    joint = ColumnGaussians.from_rows(X, y).predict_joint_log_proba(X + dtype(0.5))
+    units = np.array([1024.0, 1.0, 2.0**-20, 1.0, 4096.0, 2.0**30], dtype=dtype)
+    scaled = ColumnGaussians.from_rows(X * units, y)
+    in_units = scaled.predict_joint_log_proba((X + dtype(0.5)) * units)
+    np.testing.assert_allclose(
+        in_units + np.log(units.astype(np.float64)).sum(), joint, rtol=1e-9
+    )
+
+
+def test_columns_that_are_constant_or_mostly_zero_decide_nothing():
+    rng = np.random.default_rng(0)
+    y = np.arange(120) % 3
+    X = 4.0 * np.eye(3)[y] + rng.normal(size=(120, 3))
+    dull = np.c_[np.full((120, 2), 0.1), rng.random((120, 5)) < 0.02]
+    alone = ColumnGaussians.from_rows(X, y).predict_log_proba(X).argmax(axis=1)
+    with_dull = ColumnGaussians.from_rows(np.c_[X, dull], y)
+    joined = with_dull.predict_log_proba(np.c_[X, dull]).argmax(axis=1)
+    assert (joined == alone).mean() > 0.9
+    assert with_dull.n_dimensions_ == 8
+
+
+def test_outliers_in_a_column_do_not_hide_it():
+    rng = np.random.default_rng(0)
+    y = np.arange(120) % 2
+    X = (4.0 * y + rng.normal(size=120))[:, None].repeat(2, axis=1).astype(np.float32)
+    X[:6, 1] = 1e9
+    model = ColumnGaussians.from_rows(X, y)
+    spread = np.exp(0.5 * model.log_variances_)
+    np.testing.assert_allclose(spread[:, 1], spread[:, 0], rtol=0.3)
+
+
+def test_densities_of_many_rows_are_those_of_a_few(unequal_blobs):
+    X, y = unequal_blobs
+    model = ColumnGaussians.from_rows(X, y)
+    joint = model.predict_joint_log_proba(np.tile(X, (200, 1)))
+    expected = np.tile(model.predict_joint_log_proba(X), (200, 1))
+    np.testing.assert_allclose(joint, expected, rtol=1e-12)

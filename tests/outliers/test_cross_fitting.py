@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import KFold, ShuffleSplit, StratifiedKFold
+from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit, StratifiedKFold
 from sklearn.naive_bayes import GaussianNB
 from sklearn.tree import DecisionTreeClassifier
 
@@ -65,7 +65,7 @@ def test_rows_do_not_vouch_for_their_own_labels():
     detector = LGMOutlierDetector(
         DecisionTreeClassifier(random_state=0),  # learns every label by heart
         score_kind="posterior",
-        contamination=0.1,
+        false_alarm_rate=0.1,
         random_state=0,
     )
     in_sample = detector.fit(X, claimed).score_samples(X, labels=claimed)
@@ -213,6 +213,39 @@ def test_level_that_a_fold_cannot_reach_warns_and_flags_nothing():
     assert np.isfinite(detector.score_samples(X, labels=y)).all()
 
 
+def test_folds_that_can_judge_new_rows_alone_say_so():
+    # 99 rows a fold suffice for new rows; a row of the fold has 98 others.
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(297, 3)), np.arange(297) % 3
+    detector = LGMOutlierDetector(cv=3, false_alarm_rate=0.01, random_state=0)
+    message = "in each fold, got 99: no row of fit in a smaller fold is flagged; new ro"
+    with pytest.warns(UserWarning, match=message):
+        detector.fit(X, y)
+    assert (detector.train_p_values_ > 0.01).all()
+    assert (detector.predict(X + 100.0, labels=y) == -1).all()
+
+
+@pytest.mark.parametrize("n_short", [1, 2, 3, 5])
+@pytest.mark.parametrize("with_labels", [True, False])
+@pytest.mark.filterwarnings("ignore:false_alarm_rate=0.1 needs at least 10 held-out")
+def test_folds_that_cannot_reach_the_level_vote_to_keep(with_labels, n_short):
+    rng = np.random.default_rng(0)
+    sizes = [8] * n_short + [40] * (5 - n_short)
+    X, y = rng.normal(size=(sum(sizes), 3)), np.arange(sum(sizes)) % 2
+    folds = np.split(np.arange(len(X)), np.cumsum(sizes)[:-1])
+    splits = [(np.setdiff1d(np.arange(len(X)), fold), fold) for fold in folds]
+    detector = LGMOutlierDetector(cv=splits, false_alarm_rate=0.1).fit(X, y)
+    X_new = 2.0 * rng.normal(size=(300, 3))
+    labels = np.arange(300) % 2 if with_labels else None
+    is_flagged = detector.predict(X_new, labels=labels) == -1
+    p_values = detector.p_values(X_new, labels=labels)
+    np.testing.assert_array_equal(is_flagged, p_values <= 0.1)
+    assert is_flagged.any() == (n_short < 3)
+    scores = detector.score_samples(X_new, labels=labels)
+    assert np.isfinite(scores).all()
+    assert len(np.unique(scores)) > 150
+
+
 def test_a_fold_without_warning_can_flag_its_own_rows():
     # A row among n is judged by n - 1 others: p >= 1 / n.
     X, y = gaussian_rows(0, 30)
@@ -287,6 +320,23 @@ def test_folds_that_leave_rows_out_are_refused():
     detector = naive_bayes_detector(cv=ShuffleSplit(3, random_state=0))
     with pytest.raises(ValueError, match="must hold out every row exactly once"):
         detector.fit(*gaussian_rows(0, 90))
+
+
+def test_rows_that_train_the_model_they_are_held_out_of_are_refused():
+    X, y = gaussian_rows(0, 90)
+    rows = np.arange(90)
+    detector = naive_bayes_detector(cv=[(rows, rows[:45]), (rows, rows[45:])])
+    with pytest.raises(ValueError, match="cv trains a model on 45 of the rows that it"):
+        detector.fit(X, y)
+
+
+@pytest.mark.parametrize("cv", [50, GroupKFold(3)], ids=str)
+@pytest.mark.parametrize("with_labels", [True, False])
+def test_folds_that_cannot_be_made_name_cv(with_labels, cv):
+    X, y = gaussian_rows(0, 45)
+    detector = LGMOutlierDetector(cv=cv, contamination=0.1)
+    with pytest.raises(ValueError, match=r"cv=.* cannot split n_samples=45: "):
+        detector.fit(X, y if with_labels else None)
 
 
 def test_folds_that_miss_a_class_are_refused():

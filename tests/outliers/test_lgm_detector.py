@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -134,6 +134,22 @@ def test_flipped_iris_labels_are_caught_by_claims_and_not_without(
     label_free = detector.predict(X) == -1
     assert (by_claim & is_flipped).sum() >= 9
     assert (label_free & is_flipped).sum() <= 4
+
+
+@pytest.mark.parametrize("score_kind", KINDS)
+def test_a_column_in_larger_units_changes_no_score(score_kind):
+    X, y = gaussian_rows(0, 200)
+    claimed, is_flipped = flipped(y, 10)
+    detector = LGMOutlierDetector(
+        score_kind=score_kind, contamination=0.05, random_state=0
+    )
+    scores = detector.fit(X, claimed).score_samples(X, labels=claimed)
+    flags = detector.predict(X, labels=claimed)
+    X = X * [1.0, 1.0, 1.0, 1e3]
+    in_units = detector.fit(X, claimed).score_samples(X, labels=claimed)
+    np.testing.assert_allclose(in_units, scores, rtol=1e-9, atol=1e-9)
+    np.testing.assert_array_equal(detector.predict(X, labels=claimed), flags)
+    assert roc_auc_score(is_flipped, -in_units) > 0.95
 
 
 def test_fit_predict_uses_the_claimed_labels(blobs):
@@ -349,6 +365,7 @@ def test_contamination_does_not_warn_of_too_few_rows():
         LGMOutlierDetector(contamination=0.1).fit(*gaussian_rows(0, 20))
 
 
+@pytest.mark.filterwarnings("ignore:contamination=0.1 cannot be met")
 @pytest.mark.parametrize("n_calibration", [29, 99])
 @pytest.mark.parametrize("scoring", [*KINDS, "label_free"])
 def test_p_values_of_clean_rows_are_super_uniform_on_average(scoring, n_calibration):
@@ -498,6 +515,48 @@ def test_fit_without_labels_forgets_those_of_the_fit_before(blobs):
     assert vars(detector.fit(X, y).fit(X)).keys() == once.keys()
     with pytest.raises(ValueError, match="labels were given, but fit had no claimed"):
         detector.score_samples(X, labels=y)
+
+
+def test_a_fit_that_fails_leaves_no_fit_before_it(blobs):
+    X, y = blobs
+    detector = LGMOutlierDetector(GaussianNB(), contamination=0.1).fit(X, y)
+    with pytest.raises(ValueError, match="y=None: claimed labels are needed"):
+        detector.fit(X[:, :3])
+    with pytest.raises(NotFittedError):
+        detector.score_samples(X)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_classes_of_two_rows_keep_one_for_training(seed):
+    X, y = gaussian_rows(0, 102)
+    y = np.r_[np.zeros(50), np.ones(50), 2, 2]
+    detector = LGMOutlierDetector(
+        contamination=0.1, calibration_fraction=0.7, random_state=seed
+    ).fit(X, y)
+    assert detector.estimator_.classes_.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("labels", "error", "message"),
+    [
+        (np.array([0.0, 1.0, np.nan] * 20), ValueError, "Input y contains NaN"),
+        (["a", "b", np.nan] * 20, ValueError, "y holds nan in 20 rows, row 2"),
+        (["a", "b", None] * 20, ValueError, "y holds None in 20 rows, row 2"),
+        (["a", "b", 3] * 20, TypeError, r"y holds labels of types \['int', 'str'\]"),
+    ],
+    ids=["nan", "nan_object", "none", "mixed"],
+)
+def test_labels_that_are_missing_or_mixed_name_y(labels, error, message, blobs):
+    if isinstance(labels, list):
+        labels = np.array(labels, dtype=object)
+    with pytest.raises(error, match=message):
+        LGMOutlierDetector().fit(blobs[0], labels)
+
+
+def test_an_estimator_without_classes_is_named(blobs):
+    detector = LGMOutlierDetector(LinearRegression(), score_kind="posterior")
+    with pytest.raises(ValueError, match="estimator=LinearRegression has no classes_"):
+        detector.fit(*blobs)
 
 
 def test_estimator_that_must_be_fitted_needs_labels(blobs):

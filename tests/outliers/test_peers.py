@@ -117,7 +117,7 @@ def test_claimed_labels_are_routed_through_a_pipeline(detector_class):
 def test_features_are_those_of_the_classifier(detector_class):
     X, y = gaussian_rows(0, 200, dim=6)
     model = LinearDiscriminantAnalysis().fit(X[:100], y[:100])
-    settings = {"contamination": 0.1, "random_state": 0}
+    settings = {"false_alarm_rate": 0.1, "random_state": 0}
     frozen = detector_class(FrozenEstimator(model), **settings).fit(X, y)
     on_columns = detector_class(**settings).fit(model.transform(X), y)
     np.testing.assert_allclose(
@@ -143,7 +143,7 @@ def test_a_classifier_is_cloned_and_fitted_on_rows_not_held_out(detector_class, 
     X, y = gaussian_rows(0, 150)
     given = make()
     before = set(vars(given))
-    detector = detector_class(given, contamination=0.1, random_state=0).fit(X, y)
+    detector = detector_class(given, false_alarm_rate=0.1, random_state=0).fit(X, y)
     assert set(vars(given)) == before
     fitted = detector.estimator_.estimator
     assert fitted is not given
@@ -156,7 +156,7 @@ def test_named_columns_and_strings_are_taken(detector_class):
     X, y = gaussian_rows(0, 120)
     names = np.array(["deer", "frog", "ship"])[y]
     frame = pd.DataFrame(X, columns=list("abcd"))
-    settings = {"contamination": 0.1, "random_state": 0}
+    settings = {"false_alarm_rate": 0.1, "random_state": 0}
     on_frame = detector_class(**settings).fit(frame, names)
     on_array = detector_class(**settings).fit(X, y)
     assert on_frame.classes_.tolist() == ["deer", "frog", "ship"]
@@ -178,7 +178,7 @@ def test_images_and_flat_rows_score_alike(detector_class, tiny_images):
 @each
 def test_the_same_seed_gives_the_same_scores(detector_class):
     X, y = gaussian_rows(0, 120)
-    detector = detector_class(contamination=0.1, random_state=3)
+    detector = detector_class(false_alarm_rate=0.1, random_state=3)
     once = detector.fit(X, y).score_samples(X, labels=y)
     again = clone(detector).fit(X, y).score_samples(X, labels=y)
     np.testing.assert_array_equal(once, again)
@@ -243,9 +243,9 @@ def test_filters_drop_what_they_reject(detector_class, frozen):
 @seeds
 def test_neighbours_vote_by_the_literal_formula(seed):
     X, y = gaussian_rows(seed, 60, separation=1.0)
-    detector = DeepKNNDetector(n_neighbors=5, contamination=0.1, random_state=seed).fit(
-        X, y
-    )
+    detector = DeepKNNDetector(
+        n_neighbors=5, false_alarm_rate=0.1, random_state=seed
+    ).fit(X, y)
     train = detector.estimator_.statistics.index._fit_X
     y_train = detector.estimator_.statistics.y_encoded
     assert {tuple(row) for row in train} < {tuple(row) for row in X}
@@ -262,9 +262,32 @@ def test_neighbours_vote_by_the_literal_formula(seed):
 
 def test_more_neighbours_than_rows_are_all_rows():
     X, y = gaussian_rows(0, 60)
-    detector = DeepKNNDetector(n_neighbors=1000, contamination=0.1, random_state=0)
+    detector = DeepKNNDetector(n_neighbors=1000, false_alarm_rate=0.1, random_state=0)
     scores = detector.fit(X, y).score_samples(X, labels=y)
-    np.testing.assert_allclose(scores, 1 / 3)
+    np.testing.assert_allclose(scores, 1.0)
+
+
+def test_a_small_clean_class_is_kept():
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1, 2], [300, 300, 8])
+    X = 30.0 * np.eye(3, 4)[y] + rng.normal(size=(608, 4))
+    claimed = y.copy()
+    claimed[:6], claimed[300:306] = 1, 0
+    detector = DeepKNNDetector(contamination=0.02, cv=5, random_state=0)
+    flags = detector.fit_predict(X, claimed)
+    np.testing.assert_array_equal(flags == -1, claimed != y)
+    assert (detector.train_scores_[y == 2] == 1.0).all()
+
+
+@pytest.mark.parametrize("n_wrong", [15, 30, 60])
+def test_contamination_flags_neighbours_that_all_disagree(n_wrong):
+    X, y = gaussian_rows(0, 600, separation=12.0)
+    claimed = y.copy()
+    claimed[:n_wrong] = (claimed[:n_wrong] + 1) % 3
+    detector = DeepKNNDetector(contamination=0.05, cv=3, random_state=0)
+    is_flagged = detector.set_params(n_neighbors=3).fit_predict(X, claimed) == -1
+    assert 15 <= is_flagged.sum() <= 45  # 30 were asked for
+    assert is_flagged[:n_wrong].mean() > 0.45
 
 
 # Spectral signatures
@@ -365,7 +388,9 @@ def test_the_smaller_cluster_is_the_group_of_wrong_labels():
 def test_whitened_clusters_are_those_of_independent_components():
     X, claimed, _ = mislabelled(0, 300, n_wrong=25)
     of_class = X[claimed == 2]
-    clusters = ActivationClusteringDetector(n_components=3)._clusters(of_class, 0)
+    clusters = ActivationClusteringDetector(n_components=3)._clusters(
+        of_class, 0, 1e-16
+    )
     whitened = clusters.reduction.transform(of_class)
     is_small = np.linalg.norm(whitened - clusters.small_centre, axis=1) < (
         np.linalg.norm(whitened - clusters.large_centre, axis=1)
@@ -375,13 +400,76 @@ def test_whitened_clusters_are_those_of_independent_components():
     assert np.array_equal(is_small, labels) or np.array_equal(is_small, 1 - labels)
 
 
-def test_a_class_whose_rows_are_all_alike_scores_zero():
+@pytest.mark.parametrize("constant", [0.1, 0.3, 0.7, 3.0, 1e9])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "detector_class", [ActivationClusteringDetector, SpectralSignatureDetector]
+)
+def test_a_class_whose_rows_are_all_alike_scores_zero(detector_class, dtype, constant):
     X, y = gaussian_rows(0, 90)
-    X[y == 1] = 3.0
-    detector = ActivationClusteringDetector(contamination=0.1, random_state=0)
+    X[y == 1] = constant
+    X = X.astype(dtype)
+    detector = detector_class(false_alarm_rate=0.1, random_state=0)
     scores = detector.fit(X, y).score_samples(X, labels=y)
     assert (scores[y == 1] == 0.0).all()
     assert (scores[y == 0] != 0.0).any()
+    claims = detector.score_samples(X, labels=np.ones(90, dtype=int))
+    assert (claims == 0.0).all()
+
+
+def low_rank_rows(dtype, rank=4, n=400):
+    """A group of 40 rows of class 0 far from the rest, in 32 columns of low rank."""
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], n // 2)
+    hidden = rng.normal(size=(n, rank))
+    hidden[y == 1, 0] += 6.0
+    hidden[:40] += 8.0 / np.sqrt(rank)
+    weights = rng.normal(size=(rank, 32))
+    return hidden.astype(dtype) @ weights.astype(dtype), y, np.arange(n) < 40
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rounding_errors_are_no_components(dtype):
+    X, y, is_group = low_rank_rows(dtype)
+    detector = ActivationClusteringDetector(contamination=0.1, cv=3, random_state=0)
+    detector.fit(X, y)
+    for model in detector.estimators_:
+        assert model.statistics[0].reduction.n_components_ == 4
+    assert roc_auc_score(is_group, -detector.train_scores_) > 0.97
+
+
+@pytest.mark.parametrize("covariance", ["ledoit_wolf", "empirical"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda X: np.hstack([X, X]),
+        lambda X: np.hstack([X, np.full_like(X, 0.1)]),
+        lambda X: (
+            X.astype(np.float32)
+            @ np.random.default_rng(7).normal(size=(4, 64)).astype(np.float32)
+        ),
+    ],
+    ids=["twice", "constant", "mixed_float32"],
+)
+def test_chi2_p_values_count_the_rank(make, covariance):
+    X, y = gaussian_rows(0, 4_000)
+    X_new, y_new = gaussian_rows(1, 2_000)
+    detector = ClassMahalanobisDetector(
+        covariance=covariance, calibration="chi2", random_state=0
+    ).fit(make(X), y)
+    assert detector.estimator_.statistics.rank == 4
+    p_values = detector.p_values(make(X_new), labels=y_new)
+    # Four standard errors of 2,000 rows.
+    assert np.mean(p_values <= 0.05) == pytest.approx(0.05, abs=0.02)
+
+
+@pytest.mark.parametrize("covariance", ["ledoit_wolf", "empirical"])
+def test_distances_of_features_that_never_vary_are_zero(covariance):
+    X, y = np.full((60, 3), 0.1), np.arange(60) % 2
+    detector = ClassMahalanobisDetector(
+        covariance=covariance, calibration="chi2", false_alarm_rate=0.1, random_state=0
+    ).fit(X, y)
+    np.testing.assert_allclose(detector.p_values(X, labels=y), 1.0)
 
 
 # Self-confidence

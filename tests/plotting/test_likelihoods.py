@@ -213,7 +213,7 @@ def test_thresholds_of_the_classes_flag_and_are_not_drawn(ax, claims):
 
 def test_other_detectors_of_claims_are_drawn(ax, claims):
     X, labels = claims
-    detector = DeepKNNDetector(contamination=0.1, random_state=0).fit(X, labels)
+    detector = DeepKNNDetector(false_alarm_rate=0.1, random_state=0).fit(X, labels)
     display = ClaimedLikelihoodDisplay.from_estimator(detector, X, labels, ax=ax)
     is_flagged = detector.predict(X, labels=labels) == -1
     assert len(display.scores_suspect) == is_flagged.sum() > 0
@@ -237,7 +237,7 @@ def test_probabilities_of_zero_are_drawn(ax, blobs, claims):
     detector = LGMOutlierDetector(
         DecisionTreeClassifier(random_state=0),
         score_kind="posterior",
-        contamination=0.05,
+        false_alarm_rate=0.05,
         random_state=0,
     ).fit(*blobs)
     detector.label_offset_ = detector.score_samples(X, labels=labels).min()
