@@ -38,10 +38,7 @@ from sklgm.outliers._conformal import (
 )
 from sklgm.outliers._posterior_null import PosteriorNull
 from sklgm.outliers._splits import folds
-from sklgm.outliers._standardisation import (
-    class_medians_and_scales,
-    leave_one_out_scores,
-)
+from sklgm.outliers._standardisation import standardise
 from sklgm.results import describe_environment
 
 SCORE_KINDS = ("posterior", "likelihood")
@@ -509,13 +506,11 @@ def _densities(
     """Log densities of claims and of trusted rows, standardised by the latter."""
     X_trusted, trusted = known
     density = claimed_log_density(model, X_trusted, trusted)
-    n_classes = len(model.classes_)
-    medians, scales = class_medians_and_scales(density, trusted, n_classes)
+    scale = standardise(density, trusted, len(model.classes_))
     own = claimed_log_density(model, X, claimed)
     if np.isnan(own).any() or np.isnan(density).any():
         raise ValueError("estimator gave densities that are NaN: its training diverged")
-    scores = (own - medians[claimed]) / scales[claimed]
-    return scores, leave_one_out_scores(density, trusted)
+    return (own - scale.medians[claimed]) / scale.scales[claimed], scale.left_out
 
 
 def _in_order(of_folds: list[NDArray[Any]], splits: Splits) -> NDArray[Any]:
