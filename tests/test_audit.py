@@ -273,6 +273,7 @@ def test_interrupted_audit_takes_finished_folds(flipped, audited, tmp_path):
     assert len(list(tmp_path.rglob("output.pkl"))) == 5
 
 
+@pytest.mark.slow
 def test_interrupted_audit_with_the_default_estimator_is_resumed_elsewhere(
     flipped, tmp_path
 ):

@@ -15,7 +15,7 @@ def noise_run():
         protocols=("label-noise",),
         noise_shares=(0.0, 0.1),
         audit_folds=2,
-        audit_epochs=40,
+        audit_epochs=25,
     )
     return run(config)[0]
 

@@ -7,7 +7,7 @@ from sklgm.outliers._posterior_null import PosteriorNull, _without_floor
 N_CLASSES = 5
 
 
-def labelled_rows(noise_share, temperature, *, n=20_000, seed=0, n_classes=N_CLASSES):
+def labelled_rows(noise_share, temperature, *, n=8000, seed=0, n_classes=N_CLASSES):
     """Log posteriors that are off by a temperature, claims, and which are wrong."""
     rng = np.random.default_rng(seed)
     logits = 2 * rng.normal(size=(n, n_classes))
