@@ -48,6 +48,8 @@ NO_RATIO = "nothing is balanced: there is no resampling ratio"
 
 # A small calibration set reaches no level of 0.01; the detector says so.
 few_rows = pytest.mark.filterwarnings("ignore:false_alarm_rate=0.01 needs")
+# Shares of a few neighbours tie in the classes of some checks, and fit says so.
+tied_scores = pytest.mark.filterwarnings("ignore:contamination=0.1 cannot be met, as")
 
 
 class ClaimingDetector(LGMOutlierDetector):
@@ -189,6 +191,7 @@ def test_estimator_conforms_to_scikit_learn(estimator, check):
 
 @pytest.mark.slow
 @few_rows
+@tied_scores
 @parametrize_with_checks(
     FURTHER_SETTINGS,
     expected_failed_checks=expected_failed_checks,
