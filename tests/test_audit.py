@@ -140,7 +140,7 @@ def test_default_estimator_learns_rows_of_numbers_on_any_scale():
 def test_default_estimator_takes_images(digits):
     X, y = digits
     X = X[:400].reshape(-1, 1, 8, 8)
-    result = audit(X, y[:400], cv=2, random_state=0)
+    result = audit(X, y[:400], cv=2, max_epochs=80, random_state=0)
     assert result.map_features.shape == (200, 64)
     assert result.p_values.shape == (400,)
 

@@ -131,6 +131,7 @@ def test_false_alarms_stay_below_every_level_on_average(
         assert np.all(excess <= 0)
 
 
+@pytest.mark.slow
 @ignore_ties
 @pytest.mark.parametrize("calibration", ["marginal", "per_class"])
 @pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
@@ -157,6 +158,7 @@ class EveryRowCalibratesStandardised(EveryRowCalibrates):
         return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alike", [True, False], ids=["alike", "unlike"])
 @pytest.mark.parametrize("n_rows", [1, 2, 3, 4, 5, 7, 8, 10, (1, 3, 20)], ids=str)
 def test_standardised_scores_of_few_rows_a_class_keep_the_level(n_rows, alike):
