@@ -14,6 +14,9 @@ _ANCHOR_SHARE = 0.05
 _MOST_LEARNT = 0.45
 # What is left of a probability at or below that of a wrong label alone.
 _LOG_REMAINDER = np.log(1e-3)
+# Of noise shares that are as likely the least is taken: a tree that is often wrong, and
+# certain, may be unsure or see wrong labels. Too little to move a share that is told.
+_NOISE_COST = 1e-4
 # Values from which the temperature is estimated: more make it no better.
 _MAX_VALUES = 2_000_000
 # Far beyond what a network can be; keeps the search out of overflow.
@@ -224,13 +227,14 @@ def _temperature_and_noise(
         log_rest = np.log(-np.expm1(np.minimum(log_p, -1e-300)))
         log_right = log_expit(-logit_noise) + log_p
         log_wrong = log_expit(logit_noise) + log_rest - np.log(n_classes - 1)
-        return -float(np.logaddexp(log_right, log_wrong).mean())
+        likelihood = float(np.logaddexp(log_right, log_wrong).mean())
+        return _NOISE_COST * float(expit(logit_noise)) - likelihood
 
     # From a few starts: with many wrong claims a flat temperature is a local minimum.
     bounds = [(-_LOG_TEMPERATURE_BOUND, _LOG_TEMPERATURE_BOUND), _LOGIT_NOISE_BOUNDS]
     found = [
         minimize(loss, start, method="L-BFGS-B", bounds=bounds)
-        for start in ((0.0, -6.0), (0.0, -3.0), (1.0, -3.0))
+        for start in ((0.0, -6.0), (0.0, -3.0), (1.0, -3.0), (1.5, -12.0))
     ]
     best = min(found, key=lambda result: float(result.fun))
     return float(np.exp(best.x[0])), float(expit(best.x[1]))
