@@ -84,8 +84,8 @@ class Record:
         For a success rate ``"attack"``, ``"control"`` (the same refit without
         poisons) or ``"common"`` (targets that every model's control gets right);
         ``"clean"`` without poisons; else a variant such as ``"diag"``, or the score
-        kind of a detection metric, ``"likelihood"`` or ``"posterior"``, or (protocol
-        ``"peers"``) the name of a detector.
+        kind of a detection metric, ``"likelihood"``, ``"posterior"`` or
+        ``"combined"``, or (protocol ``"peers"``) the name of a detector.
     metric : str
         ``"attack_success_rate"``, ``"clean_accuracy"``, ``"backbone_accuracy"``,
         ``"auroc"``, ``"tpr_at_1pct_fpr"``, ``"collision_ratio"``, ``"l2"``,

@@ -115,7 +115,7 @@ def claim_scorer(model: Any, score_kind: str) -> LGMOutlierDetector:
     ----------
     model : fitted classifier or Pipeline
         Kept as it is.
-    score_kind : {"likelihood", "posterior"}
+    score_kind : {"likelihood", "posterior", "combined"}
         See :class:`sklgm.LGMOutlierDetector`.
 
     Returns
@@ -141,7 +141,7 @@ def claim_detection(
     ----------
     model : fitted classifier or Pipeline
         Trained on these rows.
-    score_kind : {"likelihood", "posterior"}
+    score_kind : {"likelihood", "posterior", "combined"}
         See :class:`sklgm.LGMOutlierDetector`.
     X : ndarray of shape (n_train, ...)
         The rows, or their features where the model takes those.

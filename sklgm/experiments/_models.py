@@ -209,11 +209,11 @@ def make_victims(
         likelihood_weight=config.likelihood_weight,
         covariance_type=config.covariance_type,
     )
-    both = ("likelihood", "posterior")
+    kinds_of_score = ("likelihood", "posterior", "combined")
     victims = [
         Victim("softmax", "attack", "softmax", ("posterior",), _refit(config, softmax)),
-        Victim("lgm", "attack", "lgm", both, _refit(config, lgm)),
-        Victim("lgm_trim", "attack", "lgm", both, _trimmed(config, lgm)),
+        Victim("lgm", "attack", "lgm", kinds_of_score, _refit(config, lgm)),
+        Victim("lgm_trim", "attack", "lgm", kinds_of_score, _trimmed(config, lgm)),
         Victim(
             "softmax",
             "converged",
@@ -223,7 +223,12 @@ def make_victims(
             only_most=True,
         ),
         Victim(
-            "lgm", "converged", "lgm", both[:1], _converged(config, lgm), only_most=True
+            "lgm",
+            "converged",
+            "lgm",
+            kinds_of_score[:1],
+            _converged(config, lgm),
+            only_most=True,
         ),
     ]
     afterwards = clone(lgm).set_params(variance=variances["softmax"])
@@ -231,7 +236,7 @@ def make_victims(
         head = _trimmed(config, afterwards).set_params(covariance_type=covariance_type)
         arm = "attack" if covariance_type == config.covariance_type else covariance_type
         # A variant has one row of detection, that of its density.
-        kinds = both if arm == "attack" else both[:1]
+        kinds = kinds_of_score if arm == "attack" else kinds_of_score[:1]
         victims.append(Victim(FITTED_AFTERWARDS, arm, "softmax", kinds, head))
     return tuple(victims)
 

@@ -1,4 +1,4 @@
-"""Peers: every detector of poisons asked about the same poisoned rows."""
+"""Peers: every detector of poisons asked about, and filtering, the same rows."""
 
 import time
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
 from sklgm._runner import Runner
-from sklgm.experiments._arena import Arena, make_arena
+from sklgm.experiments._arena import Arena, fit_head, make_arena
 from sklgm.experiments._attack import PlannedAttack, attacks_of
 from sklgm.experiments._config import ExperimentConfig
 from sklgm.experiments._external_peers import EXTERNAL_PEERS, check_external_peers
-from sklgm.experiments._models import Classifier, strongest_defence
+from sklgm.experiments._models import Classifier, Victim, strongest_defence
 from sklgm.experiments._partition import Partition
 from sklgm.experiments._transfer import craft_on_backbone
-from sklgm.metrics import auroc, mean_interval, tpr_at_fpr
+from sklgm.metrics import auroc, mean_interval, tpr_at_fpr, wilson_rate
 from sklgm.outliers import (
     ActivationClusteringDetector,
     ClassMahalanobisDetector,
@@ -31,8 +31,26 @@ from sklgm.outliers import (
 from sklgm.results import Record
 
 PROTOCOL = "peers"
+#: Arm of the model that is trained on all rows.
+UNFILTERED = "unfiltered"
 #: Names of the detectors of other packages that take part.
 EXTERNAL: tuple[str, ...] = tuple(EXTERNAL_PEERS)
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """What a head says once it is trained on the rows that were kept.
+
+    Attributes
+    ----------
+    label : label
+        What it takes the target for.
+    accuracy : float
+        On the test rows; in [0, 1].
+    """
+
+    label: Any
+    accuracy: float
 
 
 @dataclass(frozen=True)
@@ -48,6 +66,8 @@ class Finding:
         settings; in [0, 1].
     fit_seconds : float
         Time from features to flags.
+    retrained : Retrained
+        The head that is trained on the rows that it does not flag.
     """
 
     auroc: float
@@ -55,7 +75,60 @@ class Finding:
     clean_flagged: float
     poisons_flagged: float
     fit_seconds: float
+    retrained: Retrained
 
+
+@dataclass(frozen=True, eq=False)
+class Retraining:
+    """What is trained once rows are dropped, and asked then.
+
+    Attributes
+    ----------
+    victim : Victim
+        Its head is fitted to the rows that are kept; not changed.
+    test_features : ndarray of shape (n_test, feature_dim)
+        Of the test rows.
+    y_test : ndarray of shape (n_test,)
+        Their labels.
+    target_row : int
+        Test row of the target.
+    """
+
+    victim: Victim
+    test_features: NDArray[np.floating[Any]]
+    y_test: NDArray[Any]
+    target_row: int
+
+    def after(
+        self,
+        features: NDArray[np.floating[Any]],
+        y: NDArray[Any],
+        is_kept: NDArray[np.bool_],
+    ) -> Retrained:
+        """Train on the rows that are kept.
+
+        Parameters
+        ----------
+        features : ndarray of shape (n_samples, feature_dim)
+            Of all rows.
+        y : ndarray of shape (n_samples,)
+            Claimed labels.
+        is_kept : ndarray of bool of shape (n_samples,)
+            Which rows are trained on, of two classes or more.
+
+        Returns
+        -------
+        Retrained
+            What the head then says.
+        """
+        head = fit_head(self.victim, features[is_kept], y[is_kept])
+        predicted = head.predict(self.test_features)
+        accuracy = float(np.mean(predicted == self.y_test))
+        return Retrained(predicted[self.target_row], accuracy)
+
+
+#: By metric: value, interval, and number of cases.
+Values = dict[str, tuple[float, float | None, float | None, int]]
 
 _SHARES = ("auroc", "tpr_at_1pct_fpr", "clean_flagged", "poisons_flagged")
 
@@ -78,12 +151,13 @@ def run_peers(
     backbones: dict[str, Classifier],
     runner: Runner,
 ) -> list[Record]:
-    """Ask every detector about the rows of which a few are poisons.
+    """Ask every detector about the rows of which a few are poisons, and retrain.
 
     Poisons are those of the transfer protocol, in the largest number, on the frozen
     backbones. For each target each detector is fitted to the features of all rows of
     the refit, poisons among them and nothing else, and judges these same rows by the
-    labels they claim.
+    labels they claim. The backbone's own head, softmax or L-GM without trim, is then
+    refitted to the rows that the detector does not flag, as in transfer.
 
     Parameters
     ----------
@@ -100,7 +174,10 @@ def run_peers(
     -------
     list of Record
         For each attack, backbone (``model``) and detector (``arm``) the fields of
-        :class:`Finding`: means over targets, and for seconds the median.
+        :class:`Finding`: means over targets, for seconds the median, and for the
+        retrained head the share of targets that get the base label (of those that the
+        control arm gets right) and its accuracy. The arm ``"unfiltered"`` is the head
+        trained on all rows.
 
     Raises
     ------
@@ -153,6 +230,9 @@ def make_detectors(head: Any, seed: int) -> dict[str, Any]:
         "lgm_posterior": LGMOutlierDetector(
             head, score_kind="posterior", random_state=seed
         ),
+        "lgm_combined": LGMOutlierDetector(
+            head, score_kind="combined", random_state=seed
+        ),
         "deep_knn": DeepKNNDetector(random_state=seed),
         "spectral_signatures": SpectralSignatureDetector(random_state=seed),
         "activation_clustering": ActivationClusteringDetector(random_state=seed),
@@ -169,6 +249,7 @@ def ask_detector(
     features: NDArray[np.floating[Any]],
     y: NDArray[Any],
     is_poison: NDArray[np.bool_],
+    retraining: Retraining,
 ) -> Finding:
     """Fit a detector to poisoned rows and compare what it says with the truth.
 
@@ -182,6 +263,8 @@ def ask_detector(
         Claimed labels.
     is_poison : ndarray of bool of shape (n_samples,)
         Which of them are poisons.
+    retraining : Retraining
+        What is trained on the rows that it does not flag.
 
     Returns
     -------
@@ -199,6 +282,7 @@ def ask_detector(
         float(is_flagged[~is_poison].mean()),
         float(is_flagged[is_poison].mean()),
         seconds,
+        retraining.after(features, y, ~is_flagged),
     )
 
 
@@ -215,49 +299,91 @@ def _attack_backbone(
     detectors = make_detectors(
         strongest_defence(backbone, arena.victims).head, config.seed
     )
+    victim = next(v for v in arena.victims if v.model == backbone)
+    is_right = arena.is_right[arena.victims.index(victim), targets.rows]
+    counted = np.flatnonzero(is_right)[: targets.n_counted]
     every = range(len(targets.rows))
 
-    def task(name: str, t: int) -> tuple[Any, ...]:
+    def poisoned(t: int) -> tuple[Any, ...]:
         rows = targets.base_rows[t, :n_poisons]
         features = arena.features[backbone].copy()
         features[rows] = poison_features[t * n_poisons : (t + 1) * n_poisons]
         is_poison = np.zeros(len(features), dtype=bool)
         is_poison[rows] = True
-        return detectors[name], features, partition.y_refit, is_poison
+        return features, partition.y_refit, is_poison
 
-    # All detectors of one target together: what else runs is then alike for each.
-    found = runner.map(
-        f"ask detectors, {stage}",
-        ask_detector,
-        (task(name, t) for t in every for name in detectors),
-        len(detectors) * len(every),
-    )
-    records = []
-    for i, name in enumerate(detectors):
-        findings = found[i :: len(detectors)]
-        values: dict[str, tuple[float, float | None, float | None]] = {
-            metric: mean_interval(
-                [getattr(finding, metric) for finding in findings], bounds=(0.0, 1.0)
-            )
-            for metric in _SHARES
+    def retraining(t: int) -> Retraining:
+        test_features = arena.test_features[backbone]
+        return Retraining(victim, test_features, partition.y_test, int(targets.rows[t]))
+
+    def success_and_accuracy(retrained: list[Retrained]) -> Values:
+        labels = np.array([r.label for r in retrained])[counted]
+        n_misled = int(np.sum(labels == targets.base_labels[counted]))
+        rate = wilson_rate(n_misled, len(counted))
+        accuracies = [r.accuracy for r in retrained]
+        return {
+            "success_after_filtering": (rate.value, rate.low, rate.high, len(counted)),
+            "accuracy_after_filtering": (
+                *mean_interval(accuracies, bounds=(0.0, 1.0)),
+                len(accuracies),
+            ),
         }
-        seconds = median(finding.fit_seconds for finding in findings)
-        values["fit_seconds"] = (seconds, None, None)
-        records += [
+
+    def records_of(arm: str, values: Values) -> list[Record]:
+        return [
             Record(
                 PROTOCOL,
                 partition.name,
                 backbone,
                 planned.name,
                 n_poisons,
-                name,
+                arm,
                 metric,
-                value,
-                low,
-                high,
-                len(findings),
+                *of_metric,
                 config.seed,
             )
-            for metric, (value, low, high) in values.items()
+            for metric, of_metric in values.items()
         ]
+
+    unfiltered = runner.map(
+        f"train on all rows, {stage}",
+        _train_on_all,
+        ((*poisoned(t)[:2], retraining(t)) for t in every),
+        len(every),
+    )
+    # All detectors of one target together: what else runs is then alike for each.
+    found: list[Finding] = runner.map(
+        f"ask detectors, {stage}",
+        ask_detector,
+        (
+            (detector, *poisoned(t), retraining(t))
+            for t in every
+            for detector in detectors.values()
+        ),
+        len(detectors) * len(every),
+    )
+    records = records_of(UNFILTERED, success_and_accuracy(unfiltered))
+    for i, name in enumerate(detectors):
+        findings = found[i :: len(detectors)]
+        n = len(findings)
+        values: Values = {
+            metric: (
+                *mean_interval(
+                    [getattr(finding, metric) for finding in findings],
+                    bounds=(0.0, 1.0),
+                ),
+                n,
+            )
+            for metric in _SHARES
+        }
+        seconds = median(finding.fit_seconds for finding in findings)
+        values["fit_seconds"] = (seconds, None, None, n)
+        values |= success_and_accuracy([finding.retrained for finding in findings])
+        records += records_of(name, values)
     return records
+
+
+def _train_on_all(
+    features: NDArray[np.floating[Any]], y: NDArray[Any], retraining: Retraining
+) -> Retrained:
+    return retraining.after(features, y, np.ones(len(y), dtype=bool))

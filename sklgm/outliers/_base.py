@@ -38,7 +38,7 @@ from sklgm.outliers._members import (
     upper_median,
 )
 from sklgm.outliers._splits import folds, hold_out
-from sklgm.outliers._standardisation import standardise
+from sklgm.outliers._standardisation import combine, standardise
 
 _OPTIONAL_ATTRIBUTES = (
     "_members_",
@@ -68,6 +68,8 @@ class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
     - ``_needs_training``: False where every row of ``fit`` calibrates;
     - ``_is_standardised``: True where scores are standardised by the held-out rows of
       each class;
+    - ``_claimed_evidence``: scores of claims together with log probabilities that they
+      are combined with once they are standardised;
     - ``_n_dimensions``, where scores have a chi-square law.
     """
 
@@ -109,6 +111,12 @@ class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
         self, model: Any, X: Any, claimed: NDArray[np.int64]
     ) -> NDArray[np.float64]:
         """Score of rows under the classes they claim; higher is more normal."""
+
+    def _claimed_evidence(
+        self, model: Any, X: Any, claimed: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+        """Scores of claims, and log probabilities to combine them with, if any."""
+        return self._claimed_scores(model, X, claimed), None
 
     def _label_free_scores(self, model: Any, X: Any) -> NDArray[np.float64]:
         """Score whatever the label; higher is more normal."""
@@ -439,7 +447,9 @@ class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
         if y is None:
             return Member(model, held_out_rows, free)
         claimed = encode_labels(y[held_out_rows], model.classes_, name="y")
-        raw_scores = self._claimed_scores(model, X_held_out, claimed)
+        raw_scores, log_probabilities = self._claimed_evidence(
+            model, X_held_out, claimed
+        )
         n_classes = len(model.classes_)
         medians = scales = None
         claimed_scores = raw_scores
@@ -452,6 +462,8 @@ class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
                 if self.calibration == "per_class"
                 else left_out
             )
+        if log_probabilities is not None:
+            claimed_scores = combine(claimed_scores, log_probabilities)
         n_groups = n_classes if self.calibration == "per_class" else 1
         groups = self._groups(claimed)
         if self.calibration == "chi2":
@@ -513,11 +525,12 @@ class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
         """Scores by one member: label-free, or of claims on the scale of the class."""
         if claimed is None:
             return self._label_free_scores(member.model, X)
-        scores = self._claimed_scores(member.model, X, claimed)
-        if member.medians is None or member.scales is None:
-            return scores
-        standardised: NDArray[np.float64] = scores - member.medians[claimed]
-        return standardised / member.scales[claimed]
+        scores, log_probabilities = self._claimed_evidence(member.model, X, claimed)
+        if member.medians is not None and member.scales is not None:
+            scores = (scores - member.medians[claimed]) / member.scales[claimed]
+        if log_probabilities is not None:
+            scores = combine(scores, log_probabilities)
+        return scores
 
     def _groups(self, claimed: NDArray[np.int64]) -> NDArray[np.int64]:
         """Group in which each claim is calibrated."""

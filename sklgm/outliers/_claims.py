@@ -183,14 +183,40 @@ def claimed_log_density(
     ValueError
         If the model has no class Gaussians.
     """
+    return claimed_log_density_and_posterior(model, X, claimed)[0]
+
+
+def claimed_log_density_and_posterior(
+    model: Any, X: Any, claimed: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Log density under the claimed class, and its log posterior, in one pass.
+
+    Parameters
+    ----------
+    model : fitted classifier
+        As for :func:`claimed_log_density`.
+    X : ndarray or DataFrame of shape (n_samples, ...)
+        Instances.
+    claimed : ndarray of shape (n_samples,)
+        Indices of the claimed classes.
+
+    Returns
+    -------
+    density, posterior : ndarray of shape (n_samples,)
+        ``log N_z(f)`` and ``log p(z | f)``, natural log, float64.
+
+    Raises
+    ------
+    ValueError
+        If the model has no class Gaussians.
+    """
     last, Xt = _last_step(model, X)
     priors = getattr(last, "priors_", getattr(last, "class_prior_", None))
     if priors is None or not hasattr(last, "predict_joint_log_proba"):
         raise ValueError(_NO_DENSITY.format(name=type(last).__name__))
     joint = np.asarray(last.predict_joint_log_proba(Xt), dtype=np.float64)
-    rows = np.arange(len(claimed))
-    density: NDArray[np.float64] = joint[rows, claimed] - np.log(priors)[claimed]
-    return density
+    own = joint[np.arange(len(claimed)), claimed]
+    return own - np.log(priors)[claimed], own - logsumexp(joint, axis=1)
 
 
 def gaussian_dimensions(model: Any) -> int:

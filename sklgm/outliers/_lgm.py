@@ -13,6 +13,7 @@ from sklgm.outliers._base import ClaimedLabelDetector
 from sklgm.outliers._claims import (
     ColumnGaussians,
     claimed_log_density,
+    claimed_log_density_and_posterior,
     claimed_log_posterior,
     claimed_squared_mahalanobis,
     gaussian_dimensions,
@@ -38,9 +39,10 @@ class LGMOutlierDetector(ClaimedLabelDetector):
         all rows of ``fit`` then calibrate, and should not be those it was trained
         on. None: trimmed diagonal Gaussians on the input columns. With
         ``score_kind="posterior"`` any classifier with probabilities.
-    score_kind : {"likelihood", "posterior"}, default="likelihood"
+    score_kind : {"likelihood", "posterior", "combined"}, default="likelihood"
         ``"likelihood"``: standardised log density of the claimed class;
-        ``"posterior"``: log probability of the claimed class. See Notes.
+        ``"posterior"``: log probability of the claimed class; ``"combined"``: both.
+        See Notes.
     contamination : float in (0, 0.5] or None, default=None
         Share of the rows of ``fit`` to flag (of each class, where ``calibration`` is
         ``"per_class"``); replaces ``false_alarm_rate``. Rows whose scores tie are
@@ -91,8 +93,8 @@ class LGMOutlierDetector(ClaimedLabelDetector):
         Threshold of claimed-label scores, likewise; only where y was given.
     medians_, scales_ : ndarray of shape (n_classes,)
         Median and ``1.4826`` MAD of each class's held-out log densities (of few rows
-        see Notes); only for ``score_kind="likelihood"`` with y, and not for
-        ``"chi2"`` or with ``cv``.
+        see Notes); only with y, and not for ``score_kind="posterior"``, ``"chi2"`` or
+        with ``cv``.
     calibration_scores_ : ndarray of shape (n_calibration,)
         Label-free scores of the held-out rows, sorted; not where the model has no
         density, nor with ``cv``.
@@ -119,6 +121,10 @@ class LGMOutlierDetector(ClaimedLabelDetector):
     little: such a class takes the scale of all classes; two or three rows are centred
     by their mean, fewer by the median of all rows. Both scores matter: where poisons
     moved the means, the posterior ranks better; the density is better calibrated.
+    ``"combined"`` is low where either is: it adds their logarithms as Fisher's method
+    adds those of p-values, ``log F(s) + log p(z | f)`` for the standardised log density
+    s and the logistic law F with a standard Gaussian's quartiles, whose tail is
+    exponential.
     With ``calibration="chi2"`` the log density is standardised by its mean and
     deviation under the law instead: ``(d - D_z) / sqrt(2 d)`` for d feature
     dimensions and the squared Mahalanobis distance D_z. Columns that are constant in
@@ -181,7 +187,7 @@ class LGMOutlierDetector(ClaimedLabelDetector):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **ClaimedLabelDetector._parameter_constraints,
-        "score_kind": [StrOptions({"likelihood", "posterior"})],
+        "score_kind": [StrOptions({"likelihood", "posterior", "combined"})],
         "calibration": [StrOptions({"marginal", "per_class", "chi2"})],
     }
 
@@ -232,6 +238,13 @@ class LGMOutlierDetector(ClaimedLabelDetector):
             return law.scores(claimed_squared_mahalanobis(model, X, claimed))
         return claimed_log_density(model, X, claimed)
 
+    def _claimed_evidence(
+        self, model: Any, X: Any, claimed: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+        if self.score_kind == "combined":
+            return claimed_log_density_and_posterior(model, X, claimed)
+        return super()._claimed_evidence(model, X, claimed)
+
     def _label_free_scores(self, model: Any, X: Any) -> NDArray[np.float64]:
         return mixture_log_density(model, X)
 
@@ -242,7 +255,7 @@ class LGMOutlierDetector(ClaimedLabelDetector):
         return not isinstance(self.estimator, FrozenEstimator)
 
     def _is_standardised(self) -> bool:
-        return self.score_kind == "likelihood" and self.calibration != "chi2"
+        return self.score_kind != "posterior" and self.calibration != "chi2"
 
     def _n_dimensions(self, model: Any) -> int:
         return gaussian_dimensions(model)

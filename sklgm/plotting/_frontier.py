@@ -39,7 +39,7 @@ def plot_frontier(
         Those of the protocol ``"frontier"`` are drawn: the attack success rate of
         the arm ``"attack"`` over ``"tpr_at_1pct_fpr"`` of the arm `score`. Models
         and strengths that lack one of the two are left out.
-    score : {"posterior", "likelihood"}, default="posterior"
+    score : {"posterior", "likelihood", "combined"}, default="posterior"
         Kind of the score that finds poisons. Softmax has only the posterior.
     dataset : str, default=None
         The data set to draw; None takes the only one there is.
@@ -86,8 +86,10 @@ def plot_frontier(
     >>> [text.get_text() for text in ax.get_legend().get_texts()]
     ['L-GM', 'feature collision, l-infinity 8/255', 'feature collision']
     """
-    if score not in ("posterior", "likelihood"):
-        raise ValueError(f"score={score!r} must be 'posterior' or 'likelihood'.")
+    if score not in ("posterior", "likelihood", "combined"):
+        raise ValueError(
+            f"score={score!r} must be 'posterior', 'likelihood' or 'combined'."
+        )
     chosen = [
         record
         for record in records

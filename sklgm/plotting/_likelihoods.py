@@ -25,6 +25,8 @@ _SCORE_NAMES = {
     "(higher is more normal)",
     "posterior": "log posterior of the claimed class, natural log "
     "(higher is more normal)",
+    "combined": "log of both p-values of the claimed class, natural log "
+    "(higher is more normal)",
 }
 
 #: Log of the smallest positive normal number: below it a probability is 0.
@@ -162,7 +164,8 @@ class ClaimedLikelihoodDisplay:
 
         Notes
         -----
-        A log posterior below -708, which is a probability of 0, is drawn at -708.
+        A log posterior, or combined score, below -708, which is a probability of 0,
+        is drawn at -708.
         """
         steps_before, last_step = split_steps(detector)
         score_samples = getattr(last_step, "score_samples", None)
@@ -186,7 +189,7 @@ class ClaimedLikelihoodDisplay:
             )
         threshold = float(offset) if is_one and math.isfinite(offset) else None
         score_kind = getattr(last_step, "score_kind", "")
-        if score_kind == "posterior":
+        if score_kind in ("posterior", "combined"):
             scores = np.maximum(scores, _LOG_TINY)
             threshold = None if threshold is None else max(threshold, _LOG_TINY)
         return cls.from_predictions(

@@ -22,7 +22,7 @@ from sklgm.results import Record
 
 _DEFENCES = ("lgm", "lgm_trim")
 _BASELINE = "softmax_trimmed_gaussians"
-_OWN_DETECTORS = ("lgm_likelihood", "lgm_posterior")
+_OWN_DETECTORS = ("lgm_likelihood", "lgm_posterior", "lgm_combined")
 #: Clean accuracy may be lower by this much before it counts, in [0, 1].
 _ACCURACY_TOLERANCE = 0.005
 _ACCURACY_NAMES = {
@@ -130,7 +130,7 @@ def _detection_behind(rival: str) -> Callable[[Sequence[Record]], Iterable[_Case
             if record.protocol == "peers":
                 continue  # models there are backbones; see `_unbeaten_peers`
             arm = record.arm
-            if rival == "softmax" and arm == "likelihood":
+            if rival == "softmax" and arm in ("likelihood", "combined"):
                 arm = "posterior"  # the only score that softmax has
             own = _value_of(_alike(records, record))
             other = _value_of(_alike(records, record, model=rival, arm=arm))
@@ -255,7 +255,8 @@ RULES = (
     Rule(
         "Where another detector finds poisons no worse than L-GM's",
         "Fitted to the same rows and features, its AUROC is not below that of the "
-        "likelihood, or the posterior, of trimmed Gaussians with the intervals apart.",
+        "likelihood, the posterior, or both combined, of trimmed Gaussians with the "
+        "intervals apart.",
         _verdict(_unbeaten_peers),
     ),
     Rule(

@@ -18,6 +18,8 @@ _SHARE_NAMES = {
     "tpr_at_1pct_fpr": "Poisons found at 1 % false alarms",
     "clean_flagged": "Clean rows flagged",
     "poisons_flagged": "Poisons flagged",
+    "success_after_filtering": "Misled, retrained without flagged rows",
+    "accuracy_after_filtering": "Accuracy, retrained without flagged rows",
     "flipped_flagged": "Flipped rows flagged",
     "flipped_among_most_suspect": "Flipped among as many most suspect",
     "flipped_among_most_suspect_difference": "Difference of these shares",
@@ -49,12 +51,16 @@ _PEERS_METRICS = (
     "tpr_at_1pct_fpr",
     "clean_flagged",
     "poisons_flagged",
+    "success_after_filtering",
+    "accuracy_after_filtering",
     "fit_seconds",
 )
 #: Detectors of the peers protocol, in the order of its table.
 _DETECTOR_NAMES = {
+    "unfiltered": "None, trained on all rows",
     "lgm_likelihood": "L-GM likelihood",
     "lgm_posterior": "L-GM posterior",
+    "lgm_combined": "L-GM combined",
     "deep_knn": "Deep k-NN",
     "spectral_signatures": "Spectral signatures",
     "activation_clustering": "Activation clustering",
@@ -67,7 +73,9 @@ _DETECTOR_NAMES = {
 _EFFORT_METRICS = ("collision_ratio", "l2", "linf")
 #: Arms without poisons.
 _CLEAN_ARMS = ("clean", "control")
-_ARM_ORDER = ("attack", "common", "control", "clean", "likelihood", "posterior")
+#: Arms that are kinds of score.
+_SCORE_KINDS = ("likelihood", "posterior", "combined")
+_ARM_ORDER = ("attack", "common", "control", "clean", *_SCORE_KINDS)
 
 
 @dataclass(frozen=True)
@@ -369,7 +377,7 @@ def is_of_frontier_table(record: Record) -> bool:
     """Whether `frontier_table` shows the record: a main rate, or a detection score."""
     if record.metric == "attack_success_rate":
         return record.arm == "attack"
-    is_main = record.arm in ("attack", "likelihood", "posterior")
+    is_main = record.arm in ("attack", *_SCORE_KINDS)
     return record.metric in _DETECTION_METRICS and is_main
 
 

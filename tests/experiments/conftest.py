@@ -6,6 +6,9 @@ import pytest
 from sklgm.datasets import make_stripe_images
 from sklgm.experiments import ExperimentConfig, run
 
+#: Kinds of score that class Gaussians give.
+KINDS = {"likelihood", "posterior", "combined"}
+
 
 def tiny_config(path, **overrides):
     """Settings with which a run takes seconds."""

@@ -34,7 +34,7 @@ from sklgm.experiments._models import (
 from sklgm.experiments._partition import fine_tuning_rows, make_partition
 from sklgm.poisoning._craft import ATTACKS
 from sklgm.results import MODELS, results_schema
-from tests.experiments.conftest import tiny_config
+from tests.experiments.conftest import KINDS, tiny_config
 
 N_TARGETS = 3
 
@@ -139,9 +139,9 @@ def test_every_model_has_an_attack_a_common_and_a_control_arm(outcome, model):
     ("model", "arms"),
     [
         ("softmax", {"posterior", FILTERED}),
-        ("softmax_trimmed_gaussians", {"likelihood", "posterior", "diag"}),
-        ("lgm", {"likelihood", "posterior"}),
-        ("lgm_trim", {"likelihood", "posterior"}),
+        ("softmax_trimmed_gaussians", KINDS | {"diag"}),
+        ("lgm", KINDS),
+        ("lgm_trim", KINDS),
     ],
 )
 def test_poisons_are_scored_by_the_victims_own_scores(outcome, model, arms):

@@ -2,17 +2,25 @@ import sys
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
-from sklgm import LGMClassifier, LGMOutlierDetector
+from sklgm import LGMClassifier, LGMOutlierDetector, SoftmaxClassifier
 from sklgm._extras import import_extra as sklgm_import_extra
 from sklgm.experiments import preset_config, run
 from sklgm.experiments._external_peers import EXTERNAL_PEERS
-from sklgm.experiments._peers import ask_detector, make_detectors
+from sklgm.experiments._models import Victim
+from sklgm.experiments._peers import (
+    UNFILTERED,
+    Retraining,
+    ask_detector,
+    make_detectors,
+)
 
 OURS = {
     "lgm_likelihood",
     "lgm_posterior",
+    "lgm_combined",
     "deep_knn",
     "spectral_signatures",
     "activation_clustering",
@@ -20,6 +28,7 @@ OURS = {
     "self_confidence",
 }
 SHARES = {"auroc", "tpr_at_1pct_fpr", "clean_flagged", "poisons_flagged"}
+RETRAINED = {"success_after_filtering", "accuracy_after_filtering"}
 
 
 def digits_config(**changes):
@@ -78,6 +87,18 @@ def poisoned_rows():
     return features.astype(np.float32), y, is_poison
 
 
+@pytest.fixture(scope="module")
+def retraining(poisoned_rows):
+    """A softmax head, asked about the poisoned rows and a target among them."""
+    features, y, is_poison = poisoned_rows
+    head = SoftmaxClassifier(
+        "identity", max_epochs=60, lr=0.05, batch_size="all", random_state=0
+    )
+    victim = Victim("softmax", "attack", "softmax", (), head)
+    right = np.where(is_poison, "b", y)
+    return Retraining(victim, features, right, target_row=0)
+
+
 def detectors():
     head = LGMClassifier(
         "identity", max_epochs=0, trim=0.25, batch_size="all", device="cpu"
@@ -91,15 +112,21 @@ def test_every_detector_is_recorded_on_every_backbone(peers_run):
         (model, arm, metric)
         for model in ("softmax", "lgm")
         for arm in OURS
-        for metric in SHARES | {"fit_seconds"}
+        for metric in SHARES | RETRAINED | {"fit_seconds"}
+    } | {
+        (model, UNFILTERED, metric)
+        for model in ("softmax", "lgm")
+        for metric in RETRAINED
     }
     assert len(keys) == len(peers_run.records)
 
 
 def test_records_take_the_largest_count_and_count_targets(peers_run):
     assert {r.n_poisons for r in peers_run.records} == {4}
-    (n_targets,) = {r.n for r in peers_run.records}
+    (n_targets,) = {r.n for r in peers_run.records if r.metric in SHARES}
     assert n_targets >= 2
+    counted = {r.n for r in peers_run.records if r.metric == "success_after_filtering"}
+    assert counted == {2}
     assert {r.attack for r in peers_run.records} == {"feature_collision"}
 
 
@@ -111,7 +138,7 @@ def test_shares_have_an_interval_over_targets_and_seconds_have_none(peers_run):
         else:
             assert 0 <= record.value <= 1
             if record.low is not None:
-                assert 0 <= record.low < record.value < record.high <= 1
+                assert 0 <= record.low <= record.value < record.high <= 1
 
 
 def test_detectors_are_asked_about_the_same_rows(asked):
@@ -125,8 +152,10 @@ def test_detectors_are_asked_about_the_same_rows(asked):
             "SelfConfidenceDetector",
         }
         assert len(of_target) == len(OURS)
-        _, features, y, is_poison = of_target[0]
-        for _, others, claimed, marked in of_target[1:]:
+        _, features, y, is_poison, retraining = of_target[0]
+        for _, others, claimed, marked, other in of_target[1:]:
+            assert other.target_row == retraining.target_row
+            assert other.victim is retraining.victim
             np.testing.assert_array_equal(others, features)
             np.testing.assert_array_equal(claimed, y)
             np.testing.assert_array_equal(marked, is_poison)
@@ -134,9 +163,9 @@ def test_detectors_are_asked_about_the_same_rows(asked):
 
 def test_poisons_replace_rows_of_one_class_and_leave_the_others(asked):
     softmax = list(asked.values())[: len(asked) // 2]
-    _, first, y, _ = softmax[0][0]
+    _, first, y, _, _ = softmax[0][0]
     for of_target in softmax[1:]:
-        _, features, _, is_poison = of_target[0]
+        _, features, _, is_poison, _ = of_target[0]
         assert is_poison.sum() == 4
         assert len(set(y[is_poison])) == 1
         is_same = (features == first).all(axis=1)
@@ -145,10 +174,12 @@ def test_poisons_replace_rows_of_one_class_and_leave_the_others(asked):
 
 
 @pytest.mark.parametrize("name", sorted(OURS))
-def test_finding_compares_flags_and_scores_with_the_poisons(name, poisoned_rows):
+def test_finding_compares_flags_and_scores_with_the_poisons(
+    name, poisoned_rows, retraining
+):
     features, y, is_poison = poisoned_rows
     detector = detectors()[name]
-    found = ask_detector(detector, features, y, is_poison)
+    found = ask_detector(detector, features, y, is_poison, retraining)
     flags = detector.fit_predict(features, y)
     assert found.clean_flagged == np.mean(flags[~is_poison] == -1)
     assert found.poisons_flagged == np.mean(flags[is_poison] == -1)
@@ -158,17 +189,41 @@ def test_finding_compares_flags_and_scores_with_the_poisons(name, poisoned_rows)
     assert found.auroc == pytest.approx(np.mean(wins + 0.5 * ties))
 
 
-@pytest.mark.parametrize("score_kind", ["likelihood", "posterior"])
-def test_gaussians_with_trim_find_poisons_in_another_class(score_kind, poisoned_rows):
-    found = ask_detector(detectors()[f"lgm_{score_kind}"], *poisoned_rows)
+@pytest.mark.parametrize("score_kind", ["likelihood", "posterior", "combined"])
+def test_gaussians_with_trim_find_poisons_in_another_class(
+    score_kind, poisoned_rows, retraining
+):
+    found = ask_detector(detectors()[f"lgm_{score_kind}"], *poisoned_rows, retraining)
     assert found.auroc > 0.99
     assert found.tpr_at_1pct_fpr == 1.0
 
 
-def test_asking_changes_no_detector(poisoned_rows):
+def test_retraining_sees_the_kept_rows_only(poisoned_rows, retraining):
+    # Labels swapped in the rows that are dropped would teach the head otherwise.
+    features, y, is_poison = poisoned_rows
+    is_kept = ~is_poison & (np.arange(len(y)) % 3 != 0)
+    swapped = np.where(is_kept, y, "c")
+    kept = retraining.after(features, swapped, is_kept)
+    expected = clone(retraining.victim.head).fit(features[is_kept], y[is_kept])
+    assert kept.label == expected.predict(features[:1])[0] == "b"
+    assert kept.accuracy == np.mean(expected.predict(features) == retraining.y_test)
+    assert kept.accuracy > 0.98
+
+
+def test_poisons_that_are_kept_mislead_the_retrained_head(poisoned_rows, retraining):
+    # A filter that drops nine tenths of the target's own class, and no poison.
+    features, y, is_poison = poisoned_rows
+    is_kept = is_poison | (y != "b") | (np.arange(len(y)) % 10 == 0)
+    assert retraining.after(features, y, is_kept & ~is_poison).label == "b"
+    is_kept &= (y != "b") | is_poison
+    assert retraining.after(features, y, is_kept).label == "a"
+
+
+def test_asking_changes_neither_detector_nor_head(poisoned_rows, retraining):
     detector = LGMOutlierDetector(random_state=0)
-    ask_detector(detector, *poisoned_rows)
+    ask_detector(detector, *poisoned_rows, retraining)
     assert not hasattr(detector, "classes_")
+    assert not hasattr(retraining.victim.head, "classes_")
 
 
 @pytest.mark.parametrize(
@@ -196,11 +251,11 @@ def test_a_missing_extra_is_an_error_before_any_training(package, module, monkey
 
 @pytest.mark.benchmark
 @pytest.mark.parametrize("name", sorted(EXTERNAL_PEERS))
-def test_other_packages_judge_the_same_rows(name, poisoned_rows):
+def test_other_packages_judge_the_same_rows(name, poisoned_rows, retraining):
     features, y, is_poison = poisoned_rows
     before = np.random.get_state()[1].copy()  # noqa: NPY002
-    found = ask_detector(detectors()[name], features, y, is_poison)
-    again = ask_detector(detectors()[name], features, y, is_poison)
+    found = ask_detector(detectors()[name], *poisoned_rows, retraining)
+    again = ask_detector(detectors()[name], *poisoned_rows, retraining)
     assert found.auroc == again.auroc
     assert found.clean_flagged == again.clean_flagged
     after = np.random.get_state()[1]  # noqa: NPY002
@@ -236,7 +291,7 @@ def test_art_is_given_the_probabilities_of_the_regression(n_classes, poisoned_ro
 @pytest.mark.benchmark
 def test_a_run_holds_the_other_packages():
     records = run(digits_config(), n_jobs=1)[0].records
-    assert {r.arm for r in records} == OURS | set(EXTERNAL_PEERS)
+    assert {r.arm for r in records} == {UNFILTERED} | OURS | set(EXTERNAL_PEERS)
     flagged = [
         r.value
         for r in records

@@ -30,7 +30,7 @@ from sklgm.experiments._white_box import draw_pairs
 from sklgm.metrics import attack_success_rate
 from sklgm.poisoning._craft import ATTACKS
 from sklgm.results import MODELS, RunResult, results_schema
-from tests.experiments.conftest import tiny_config
+from tests.experiments.conftest import KINDS, tiny_config
 
 ALL_ATTACKS = (*ATTACKS, "watermark")
 
@@ -67,9 +67,9 @@ def test_every_model_has_rates_by_number_of_poisons_and_a_control(tiny_run, mode
     ("model", "arms"),
     [
         ("softmax", {"posterior"}),
-        ("softmax_trimmed_gaussians", {"likelihood", "posterior", "diag"}),
-        ("lgm", {"likelihood", "posterior"}),
-        ("lgm_trim", {"likelihood", "posterior"}),
+        ("softmax_trimmed_gaussians", KINDS | {"diag"}),
+        ("lgm", KINDS),
+        ("lgm_trim", KINDS),
     ],
 )
 def test_white_box_scores_every_kind_with_an_interval(tiny_run, model, arms):

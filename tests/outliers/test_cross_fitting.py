@@ -14,7 +14,7 @@ from sklearn.tree import DecisionTreeClassifier
 from sklgm import LGMClassifier, LGMOutlierDetector, PoisonFilter
 
 SEEDS = [0, 1, 2]
-KINDS = ["likelihood", "posterior"]
+KINDS = ["likelihood", "posterior", "combined"]
 
 
 def gaussian_rows(seed, n, *, dim=4, separation=4.0):

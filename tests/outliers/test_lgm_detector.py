@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import sklearn
 from scipy.special import logsumexp
+from scipy.stats import logistic, norm
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -19,9 +20,10 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklgm import LGMClassifier, LGMOutlierDetector, SoftmaxClassifier
+from sklgm.outliers._standardisation import combine
 
 SEEDS = [0, 1, 2]
-KINDS = ["likelihood", "posterior"]
+KINDS = ["likelihood", "posterior", "combined"]
 
 
 def gaussian_rows(seed, n, *, n_classes=3, dim=4, separation=5.0):
@@ -244,6 +246,52 @@ def test_posterior_score_is_the_log_probability_of_the_claim(fitted_classifier):
     np.testing.assert_array_equal(
         detector.score_samples(X, labels=y), log_proba[np.arange(120), y]
     )
+
+
+def test_combined_score_adds_the_logarithms_of_both(fitted_classifier):
+    # Fisher's sum of logarithms, by scipy's logistic law with the normal quartiles.
+    X_held_out, y_held_out = gaussian_rows(101, 120)
+    scores = {}
+    X, y = gaussian_rows(5, 40)
+    labels = np.roll(y, 3)
+    for kind in KINDS:
+        detector = LGMOutlierDetector(
+            FrozenEstimator(fitted_classifier), score_kind=kind, false_alarm_rate=0.05
+        ).fit(X_held_out, y_held_out)
+        scores[kind] = detector.score_samples(X, labels=labels)
+        calibration = detector.label_calibration_scores_
+        assert len(calibration) == 120
+    law = logistic(scale=norm.ppf(0.75) / logistic.ppf(0.75))
+    expected = law.logcdf(scores["likelihood"]) + scores["posterior"]
+    np.testing.assert_allclose(scores["combined"], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_combined_score_of_impossible_rows_is_finite():
+    lowest = np.finfo(np.float64).min
+    scores = combine(np.array([-1e308, 0.0, 5.0]), np.array([-1e308, lowest, 0.0]))
+    assert np.isfinite(scores).all()
+    assert scores[:2].tolist() == [lowest, lowest]
+
+
+@pytest.mark.parametrize(
+    ("ruined_row", "blind"),
+    [
+        ([-7.0, 0.0], "posterior"),  # far from the claimed class, further from others
+        ([3.2, 0.0], "likelihood"),  # nearer to the other class, yet not far
+    ],
+)
+def test_combined_score_finds_what_one_score_alone_misses(ruined_row, blind):
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], 300)
+    X = rng.normal(size=(600, 2)) + 5.0 * np.column_stack([y, 0 * y])
+    is_ruined = np.arange(600) < 6
+    X[is_ruined] = ruined_row
+    aurocs = {}
+    for kind in KINDS:
+        detector = LGMOutlierDetector(score_kind=kind, random_state=0).fit(X, y)
+        aurocs[kind] = roc_auc_score(is_ruined, -detector.score_samples(X, labels=y))
+    assert aurocs["combined"] > 0.99
+    assert aurocs[blind] < aurocs["combined"]
 
 
 @pytest.mark.parametrize("score_kind", KINDS)
