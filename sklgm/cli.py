@@ -135,9 +135,9 @@ def make_app() -> Any:
         protocol: Annotated[
             list[str] | None,
             typer.Option(
-                help="white-box, transfer, end-to-end, frontier, label-noise or peers "
-                "(needs the extra bench); may be given several times. Default: "
-                "white-box and transfer."
+                help="white-box, transfer, end-to-end, frontier, contamination, "
+                "label-noise or peers (needs the extra bench); may be given several "
+                "times. Default: white-box and transfer."
             ),
         ] = None,
         rival: Annotated[

@@ -47,6 +47,7 @@ PROTOCOLS = (
     "frontier",
     "label-noise",
     "peers",
+    "contamination",
 )
 
 _PACKAGES = (

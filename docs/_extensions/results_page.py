@@ -34,6 +34,8 @@ PROTOCOLS = {
     "end-to-end": "All layers go on training on poisoned rows.",
     "frontier": "The attack gets stronger step by step: how often is the target "
     "misled, and how many poisons are found?",
+    "contamination": "A growing share of one class is poisoned; Gaussians that leave "
+    "out the least likely rows of each class are fitted by several rules.",
     "label-noise": "A share of all training labels is flipped at random, and an audit "
     "of all rows is asked which.",
     "peers": "Every detector is fitted to the same rows, poisons among them, and flags "
@@ -68,7 +70,7 @@ interval where all of these have the same value. The seed stands with each run.
 *converged*, *diag*
     variants: heads refitted until nothing is left to gain; Gaussians fitted afterwards
     with a variance a dimension.
-*likelihood*, *posterior*
+*likelihood*, *posterior*, *combined*
     the score of the claimed label that finds poisons.
 *flip labels*
     the dirty-label reference: as many rows as poisons get a wrong label, and nothing
@@ -81,8 +83,13 @@ interval where all of these have the same value. The seed stands with each run.
     0.95 where none is named.
 *kept share*
     share of the poisons that trimming, or a filter, keeps.
+*auto*, *oracle*
+    the trimmed share is chosen from the rows, or is the share that is poisoned, which
+    nobody knows; without either it is the same for all shares.
 *filtered*
     softmax trained on the rows that trimmed Gaussians on the clean backbone keep.
+*retrained without flagged rows*
+    softmax, or L-GM without trim, on what a detector leaves.
 *Clean rows flagged*, *poisons flagged*
     shares of the rows that are no poisons, and of the poisons, that a detector flags at
     its default settings, means over targets; *seconds*: median time from features to

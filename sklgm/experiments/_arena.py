@@ -1,5 +1,6 @@
 """What every attack of a run meets: victims, their control arm, and the targets."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,6 +20,8 @@ from sklgm.experiments._models import (
 )
 from sklgm.experiments._partition import Partition
 from sklgm.experiments._targets import Targets, draw_targets, scaled_poison_counts
+
+MakeVictims = Callable[[ExperimentConfig, dict[str, float]], tuple[Victim, ...]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +72,8 @@ def make_arena(
     backbones: dict[str, Classifier],
     runner: Runner,
     *,
-    with_variants: bool = True,
+    counts: Sequence[int] | None = None,
+    make: MakeVictims = make_victims,
 ) -> Arena:
     """Fit the control arm and draw the targets.
 
@@ -85,8 +89,10 @@ def make_arena(
         Fitted, by ``"softmax"`` and ``"lgm"``.
     runner : Runner
         Carries it out.
-    with_variants : bool, default=True
-        Whether victims of other arms than ``"attack"`` are among them.
+    counts : sequence of int or None, default=None
+        Numbers of poisons, increasing; None takes ``n_poisons``, scaled.
+    make : callable, default=make_victims
+        Takes the settings and the variances, and makes the victims.
 
     Returns
     -------
@@ -97,7 +103,7 @@ def make_arena(
     # the targets of those attacks that are still to come.
     found = runner.once(
         f"{protocol}, control arm",
-        partial(_control_arm, config, partition, backbones, runner, with_variants),
+        partial(_control_arm, config, partition, backbones, runner, counts, make),
     )
     return Arena(config, partition, backbones, **found)
 
@@ -107,16 +113,13 @@ def _control_arm(
     partition: Partition,
     backbones: dict[str, Classifier],
     runner: Runner,
-    with_variants: bool,
+    counts: Sequence[int] | None,
+    make: MakeVictims,
 ) -> dict[str, Any]:
     """Make all attributes of an arena but the first three."""
     features = {n: clf.transform(partition.X_refit) for n, clf in backbones.items()}
     test_features = {n: clf.transform(partition.X_test) for n, clf in backbones.items()}
-    victims = tuple(
-        victim
-        for victim in make_victims(config, head_variances(config, partition, backbones))
-        if with_variants or victim.arm == "attack"
-    )
+    victims = make(config, head_variances(config, partition, backbones))
     heads = runner.map(
         "control arm",
         fit_head,
@@ -128,7 +131,8 @@ def _control_arm(
         for victim, head in zip(victims, heads, strict=True)
     ]
     is_right = np.array([c.predicted == partition.y_test for c in controls])
-    counts = scaled_poison_counts(config.n_poisons, partition.y_refit)
+    if counts is None:
+        counts = scaled_poison_counts(config.n_poisons, partition.y_refit)
     targets = draw_targets(
         is_right,
         partition.y_test,
@@ -144,7 +148,7 @@ def _control_arm(
         "heads": heads,
         "controls": controls,
         "is_right": is_right,
-        "counts": counts,
+        "counts": tuple(counts),
         "targets": targets,
     }
 

@@ -19,6 +19,7 @@ PROTOCOLS = (
     "frontier",
     "label-noise",
     "peers",
+    "contamination",
 )
 DEFAULT_PROTOCOLS = ("white-box", "transfer")
 NAMED_DATASETS = ("digits", "mnist", "cifar10")
@@ -58,8 +59,9 @@ class ExperimentConfig:
         ``"digits"``, ``"mnist"``, ``"cifar10"``, or the path of an image folder, a
         ``.zip`` of one, or an ``.npz`` file.
     protocols : tuple of str, default=("white-box", "transfer")
-        Which protocols to run; ``"end-to-end"``, ``"frontier"``, ``"label-noise"`` and
-        ``"peers"``, which needs the extra ``bench``, are the others.
+        Which protocols to run; ``"end-to-end"``, ``"frontier"``, ``"contamination"``,
+        ``"label-noise"`` and ``"peers"``, which needs the extra ``bench``, are the
+        others.
     preset : {"quick", "full"}, default="quick"
         Name of the settings the others were taken from.
     seed : int >= 0, default=0
@@ -150,6 +152,8 @@ class ExperimentConfig:
         Epochs of fine-tuning, in steps of ``batch_size``.
     end_to_end_lr : float > 0, default=0.0003
         Learning rate of fine-tuning, constant.
+    contamination_shares : tuple of float in (0, 0.5), default=(0.01, 0.05, 0.1, 0.2)
+        Poisoned shares of the base class in the contamination protocol.
     noise_shares : tuple of float in [0, 1), default=(0.0, 0.01, 0.05)
         Shares of the training labels that are flipped in the label-noise protocol.
     noise_rivals : tuple of str, default=()
@@ -201,6 +205,7 @@ class ExperimentConfig:
     watermark_opacity: float = 0.3
     end_to_end_epochs: int = 2
     end_to_end_lr: float = 3e-4
+    contamination_shares: tuple[float, ...] = (0.01, 0.05, 0.1, 0.2)
     noise_shares: tuple[float, ...] = (0.0, 0.01, 0.05)
     noise_rivals: tuple[str, ...] = ()
     audit_folds: int = 5
@@ -220,7 +225,13 @@ class ExperimentConfig:
             raise ValueError(
                 f"protocols must be some of {PROTOCOLS}, got {self.protocols!r}"
             )
-        for name in ("attacks", "max_perturbations", "n_poisons", "noise_shares"):
+        for name in (
+            "attacks",
+            "max_perturbations",
+            "n_poisons",
+            "contamination_shares",
+            "noise_shares",
+        ):
             _check_distinct(name, getattr(self, name), at_least=1)
         for name in ("frontier_bounds", "frontier_reaches"):
             _check_distinct(name, getattr(self, name), at_least=0)
@@ -250,6 +261,11 @@ class ExperimentConfig:
                 raise ValueError(
                     f"{name} must hold finite floats > 0, got {getattr(self, name)!r}"
                 )
+        shares = self.contamination_shares
+        if not all(isinstance(v, Real) and 0 < v < 0.5 for v in shares):
+            raise ValueError(
+                f"contamination_shares must hold floats in (0, 0.5), got {shares!r}"
+            )
         if not all(isinstance(v, Real) and 0 <= v < 1 for v in self.noise_shares):
             raise ValueError(
                 f"noise_shares must hold floats in [0, 1), got {self.noise_shares!r}"

@@ -7,7 +7,7 @@ from sklgm.experiments._arena import make_arena
 from sklgm.experiments._attack import PlannedAttack, attack_name, plan_attack
 from sklgm.experiments._cells import clean_records
 from sklgm.experiments._config import ExperimentConfig
-from sklgm.experiments._models import Classifier
+from sklgm.experiments._models import Classifier, make_main_victims
 from sklgm.experiments._partition import Partition
 from sklgm.experiments._transfer import run_attacks
 from sklgm.poisoning import AdaptiveLikelihood
@@ -45,7 +45,7 @@ def run_frontier(
         Numbers and single targets.
     """
     arena = make_arena(
-        PROTOCOL, config, partition, backbones, runner, with_variants=False
+        PROTOCOL, config, partition, backbones, runner, make=make_main_victims
     )
     records = clean_records(
         PROTOCOL,

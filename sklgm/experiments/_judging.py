@@ -11,6 +11,7 @@ from sklearn.frozen import FrozenEstimator
 
 from sklgm.classifiers import LGMClassifier
 from sklgm.experiments._models import HEAD, Classifier
+from sklgm.gaussian import estimate_gaussians
 from sklgm.metrics import auroc, tpr_at_fpr
 from sklgm.outliers import LGMOutlierDetector
 
@@ -105,6 +106,37 @@ def most_likely_rows(
         rows = np.flatnonzero(y == label)
         n_kept = math.ceil((1.0 - trim) * len(rows))
         is_kept[rows[np.argsort(own[rows], kind="stable")[:n_kept]]] = True
+    return is_kept
+
+
+def rows_kept_by_trim(
+    head: LGMClassifier, features: NDArray[np.floating[Any]], y: NDArray[Any]
+) -> NDArray[np.bool_]:
+    """Rows that enter the Gaussians of a head on fixed features.
+
+    Parameters
+    ----------
+    head : LGMClassifier
+        Its settings; ``trim`` may be ``"auto"``.
+    features : ndarray of shape (n_samples, feature_dim)
+        Features that it was fitted to.
+    y : ndarray of shape (n_samples,)
+        Claimed labels.
+
+    Returns
+    -------
+    ndarray of bool of shape (n_samples,)
+        Whether a row entered.
+    """
+    estimate = estimate_gaussians(
+        torch.from_numpy(np.array(features)),
+        torch.from_numpy(np.searchsorted(head.classes_, y)),
+        len(head.classes_),
+        covariance_type=head.covariance_type,
+        variance=head.variance,
+        trim=head.trim,
+    )
+    is_kept: NDArray[np.bool_] = estimate.is_kept.numpy()
     return is_kept
 
 

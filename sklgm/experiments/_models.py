@@ -45,6 +45,8 @@ class Victim:
         Unfitted, with ``backbone="identity"``.
     only_most : bool
         Whether it is refitted for the largest number of poisons only.
+    only_count : int or None
+        The one number of poisons that it is refitted for; None is no such limit.
     """
 
     model: str
@@ -53,6 +55,24 @@ class Victim:
     score_kinds: tuple[str, ...]
     head: Classifier
     only_most: bool = False
+    only_count: int | None = None
+
+    def counts(self, counts: Sequence[int]) -> list[int]:
+        """Choose the numbers of poisons that the head is refitted for.
+
+        Parameters
+        ----------
+        counts : sequence of int
+            Those of the run.
+
+        Returns
+        -------
+        list of int
+            Some of them.
+        """
+        if self.only_count is not None:
+            return [n for n in counts if n == self.only_count]
+        return [max(counts)] if self.only_most else list(counts)
 
 
 def train_backbones(
@@ -239,6 +259,26 @@ def make_victims(
         kinds = kinds_of_score if arm == "attack" else kinds_of_score[:1]
         victims.append(Victim(FITTED_AFTERWARDS, arm, "softmax", kinds, head))
     return tuple(victims)
+
+
+def make_main_victims(
+    config: ExperimentConfig, variances: dict[str, float]
+) -> tuple[Victim, ...]:
+    """Heads that the protocols refit, without variants.
+
+    Parameters
+    ----------
+    config : ExperimentConfig
+        Settings.
+    variances : dict of str to float
+        What :func:`head_variances` returned.
+
+    Returns
+    -------
+    tuple of Victim
+        Those of :func:`make_victims` whose arm is ``"attack"``.
+    """
+    return tuple(v for v in make_victims(config, variances) if v.arm == "attack")
 
 
 def _refit(config: ExperimentConfig, head: Classifier) -> Classifier:

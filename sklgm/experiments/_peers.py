@@ -16,7 +16,12 @@ from sklgm.experiments._arena import Arena, fit_head, make_arena
 from sklgm.experiments._attack import PlannedAttack, attacks_of
 from sklgm.experiments._config import ExperimentConfig
 from sklgm.experiments._external_peers import EXTERNAL_PEERS, check_external_peers
-from sklgm.experiments._models import Classifier, Victim, strongest_defence
+from sklgm.experiments._models import (
+    Classifier,
+    Victim,
+    make_main_victims,
+    strongest_defence,
+)
 from sklgm.experiments._partition import Partition
 from sklgm.experiments._transfer import craft_on_backbone
 from sklgm.metrics import auroc, mean_interval, tpr_at_fpr, wilson_rate
@@ -196,7 +201,7 @@ def run_peers(
     """
     check_peers()
     arena = make_arena(
-        PROTOCOL, config, partition, backbones, runner, with_variants=False
+        PROTOCOL, config, partition, backbones, runner, make=make_main_victims
     )
     records: list[Record] = []
     for planned in attacks_of(config):

@@ -9,6 +9,7 @@ import torch
 from sklgm._runner import Progress, Runner, stage_key
 from sklgm._validation import resolve_device
 from sklgm.experiments._config import ExperimentConfig
+from sklgm.experiments._contamination import run_contamination
 from sklgm.experiments._end_to_end import run_end_to_end
 from sklgm.experiments._frontier import run_frontier
 from sklgm.experiments._label_noise import run_label_noise
@@ -120,6 +121,10 @@ def run(
         sizes["n_end_to_end_used"] = n_used
     if "frontier" in config.protocols:
         found, attempts = run_frontier(config, partition, backbones, runner)
+        records += found
+        trials += attempts
+    if "contamination" in config.protocols:
+        found, attempts = run_contamination(config, partition, backbones, runner)
         records += found
         trials += attempts
     if "label-noise" in config.protocols:

@@ -26,9 +26,7 @@ from sklgm.experiments._config import ExperimentConfig
 from sklgm.experiments._crafting import (
     craft_for_targets,
 )
-from sklgm.experiments._judging import (
-    most_likely_rows,
-)
+from sklgm.experiments._judging import rows_kept_by_trim
 from sklgm.experiments._models import (
     Classifier,
     Victim,
@@ -117,6 +115,8 @@ def run_attacks(
     attacks: Sequence[PlannedAttack],
     counts: Sequence[int],
     runner: Runner,
+    *,
+    judge_all: bool = False,
 ) -> Found:
     """Attack every backbone by every attack, and refit its victims.
 
@@ -132,6 +132,9 @@ def run_attacks(
         Numbers of poisons, some of the arena's.
     runner : Runner
         Carries it out.
+    judge_all : bool, default=False
+        Whether accuracy and detection are asked for with each number of poisons, and
+        not with the largest only.
 
     Returns
     -------
@@ -146,7 +149,14 @@ def run_attacks(
             found: Found = runner.once(
                 f"{protocol}, {planned.name} on {name}",
                 partial(
-                    _attack_backbone, protocol, arena, planned, name, counts, runner
+                    _attack_backbone,
+                    protocol,
+                    arena,
+                    planned,
+                    name,
+                    counts,
+                    runner,
+                    judge_all,
                 ),
             )
             records += found[0]
@@ -162,6 +172,7 @@ def _attack_backbone(
     backbone: str,
     counts: Sequence[int],
     runner: Runner,
+    judge_all: bool,
 ) -> Found:
     """Craft the poisons of all targets for one backbone, and refit its victims."""
     config, partition, targets = arena.config, arena.partition, arena.targets
@@ -179,7 +190,7 @@ def _attack_backbone(
         (i, n_poisons)
         for i, victim in enumerate(arena.victims)
         if victim.backbone == backbone
-        for n_poisons in ([most] if victim.only_most else counts)
+        for n_poisons in victim.counts(counts)
     ]
 
     def task(i: int, n_poisons: int, t: int) -> tuple[Any, ...]:
@@ -195,7 +206,7 @@ def _attack_backbone(
             is_poison,
             arena.test_features[backbone],
             targets.of(t),
-            n_poisons == most,
+            judge_all or n_poisons == most,
         )
 
     every = range(len(targets.rows))
@@ -297,8 +308,7 @@ def refit_head(
     head = fit_head(victim, features, y)
     is_kept = None
     if isinstance(head, LGMClassifier) and head.trim != 0.0:
-        assert isinstance(head.trim, float)  # as the settings of a run have it
-        is_kept = most_likely_rows(head, features, y, head.trim)
+        is_kept = rows_kept_by_trim(head, features, y)
     return judge(
         victim,
         head,

@@ -27,6 +27,7 @@ from sklgm.report._tables import (
     Table,
     all_records_table,
     attack_table,
+    contamination_table,
     detection_table,
     effort_table,
     frontier_table,
@@ -44,6 +45,7 @@ _PROTOCOL_TITLES = {
     "white-box": "Can the poisons be told from clean rows? (white-box protocol)",
     "end-to-end": "What if all layers are trained? (end-to-end protocol)",
     "frontier": "What if the attacker knows the defence? (frontier protocol)",
+    "contamination": "How much poison can be trimmed? (contamination protocol)",
     "label-noise": "Can wrong labels be found? (label-noise protocol)",
     "peers": "Which detector finds the poisons? (peers protocol)",
 }
@@ -60,6 +62,10 @@ _PROTOCOL_LEADS = {
     "the network moves.",
     "frontier": "The attack is made stronger step by step, and the defence is asked "
     "twice: is the target misled, and are the poisons found?",
+    "contamination": "A growing share of one class is poisoned. Gaussians are fitted "
+    "afterwards that leave out the least likely rows of each class: always the same "
+    "share, a share chosen from the rows (auto), or the share that is poisoned, which "
+    "nobody knows (oracle).",
     "label-noise": "A share of all training labels is replaced by random other ones. "
     "An audit, whose models never saw the rows that they judge, is asked which; it has "
     "no rows that it may trust. The labels as they came count as right.",
@@ -74,6 +80,7 @@ _PROTOCOL_ORDER = (
     "white-box",
     "end-to-end",
     "frontier",
+    "contamination",
     "peers",
     "label-noise",
 )
@@ -293,6 +300,17 @@ def _protocol_tables(records: Sequence[Record]) -> list[Table]:
                 tables.append(frontier_table(group, caption))
             rest = [record for record in own if not is_of_frontier_table(record)]
             tables.append(remaining_table(rest, f"{name}, further numbers"))
+        return [table for table in tables if table is not None]
+    if select(records, protocol="contamination"):
+        for dataset, attack, group in _groups(records):
+            if attack != "none":
+                caption = f"{dataset}, {attack_name(attack)}: growing shares of poisons"
+                tables.append(contamination_table(group, caption))
+                name = f"{dataset}, {attack_name(attack)}"
+                tables.append(effort_table(group, f"{name}: how far they were pushed"))
+            else:
+                caption = f"{dataset}: without poisons"
+                tables.append(remaining_table(group, caption))
         return [table for table in tables if table is not None]
     if select(records, protocol="label-noise"):
         for dataset in dict.fromkeys(record.dataset for record in records):

@@ -381,6 +381,43 @@ def is_of_frontier_table(record: Record) -> bool:
     return record.metric in _DETECTION_METRICS and is_main
 
 
+def contamination_table(records: Sequence[Record], caption: str) -> Table | None:
+    """Show what each rule of trimming gives, one row a share of poisons and model.
+
+    Parameters
+    ----------
+    records : sequence of Record
+        Those of the protocol, one data set and attack.
+    caption : str
+        Caption of the table.
+
+    Returns
+    -------
+    Table or None
+        None if there is no record.
+    """
+    found = [record for record in records if record.n_poisons > 0]
+    rows = []
+    for n_poisons in sorted({record.n_poisons for record in found}):
+        at_count = select(found, n_poisons=n_poisons)
+        for model, arm in _contenders(at_count):
+            own = select(at_count, model=model)
+            of_arm = select(own, arm=arm)
+            # The scores of a main row are named by their kind, here the only one.
+            scored = of_arm if arm != "attack" else select(own, arm="posterior")
+            cells = [
+                _rate_cell(select(of_arm, metric="attack_success_rate")),
+                *(_value_cell(select(scored, metric=m)) for m in _DETECTION_METRICS),
+                _value_cell(select(of_arm, metric="kept_share")),
+                _value_cell(select(of_arm, metric="clean_accuracy")),
+            ]
+            detail = plural(n_poisons, "poison")
+            rows.append(Row(model_name(model, arm), cells, detail, MODEL_COLORS[model]))
+    columns = ["Model", "Misled", "AUROC", "Found at 1 % false alarms"]
+    columns += ["Poisons kept", "Clean accuracy"]
+    return _without_empty_columns(Table(caption, columns, rows)) if rows else None
+
+
 def label_noise_table(records: Sequence[Record], caption: str) -> Table | None:
     """Show what an audit found, one row a share of flipped labels.
 
