@@ -329,13 +329,16 @@ class ValidationAccuracy(Callback):
             net.history.record_batch("valid_acc", float(hits.double().mean()))
 
 
-def one_cycle(max_lr: float, n_rows: int, batch_size: int, n_epochs: int) -> Callback:
+def one_cycle(
+    max_lr: float | Sequence[float], n_rows: int, batch_size: int, n_epochs: int
+) -> Callback:
     """Learning-rate schedule: up to ``max_lr``, then down to zero, a step a batch.
 
     Parameters
     ----------
-    max_lr : float > 0
-        Highest learning rate.
+    max_lr : float > 0, or sequence of them
+        Highest learning rate; one for each group of ``optimizer__param_groups`` and
+        one, the last, for all other parameters.
     n_rows : int
         Training rows.
     batch_size : int

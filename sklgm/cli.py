@@ -136,8 +136,8 @@ def make_app() -> Any:
             list[str] | None,
             typer.Option(
                 help="white-box, transfer, end-to-end, frontier, contamination, "
-                "label-noise or peers (needs the extra bench); may be given several "
-                "times. Default: white-box and transfer."
+                "label-noise, search or peers (needs the extra bench); may be given "
+                "several times. Default: white-box and transfer."
             ),
         ] = None,
         rival: Annotated[

@@ -48,6 +48,7 @@ PROTOCOLS = (
     "label-noise",
     "peers",
     "contamination",
+    "search",
 )
 
 _PACKAGES = (

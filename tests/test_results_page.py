@@ -170,7 +170,7 @@ def test_what_is_missing_is_said_in_words(page_module):
     assert "No run on this data set is committed. ``sklgm reproduce mnist``" in page
     assert (
         "No committed run on digits holds the protocols white-box and end-to-end and "
-        "frontier and contamination and label-noise and peers."
+        "frontier and contamination and label-noise and search and peers."
     ) in page
     assert "No committed run on this data set holds both attacks." in page
     nothing = page_module.render_page([], {})

@@ -38,6 +38,8 @@ PROTOCOLS = {
     "out the least likely rows of each class are fitted by several rules.",
     "label-noise": "A share of all training labels is flipped at random, and an audit "
     "of all rows is asked which.",
+    "search": "One setting of L-GM training differs at a time, on training rows held "
+    "out for this choice: it ranks settings and is no result.",
     "peers": "Every detector is fitted to the same rows, poisons among them, and flags "
     "rows at its own default settings.",
 }

@@ -20,6 +20,7 @@ PROTOCOLS = (
     "label-noise",
     "peers",
     "contamination",
+    "search",
 )
 DEFAULT_PROTOCOLS = ("white-box", "transfer")
 NAMED_DATASETS = ("digits", "mnist", "cifar10")
@@ -60,8 +61,8 @@ class ExperimentConfig:
         ``.zip`` of one, or an ``.npz`` file.
     protocols : tuple of str, default=("white-box", "transfer")
         Which protocols to run; ``"end-to-end"``, ``"frontier"``, ``"contamination"``,
-        ``"label-noise"`` and ``"peers"``, which needs the extra ``bench``, are the
-        others.
+        ``"label-noise"``, ``"search"`` and ``"peers"``, which needs the extra
+        ``bench``, are the others.
     preset : {"quick", "full"}, default="quick"
         Name of the settings the others were taken from.
     seed : int >= 0, default=0
@@ -154,6 +155,8 @@ class ExperimentConfig:
         Learning rate of fine-tuning, constant.
     contamination_shares : tuple of float in (0, 0.5), default=(0.01, 0.05, 0.1, 0.2)
         Poisoned shares of the base class in the contamination protocol.
+    search_seeds : tuple of int >= 0, default=(1, 2, 3)
+        Seeds of the search protocol, which takes these instead of ``seed``.
     noise_shares : tuple of float in [0, 1), default=(0.0, 0.01, 0.05)
         Shares of the training labels that are flipped in the label-noise protocol.
     noise_rivals : tuple of str, default=()
@@ -206,6 +209,7 @@ class ExperimentConfig:
     end_to_end_epochs: int = 2
     end_to_end_lr: float = 3e-4
     contamination_shares: tuple[float, ...] = (0.01, 0.05, 0.1, 0.2)
+    search_seeds: tuple[int, ...] = (1, 2, 3)
     noise_shares: tuple[float, ...] = (0.0, 0.01, 0.05)
     noise_rivals: tuple[str, ...] = ()
     audit_folds: int = 5
@@ -230,6 +234,7 @@ class ExperimentConfig:
             "max_perturbations",
             "n_poisons",
             "contamination_shares",
+            "search_seeds",
             "noise_shares",
         ):
             _check_distinct(name, getattr(self, name), at_least=1)
@@ -283,6 +288,11 @@ class ExperimentConfig:
             raise ValueError(f"audit_folds must be at least 2, got {self.audit_folds}")
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed must be in [0, 2**31), got {self.seed}")
+        seeds = self.search_seeds
+        if not all(isinstance(s, Integral) and 0 <= s < 2**31 for s in seeds):
+            raise ValueError(
+                f"search_seeds must hold ints in [0, 2**31), got {seeds!r}"
+            )
         for name in ("similarity_weight", "margin", "likelihood_weight"):
             if not 0.0 <= getattr(self, name) < math.inf:
                 raise ValueError(

@@ -100,10 +100,9 @@ def train_backbones(
     """
     X, y = partition.X_backbone, partition.y_backbone
     progress("train backbones", 0, 3)
-    shared = _train_shared(config, X, y)
+    shared = train_shared(config, X, y)
     progress("train backbones", 1, 3)
-    schedule = _schedule(config, len(X), config.finetune_lr, config.finetune_epochs)
-    softmax = copy.deepcopy(shared).set_params(warm_start=True, **schedule).fit(X, y)
+    softmax = continue_softmax(config, shared, X, y)
     progress("train backbones", 2, 3)
     lgm = _finetune_lgm(config, shared, X, y)
     progress("train backbones", 3, 3)
@@ -136,17 +135,104 @@ def train_two_feature_lgm(
     rows = np.random.default_rng(config.seed).permutation(len(partition.X_backbone))
     rows = rows[: config.n_scatter]
     X, y = partition.X_backbone[rows], partition.y_backbone[rows]
-    return _finetune_lgm(config, _train_shared(config, X, y), X, y)
+    return _finetune_lgm(config, train_shared(config, X, y), X, y)
 
 
-def _train_shared(
-    config: ExperimentConfig, X: NDArray[np.float32], y: NDArray[Any]
+def train_shared(
+    config: ExperimentConfig,
+    X: NDArray[np.float32],
+    y: NDArray[Any],
+    *,
+    normalize_features: bool = False,
 ) -> SoftmaxClassifier:
+    """Train the softmax epochs that all backbones share.
+
+    Parameters
+    ----------
+    config : ExperimentConfig
+        Settings.
+    X : ndarray of shape (n_samples, ...)
+        Rows of the backbones.
+    y : ndarray of shape (n_samples,)
+        Their labels.
+    normalize_features : bool, default=False
+        As in :class:`sklgm.SoftmaxClassifier`.
+
+    Returns
+    -------
+    SoftmaxClassifier
+        Fitted.
+    """
     return SoftmaxClassifier(
         config.backbone,
+        normalize_features=normalize_features,
         **_network_parameters(config),
         **_schedule(config, len(X), config.lr, config.warmup_epochs),
     ).fit(X, y)
+
+
+def continue_softmax(
+    config: ExperimentConfig,
+    shared: SoftmaxClassifier,
+    X: NDArray[np.float32],
+    y: NDArray[Any],
+) -> SoftmaxClassifier:
+    """Go on with softmax, head included.
+
+    Parameters
+    ----------
+    config : ExperimentConfig
+        Settings.
+    shared : SoftmaxClassifier
+        What :func:`train_shared` returned; not changed.
+    X, y : ndarray
+        Its rows.
+
+    Returns
+    -------
+    SoftmaxClassifier
+        Fitted.
+    """
+    schedule = _schedule(config, len(X), config.finetune_lr, config.finetune_epochs)
+    softmax: SoftmaxClassifier = copy.deepcopy(shared)
+    return softmax.set_params(warm_start=True, **schedule).fit(X, y)
+
+
+def make_lgm(
+    config: ExperimentConfig,
+    shared: SoftmaxClassifier,
+    n_rows: int,
+    *,
+    variance: float,
+) -> LGMClassifier:
+    """Set L-GM up to go on from the shared epochs, and their class means.
+
+    Parameters
+    ----------
+    config : ExperimentConfig
+        Settings.
+    shared : SoftmaxClassifier
+        What :func:`train_shared` returned; not changed.
+    n_rows : int
+        Rows that it will be fitted to.
+    variance : float
+        As in :class:`sklgm.LGMClassifier`.
+
+    Returns
+    -------
+    LGMClassifier
+        Unfitted.
+    """
+    return LGMClassifier(
+        shared.net_.module_.backbone,
+        variance=variance,
+        margin=config.margin,
+        likelihood_weight=config.likelihood_weight,
+        covariance_type=config.covariance_type,
+        normalize_features=shared.normalize_features,
+        **_network_parameters(config),
+        **_schedule(config, n_rows, config.finetune_lr, config.finetune_epochs),
+    )
 
 
 def _finetune_lgm(
@@ -155,15 +241,9 @@ def _finetune_lgm(
     X: NDArray[np.float32],
     y: NDArray[Any],
 ) -> LGMClassifier:
-    return LGMClassifier(
-        shared.net_.module_.backbone,
-        variance=config.variance_scale * within_class_variance(shared.transform(X), y),
-        margin=config.margin,
-        likelihood_weight=config.likelihood_weight,
-        covariance_type=config.covariance_type,
-        **_network_parameters(config),
-        **_schedule(config, len(X), config.finetune_lr, config.finetune_epochs),
-    ).fit(X, y)
+    unit = within_class_variance(shared.transform(X), y)
+    lgm = make_lgm(config, shared, len(X), variance=config.variance_scale * unit)
+    return lgm.fit(X, y)
 
 
 def _schedule(

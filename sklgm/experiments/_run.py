@@ -20,6 +20,7 @@ from sklgm.experiments._partition import (
     make_partition,
 )
 from sklgm.experiments._peers import check_peers, run_peers
+from sklgm.experiments._search import run_search
 from sklgm.experiments._transfer import run_transfer
 from sklgm.experiments._white_box import make_scatter, run_white_box
 from sklgm.figure_data import DetectionScores, FeatureScatter, FigureData, PoisonImages
@@ -91,7 +92,7 @@ def run(
     key = None if resume_from is None else stage_key(config, partition, device)
     runner = Runner(progress, n_jobs=n_jobs, folder=resume_from, key=key)
     backbones = {}
-    if set(config.protocols) != {"label-noise"}:  # which trains its own
+    if not set(config.protocols) <= {"label-noise", "search"}:  # which train their own
         backbones = runner.once(
             "backbones", partial(train_backbones, config, partition, runner.progress)
         )
@@ -129,6 +130,8 @@ def run(
         trials += attempts
     if "label-noise" in config.protocols:
         records += run_label_noise(config, partition, runner)
+    if "search" in config.protocols:
+        records += run_search(config, runner)
     if "peers" in config.protocols:
         records += run_peers(config, partition, backbones, runner)
     result = RunResult(

@@ -203,6 +203,8 @@ def _verdict(
     """Gather the cases of one subject in one sentence."""
 
     def apply(records: Sequence[Record]) -> Verdict:
+        # A search chooses on its own rows: what it measures is no result.
+        records = [record for record in records if record.protocol != "search"]
         found: dict[str, list[str]] = {}
         n_compared = 0
         for subject, text in cases(records):

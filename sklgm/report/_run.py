@@ -36,6 +36,7 @@ from sklgm.report._tables import (
     peers_table,
     plural,
     remaining_table,
+    search_table,
     select,
 )
 from sklgm.results import MODELS, PROTOCOLS, Record, RunResult
@@ -46,6 +47,7 @@ _PROTOCOL_TITLES = {
     "end-to-end": "What if all layers are trained? (end-to-end protocol)",
     "frontier": "What if the attacker knows the defence? (frontier protocol)",
     "contamination": "How much poison can be trimmed? (contamination protocol)",
+    "search": "How should L-GM be trained? (search protocol)",
     "label-noise": "Can wrong labels be found? (label-noise protocol)",
     "peers": "Which detector finds the poisons? (peers protocol)",
 }
@@ -66,6 +68,9 @@ _PROTOCOL_LEADS = {
     "afterwards that leave out the least likely rows of each class: always the same "
     "share, a share chosen from the rows (auto), or the share that is poisoned, which "
     "nobody knows (oracle).",
+    "search": "One setting of the training differs from the run's at a time. Numbers "
+    "are of training rows that were held out for this choice: they rank settings and "
+    "are no results.",
     "label-noise": "A share of all training labels is replaced by random other ones. "
     "An audit, whose models never saw the rows that they judge, is asked which; it has "
     "no rows that it may trust. The labels as they came count as right.",
@@ -82,6 +87,7 @@ _PROTOCOL_ORDER = (
     "frontier",
     "contamination",
     "peers",
+    "search",
     "label-noise",
 )
 _MODEL_EXPLANATIONS = {
@@ -300,6 +306,11 @@ def _protocol_tables(records: Sequence[Record]) -> list[Table]:
                 tables.append(frontier_table(group, caption))
             rest = [record for record in own if not is_of_frontier_table(record)]
             tables.append(remaining_table(rest, f"{name}, further numbers"))
+        return [table for table in tables if table is not None]
+    if select(records, protocol="search"):
+        for dataset in dict.fromkeys(record.dataset for record in records):
+            caption = f"{dataset}: settings of L-GM training, on validation rows"
+            tables.append(search_table(select(records, dataset=dataset), caption))
         return [table for table in tables if table is not None]
     if select(records, protocol="contamination"):
         for dataset, attack, group in _groups(records):

@@ -418,6 +418,55 @@ def contamination_table(records: Sequence[Record], caption: str) -> Table | None
     return _without_empty_columns(Table(caption, columns, rows)) if rows else None
 
 
+def search_table(records: Sequence[Record], caption: str) -> Table | None:
+    """Show what each setting of a search gave, over seeds, the best accuracy first.
+
+    Parameters
+    ----------
+    records : sequence of Record
+        Those of the protocol and one data set.
+    caption : str
+        Caption of the table.
+
+    Returns
+    -------
+    Table or None
+        None if there is no record.
+    """
+    if not records:
+        return None
+    accuracies = select(records, metric="backbone_accuracy")
+    baseline = {r.seed: r.value for r in select(accuracies, model="softmax")}
+
+    def row(network: str, defence: str, arm: str) -> tuple[float, Row]:
+        own = select(accuracies, model=network, arm=arm)
+        judged = select(records, model=defence, arm=arm)
+        losses = [r.value - baseline[r.seed] for r in own if r.seed in baseline]
+        difference = None
+        if losses and network != "softmax":
+            text = f"{100 * sum(losses) / len(losses):+.1f} points"
+            spread = f"{100 * min(losses):+.1f} to {100 * max(losses):+.1f} over seeds"
+            difference = Cell(text, [spread] if len(losses) > 1 else [])
+        cells = [
+            _value_cell(own),
+            difference,
+            *(_value_cell(select(judged, metric=m)) for m in _DETECTION_METRICS),
+            _rate_cell(select(judged, metric="attack_success_rate")),
+        ]
+        name = MODEL_NAMES[network] if arm == "attack" else arm
+        detail = f"defended by {MODEL_NAMES[defence]}" if arm == "attack" else ""
+        return mean_value(own), Row(name, cells, detail, MODEL_COLORS[network])
+
+    arms = dict.fromkeys(r.arm for r in select(accuracies, model="lgm"))
+    tried = [row("lgm", "lgm_trim", arm) for arm in arms]
+    tried.sort(key=lambda pair: -pair[0])
+    rows = [row("softmax", "softmax_trimmed_gaussians", "attack")[1]]
+    rows += [r for _, r in tried]
+    columns = ["Setting", "Accuracy", "Minus softmax", "AUROC"]
+    columns += ["Found at 1 % false alarms", "Misled"]
+    return _without_empty_columns(Table(caption, columns, rows))
+
+
 def label_noise_table(records: Sequence[Record], caption: str) -> Table | None:
     """Show what an audit found, one row a share of flipped labels.
 
