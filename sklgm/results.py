@@ -34,7 +34,7 @@ __all__ = [
 SCHEMA_VERSION = 1
 
 # Documents written before these were recorded lack them.
-_LATER_FIELDS = {"control_margin", "margin"}
+_LATER_FIELDS = {"control_margin", "margin", "auroc"}
 
 #: Values of `Record.model` and `Trial.model`, in the order of tables and plots.
 MODELS = ("softmax", "softmax_trimmed_gaussians", "lgm", "lgm_trim")
@@ -224,6 +224,9 @@ class Trial:
         natural units.
     margin : float or None, default=None
         The same with the poisons.
+    auroc : float or None, default=None
+        Of the posterior of the claimed labels by the model refitted with the poisons:
+        these against the other rows.
 
     Raises
     ------
@@ -254,6 +257,7 @@ class Trial:
     stop_reason: str | None = None
     control_margin: float | None = None
     margin: float | None = None
+    auroc: float | None = None
 
     def __post_init__(self) -> None:
         _set(self, "protocol", _choice, PROTOCOLS)
@@ -266,7 +270,14 @@ class Trial:
             _set(self, name, _label)
         for name in ("success", "counted"):
             _set(self, name, _optional_flag)
-        for name in ("collision_ratio", "l2", "linf", "control_margin", "margin"):
+        for name in (
+            "collision_ratio",
+            "l2",
+            "linf",
+            "control_margin",
+            "margin",
+            "auroc",
+        ):
             _set(self, name, _optional_number)
         for name in ("target_index", "n_iter"):
             if getattr(self, name) is not None:

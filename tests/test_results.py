@@ -236,7 +236,7 @@ def test_schema_lists_the_fields_and_choices_of_the_dataclasses():
     for cls, name in [(Record, "record"), (Trial, "trial")]:
         names = [item.name for item in dataclasses.fields(cls)]
         assert list(definitions[name]["properties"]) == names
-        later = {"control_margin", "margin"} if cls is Trial else set()
+        later = {"control_margin", "margin", "auroc"} if cls is Trial else set()
         required = [field for field in names if field not in later]
         assert definitions[name]["required"] == required
     assert definitions["model"]["enum"] == list(MODELS)
@@ -246,7 +246,7 @@ def test_schema_lists_the_fields_and_choices_of_the_dataclasses():
 def test_documents_from_before_margins_were_recorded_are_read(result):
     mapping = result.to_dict()
     for trial in mapping["trials"]:
-        del trial["control_margin"], trial["margin"]
+        del trial["control_margin"], trial["margin"], trial["auroc"]
     jsonschema.validate(mapping, results_schema())
     read = RunResult.from_dict(mapping)
     assert len(read.trials) > 0

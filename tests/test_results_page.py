@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sklgm.metrics import paired_rate_difference, wilson_rate
+from sklgm.metrics import mean_interval, paired_rate_difference, wilson_rate
 from sklgm.results import Record, RunResult, Trial
 
 EXTENSION = Path(__file__).parents[1] / "docs" / "_extensions" / "results_page.py"
@@ -243,6 +243,68 @@ def test_attacks_with_different_bounds_are_no_pair(page_module):
     ]
     page = render(page_module, run_result(TRANSFER, trials=tuple(trials)))
     assert "No committed run on this data set holds both attacks." in page
+
+
+def rival_trials(seed, misled, aurocs):
+    """Trials of the two rivals, target by target: (defence, baseline)."""
+    return tuple(
+        trial("watermark", i, was[k], seed=seed, model=model, auroc=area[k])
+        for k, model in enumerate(("lgm_trim", "softmax_trimmed_gaussians"))
+        for i, (was, area) in enumerate(zip(misled, aurocs, strict=True))
+    )
+
+
+RIVALS_CAPTION = (
+    "digits: L-GM + trim minus softmax + trimmed Gaussians, transfer protocol"
+)
+
+
+def test_rivals_are_compared_over_targets_and_seeds(page_module):
+    areas = [(0.9, 0.8), (0.7, 0.8), (0.95, 0.75)]
+    first = rival_trials(3, [(True, False), (False, False), (False, True)], areas)
+    second = rival_trials(4, [(True, False), (True, False), (False, False)], areas)
+    runs = [
+        run_result(TRANSFER, trials=trials, config={"preset": "full", "seed": seed})
+        for seed, trials in ((3, first), (4, second))
+    ]
+    page = render(page_module, *runs)
+    # Target 0 of one seed is not that of the other.
+    rate = paired_rate_difference([1, 0, 0, 1, 1, 0], [0, 0, 1, 0, 0, 0])
+    low, high = round(-100 * rate.low), round(100 * rate.high)
+    value, lowest, highest = mean_interval(2 * [0.1, -0.1, 0.2])
+    assert list_tables(page)[f"{RIVALS_CAPTION}, 2 seeds"] == [
+        [["Attack"], ["Misled"], ["AUROC"]],
+        [
+            ["watermark", "25 poisons"],
+            ["+33 points", f"−{low} to +{high}", "6 targets"],
+            [
+                f"{value:+.3f}",
+                f"{lowest:+.3f} to {highest:+.3f}".replace("-", "−"),
+                "6 targets",
+            ],
+        ],
+    ]
+
+
+def test_rivals_of_runs_with_other_settings_are_apart(page_module):
+    trials = rival_trials(3, [(True, False)], [(0.9, None)])
+    runs = [
+        run_result(TRANSFER, trials=trials, config={"preset": "full", "margin": m})
+        for m in (0.1, 0.3)
+    ]
+    page = render(page_module, *runs)
+    assert f"{RIVALS_CAPTION}, 2 seeds" not in page
+    assert page.count(RIVALS_CAPTION) == 2
+    assert list_tables(page)[RIVALS_CAPTION][1][2] == []  # one AUROC is no pair
+
+
+def test_a_target_that_one_model_gets_wrong_without_poisons_is_no_pair(page_module):
+    trials = rival_trials(3, [(True, False), (True, True)], [(0.9, 0.9), (0.9, 0.9)])
+    trials = (dataclasses.replace(trials[0], counted=False), *trials[1:])
+    page = render(page_module, run_result(TRANSFER, trials=trials))
+    row = list_tables(page)[RIVALS_CAPTION][1]
+    assert row[1][-1] == "1 target"
+    assert row[2] == ["+0.000", "2 targets"]
 
 
 # Frontier

@@ -164,6 +164,8 @@ class Outcome:
         Of each target.
     margins : list of float
         Of each target; see :class:`Judged`.
+    aurocs : list of float or None
+        Of the posterior, of each target; None where the refit is not judged by it.
     accuracies : list of float
         On the test rows, one a refit that is judged.
     detection : dict of str to list of (float, float)
@@ -175,6 +177,7 @@ class Outcome:
 
     predicted: list[Any] = field(default_factory=list)
     margins: list[float] = field(default_factory=list)
+    aurocs: list[float | None] = field(default_factory=list)
     accuracies: list[float] = field(default_factory=list)
     detection: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     kept_shares: list[float] = field(default_factory=list)
@@ -193,6 +196,7 @@ class Outcome:
         """
         self.predicted.append(judged.predicted[row])
         self.margins.append(judged.margin)
+        self.aurocs.append(judged.detection.get("posterior", (None,))[0])
         if not judged.detection:
             return
         self.accuracies.append(float(np.mean(judged.predicted == y_test)))
@@ -325,6 +329,7 @@ class Cell:
                     counted=t in counts,
                     control_margin=control.margin(*targets.of(t)),
                     margin=outcome.margins[t],
+                    auroc=outcome.aurocs[t],
                     **({} if crafted is None else _effort(crafted, of_target)),
                 )
             )

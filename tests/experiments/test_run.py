@@ -288,6 +288,30 @@ def test_flipped_labels_are_the_dirty_label_reference(tiny_run, model):
     assert {t.stop_reason for t in trials} == {None}  # nothing was crafted
 
 
+def test_trials_say_the_auroc_behind_the_mean_of_the_model(tiny_run):
+    result = tiny_run[0]
+    for model in MODELS:
+        (record,) = chosen(
+            result.records,
+            protocol="transfer",
+            model=model,
+            metric="auroc",
+            arm="posterior",
+            attack="feature_collision",
+        )
+        own = [
+            trial
+            for trial in result.trials
+            if (trial.protocol, trial.model) == ("transfer", model)
+            and trial.attack == "feature_collision"
+        ]
+        most = [t.auroc for t in own if t.n_poisons == record.n_poisons]
+        assert len(most) == record.n
+        assert np.mean(most) == pytest.approx(record.value)
+        # Detection is asked for with the largest number of poisons only.
+        assert {t.auroc for t in own if t.n_poisons != record.n_poisons} == {None}
+
+
 def test_trials_say_the_margin_before_and_after(tiny_run):
     transfer = [t for t in tiny_run[0].trials if t.protocol == "transfer"]
     crafted = [t for t in transfer if t.attack == "feature_collision"]
