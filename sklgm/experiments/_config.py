@@ -155,8 +155,9 @@ class ExperimentConfig:
         Learning rate of fine-tuning, constant.
     contamination_shares : tuple of float in (0, 0.5), default=(0.01, 0.05, 0.1, 0.2)
         Poisoned shares of the base class in the contamination protocol.
-    search_seeds : tuple of int >= 0, default=(1, 2, 3)
-        Seeds of the search protocol, which takes these instead of ``seed``.
+    search_seeds : tuple of int >= 0, default=(101, 102, 103)
+        Seeds of the search protocol, which takes these instead of ``seed``: others than
+        those that results are reported for.
     noise_shares : tuple of float in [0, 1), default=(0.0, 0.01, 0.05)
         Shares of the training labels that are flipped in the label-noise protocol.
     noise_rivals : tuple of str, default=()
@@ -209,7 +210,7 @@ class ExperimentConfig:
     end_to_end_epochs: int = 2
     end_to_end_lr: float = 3e-4
     contamination_shares: tuple[float, ...] = (0.01, 0.05, 0.1, 0.2)
-    search_seeds: tuple[int, ...] = (1, 2, 3)
+    search_seeds: tuple[int, ...] = (101, 102, 103)
     noise_shares: tuple[float, ...] = (0.0, 0.01, 0.05)
     noise_rivals: tuple[str, ...] = ()
     audit_folds: int = 5
@@ -224,6 +225,11 @@ class ExperimentConfig:
             value = getattr(self, name)
             if value not in allowed:
                 raise ValueError(f"{name} must be one of {allowed}, got {value!r}")
+        if "search" in self.protocols and len(self.protocols) > 1:
+            raise ValueError(
+                "protocols: 'search' chooses on rows of its own and stands alone, got "
+                f"{self.protocols!r}"
+            )
         unknown = set(self.protocols) - set(PROTOCOLS)
         if unknown or not self.protocols:
             raise ValueError(

@@ -37,7 +37,7 @@ def run_contamination(
     ``contamination_shares`` of the base class, and accuracy and detection for each of
     them. Trimmed Gaussians are fitted by the run's own ``trim``, which stays the same
     (arm ``"attack"``), by ``trim="auto"``, and by an oracle that leaves out of each
-    class the share that is poisoned.
+    class as large a share as is poisoned of one.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def run_contamination(
         counts=counts,
         make=partial(make_trimmed_victims, counts=counts, n_of_class=n_of_class),
     )
-    # An oracle knows of poisons: without any it is the model that trims nothing.
+    # An oracle is told of poisons: without any there is nothing that it knows.
     without = [i for i, v in enumerate(arena.victims) if v.only_count is None]
     records = clean_records(
         PROTOCOL,
@@ -98,7 +98,12 @@ def contamination_counts(
     Returns
     -------
     tuple of int
-        Distinct counts >= 1, increasing.
+        Distinct counts >= 1, increasing; less than half of a class.
+
+    Raises
+    ------
+    ValueError
+        If a class has too few rows to have less than half of them poisoned.
 
     Examples
     --------
@@ -106,8 +111,14 @@ def contamination_counts(
     >>> contamination_counts((0.01, 0.05, 0.1, 0.2), np.repeat([0, 1], 250))
     (2, 12, 25, 50)
     """
-    n_of_class = np.unique(y_train, return_counts=True)[1].min()
-    return tuple(sorted({max(1, round(share * n_of_class)) for share in shares}))
+    n_of_class = int(np.unique(y_train, return_counts=True)[1].min())
+    most = (n_of_class - 1) // 2
+    if most < 1:
+        raise ValueError(
+            f"contamination_shares={tuple(shares)!r} need at least 3 rows of each "
+            f"class in the refit, got {n_of_class}"
+        )
+    return tuple(sorted({min(most, max(1, round(s * n_of_class))) for s in shares}))
 
 
 def make_trimmed_victims(

@@ -375,6 +375,28 @@ def _refit(config: ExperimentConfig, head: Classifier) -> Classifier:
     return refit
 
 
+def lengthened(head: Classifier, factor: float) -> Classifier:
+    """Set a head up to be refitted for more epochs, the schedule with them.
+
+    Parameters
+    ----------
+    head : SoftmaxClassifier or LGMClassifier
+        As :func:`make_victims` sets softmax and L-GM up; not changed.
+    factor : float >= 1
+        By which the epochs are multiplied, rounded.
+
+    Returns
+    -------
+    SoftmaxClassifier or LGMClassifier
+        Unfitted.
+    """
+    n_epochs = round(factor * head.max_epochs)
+    longer: Classifier = clone(head).set_params(max_epochs=n_epochs)
+    if head.callbacks is not None:
+        longer.set_params(callbacks=[step_decay(round(0.75 * n_epochs))])
+    return longer
+
+
 def _converged(config: ExperimentConfig, head: Classifier) -> Classifier:
     """Set a head up to be refitted to convergence.
 

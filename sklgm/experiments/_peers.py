@@ -12,13 +12,14 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
 from sklgm._runner import Runner
-from sklgm.experiments._arena import Arena, fit_head, make_arena
+from sklgm.experiments._arena import Arena, make_arena
 from sklgm.experiments._attack import PlannedAttack, attacks_of
 from sklgm.experiments._config import ExperimentConfig
 from sklgm.experiments._external_peers import EXTERNAL_PEERS, check_external_peers
 from sklgm.experiments._models import (
     Classifier,
     Victim,
+    lengthened,
     make_main_victims,
     strongest_defence,
 )
@@ -110,7 +111,7 @@ class Retraining:
         y: NDArray[Any],
         is_kept: NDArray[np.bool_],
     ) -> Retrained:
-        """Train on the rows that are kept.
+        """Train on the rows that are kept, for as many steps as on all of them.
 
         Parameters
         ----------
@@ -119,14 +120,20 @@ class Retraining:
         y : ndarray of shape (n_samples,)
             Claimed labels.
         is_kept : ndarray of bool of shape (n_samples,)
-            Which rows are trained on, of two classes or more.
+            Which rows are trained on.
 
         Returns
         -------
         Retrained
             What the head then says.
         """
-        head = fit_head(self.victim, features[is_kept], y[is_kept])
+        labels = np.unique(y[is_kept])
+        if len(labels) < 2:  # nothing to be trained: a detector that lost the rest
+            label = labels[0] if len(labels) == 1 else None
+            return Retrained(label, float(np.mean(self.y_test == label)))
+        # As many steps as on all rows: fewer would protect by themselves.
+        head = lengthened(self.victim.head, len(y) / np.count_nonzero(is_kept))
+        head.fit(features[is_kept], y[is_kept])
         predicted = head.predict(self.test_features)
         accuracy = float(np.mean(predicted == self.y_test))
         return Retrained(predicted[self.target_row], accuracy)
@@ -325,12 +332,17 @@ def _attack_backbone(
         labels = np.array([r.label for r in retrained])[counted]
         n_misled = int(np.sum(labels == targets.base_labels[counted]))
         rate = wilson_rate(n_misled, len(counted))
-        accuracies = [r.accuracy for r in retrained]
+        # All heads are scored on the same test rows: these are the sample.
+        n_test = len(partition.y_test)
+        n_hits = round(float(np.mean([r.accuracy for r in retrained])) * n_test)
+        accuracy = wilson_rate(n_hits, n_test)
         return {
             "success_after_filtering": (rate.value, rate.low, rate.high, len(counted)),
             "accuracy_after_filtering": (
-                *mean_interval(accuracies, bounds=(0.0, 1.0)),
-                len(accuracies),
+                accuracy.value,
+                accuracy.low,
+                accuracy.high,
+                n_test,
             ),
         }
 

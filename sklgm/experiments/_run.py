@@ -9,7 +9,7 @@ import torch
 from sklgm._runner import Progress, Runner, stage_key
 from sklgm._validation import resolve_device
 from sklgm.experiments._config import ExperimentConfig
-from sklgm.experiments._contamination import run_contamination
+from sklgm.experiments._contamination import contamination_counts, run_contamination
 from sklgm.experiments._end_to_end import run_end_to_end
 from sklgm.experiments._frontier import run_frontier
 from sklgm.experiments._label_noise import run_label_noise
@@ -82,11 +82,15 @@ def run(
     runner = Runner(progress, n_jobs=n_jobs)
     runner.progress("load data", 0, 1)
     resolve_device(config.device)  # fail before the work, not after
+    if "search" in config.protocols:  # it chooses, and must not see test rows
+        config = dataclasses.replace(config, evaluation="validation")
     if "peers" in config.protocols:
         check_peers()
     partition = make_partition(config, load_splits(config))
     if partition.X_test.ndim == 2:  # a bound in pixel units means nothing here
         config = dataclasses.replace(config, max_perturbations=(None,))
+    if "contamination" in config.protocols:  # fail before the work here, too
+        contamination_counts(config.contamination_shares, partition.y_refit)
     runner.progress("load data", 1, 1)
     device = _device_name(config.device)
     key = None if resume_from is None else stage_key(config, partition, device)

@@ -12,7 +12,7 @@ from sklearn.model_selection import GridSearchCV, PredefinedSplit
 
 from sklgm._net import one_cycle
 from sklgm._runner import Runner
-from sklgm.classifiers import LGMClassifier
+from sklgm.classifiers import LGMClassifier, SoftmaxClassifier
 from sklgm.experiments._attack import attacks_of
 from sklgm.experiments._config import ExperimentConfig
 from sklgm.experiments._crafting import craft_for_targets
@@ -61,6 +61,11 @@ class Setting:
     normalize_features: bool = False
     margin_warmup: float = 0.5
     means_lr_factor: float = 1.0
+
+    @property
+    def factor(self) -> str:
+        """What the setting changes."""
+        return self.name.partition("=")[0]
 
     @property
     def start(self) -> tuple[int, bool]:
@@ -120,7 +125,8 @@ def run_search(config: ExperimentConfig, runner: Runner) -> list[Record]:
     list of Record
         Of ``"lgm"`` the accuracy and of ``"lgm_trim"`` rates and detection, one arm a
         setting (``"attack"``: those of the run); of ``"softmax"``, trained for as many
-        epochs, and of trimmed Gaussians on its features the same, one seed each.
+        epochs, and of trimmed Gaussians on its features the same, with one arm more for
+        each setting that softmax has too.
     """
     config = dataclasses.replace(config, evaluation="validation")
     splits = load_splits(config)
@@ -129,17 +135,22 @@ def run_search(config: ExperimentConfig, runner: Runner) -> list[Record]:
     for number, seed in enumerate(config.search_seeds):
         of_seed = dataclasses.replace(config, seed=seed)
         partition = make_partition(of_seed, splits)
-        trial = runner.once(
-            f"search, seed {seed}, softmax", partial(_softmax, of_seed, partition)
-        )
-        records += trial.records
+        targets: Targets | None = None
         settings = list_settings(of_seed)
-        for start in dict.fromkeys(setting.start for setting in settings):
-            own = [setting for setting in settings if setting.start == start]
-            records += runner.once(
-                f"search, seed {seed}, from {start}",
-                partial(_search, own, partition, trial.targets, runner),
+        for key in dict.fromkeys(setting.start for setting in settings):
+            own = [setting for setting in settings if setting.start == key]
+            start: _Start = runner.once(
+                f"search, seed {seed}, softmax for {own[0].name}",
+                partial(_start, own[0], partition, targets),
             )
+            targets = start.targets  # of the first, the run's own settings
+            records += start.records
+            for factor in dict.fromkeys(setting.factor for setting in own):
+                tried = [setting for setting in own if setting.factor == factor]
+                records += runner.once(
+                    f"search, seed {seed}, {[setting.name for setting in tried]}",
+                    partial(_search, tried, partition, start, runner),
+                )
         runner.progress("search", number + 1, len(config.search_seeds))
     return records
 
@@ -187,23 +198,48 @@ def _name(name: str, value: Any) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class _Trial:
-    """What softmax gave for one seed, and the targets that every setting meets."""
+class _Start:
+    """Softmax epochs that settings start from.
 
+    Attributes
+    ----------
+    shared : SoftmaxClassifier
+        Fitted; L-GM goes on from it.
+    targets : Targets
+        What every setting of the seed meets.
+    records : list of Record
+        Of softmax, trained for as many epochs as L-GM.
+    """
+
+    shared: SoftmaxClassifier
     targets: Targets
     records: list[Record]
 
 
-def _softmax(config: ExperimentConfig, partition: Partition) -> _Trial:
-    """Train softmax, and draw targets that its trimmed Gaussians get right."""
-    X, y = partition.X_backbone, partition.y_backbone
-    clf = continue_softmax(config, train_shared(config, X, y), X, y)
+def _start(setting: Setting, partition: Partition, targets: Targets | None) -> _Start:
+    """Train softmax; draw targets that its trimmed Gaussians get right, if none are."""
+    config, X, y = setting.config, partition.X_backbone, partition.y_backbone
+    shared = train_shared(config, X, y, normalize_features=setting.normalize_features)
+    clf = continue_softmax(config, shared, X, y)
     unit = within_class_variance(clf.transform(X), y, trim=config.trim)
     victim = _defence(config, "softmax", config.variance_scale * unit)
+    if targets is None:
+        targets = _draw_targets(clf, config, partition, victim)
+    found = judge_training(clf, config, partition, victim, targets)
+    records = _records(config, partition, "softmax", setting.name, found)
+    return _Start(shared, targets, records)
+
+
+def _draw_targets(
+    clf: SoftmaxClassifier,
+    config: ExperimentConfig,
+    partition: Partition,
+    victim: Victim,
+) -> Targets:
     head = clone(victim.head).fit(clf.transform(partition.X_refit), partition.y_refit)
     is_right = head.predict(clf.transform(partition.X_test)) == partition.y_test
     (n_poisons,) = scaled_poison_counts((max(config.n_poisons),), partition.y_refit)
-    targets = draw_targets(
+    return draw_targets(
         is_right[None],
         partition.y_test,
         partition.y_refit,
@@ -211,22 +247,17 @@ def _softmax(config: ExperimentConfig, partition: Partition) -> _Trial:
         n_bases=n_poisons,
         seed=config.seed,
     )
-    found = judge_training(clf, config, partition, victim, targets)
-    return _Trial(targets, _records(config, partition, "softmax", AS_SET, found))
 
 
 def _search(
-    settings: list[Setting], partition: Partition, targets: Targets, runner: Runner
+    settings: list[Setting], partition: Partition, start: _Start, runner: Runner
 ) -> list[Record]:
-    """Try the settings that start from the same softmax epochs."""
+    """Try the settings of one factor."""
     X, y = partition.X_backbone, partition.y_backbone
-    config = settings[0].config
-    shared = train_shared(
-        config, X, y, normalize_features=settings[0].normalize_features
-    )
+    config, shared, targets = settings[0].config, start.shared, start.targets
     unit = within_class_variance(shared.transform(X), y)
     estimator = make_lgm(config, shared, len(X), variance=config.variance_scale * unit)
-    stage = f"settings from {settings[0].start}"
+    stage = f"settings of {settings[0].factor}"
     # The search keeps scores, but neither their intervals nor what they count.
     judged: list[dict[str, Any]] = []
 

@@ -347,7 +347,8 @@ class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
             split-conformal ones against the same held-out rows are: see Bates et al.,
             "Testing for outliers with conformal p-values", Annals of Statistics 51,
             2023. It is not proven for medians over folds (``cv``), nor for scores that
-            the held-out rows standardise, unless p-values are taken per class.
+            the held-out rows standardise, unless they are nothing else and p-values are
+            taken per class.
         """
         q_values: NDArray[np.float64] = false_discovery_control(
             self.p_values(X, labels), method="bh"
@@ -456,10 +457,12 @@ class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
         if self._is_standardised():
             medians, scales, left_out = standardise(raw_scores, claimed, n_classes)
             # In one class a common scale changes no rank, so that p-values per class
-            # are exact; over all classes each row must be scaled as a new one is.
+            # are exact; over all classes, or beside something else that decides the
+            # rank, each row must be scaled as a new one is.
+            is_plain = self.calibration == "per_class" and log_probabilities is None
             claimed_scores = (
                 (raw_scores - medians[claimed]) / scales[claimed]
-                if self.calibration == "per_class"
+                if is_plain
                 else left_out
             )
         if log_probabilities is not None:

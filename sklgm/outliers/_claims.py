@@ -23,6 +23,7 @@ _COLUMN_TRIM = 0.25
 _CONSTANT_VARIANCE = 1e-3
 # Rows whose densities are computed at once.
 _CHUNK = 4096
+_LOWEST = np.finfo(np.float64).min
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,8 @@ class ColumnGaussians:
     def predict_log_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Log posterior ``log p(k | x)``, shape (n_samples, n_classes)."""
         joint = self.predict_joint_log_proba(X)
-        log_proba: NDArray[np.float64] = joint - logsumexp(joint, axis=1, keepdims=True)
+        total = logsumexp(joint, axis=1, keepdims=True)
+        log_proba: NDArray[np.float64] = joint - np.maximum(total, _LOWEST)
         return log_proba
 
 
@@ -216,7 +218,10 @@ def claimed_log_density_and_posterior(
         raise ValueError(_NO_DENSITY.format(name=type(last).__name__))
     joint = np.asarray(last.predict_joint_log_proba(Xt), dtype=np.float64)
     own = joint[np.arange(len(claimed)), claimed]
-    return own - np.log(priors)[claimed], own - logsumexp(joint, axis=1)
+    # Of a row that is infinitely far from every class no label is likely.
+    total = logsumexp(joint, axis=1)
+    posterior = np.where(np.isneginf(own), own, own - np.maximum(total, _LOWEST))
+    return own - np.log(priors)[claimed], posterior
 
 
 def gaussian_dimensions(model: Any) -> int:
@@ -324,9 +329,9 @@ def claimed_log_posterior(
         )
     with np.errstate(divide="ignore"):  # a tree takes the logarithm of 0
         log_proba = np.asarray(model.predict_log_proba(X), dtype=np.float64)
-    rows = np.arange(len(claimed))
-    # A probability that underflowed still ranks last, and stays finite.
-    return np.maximum(log_proba[rows, claimed], np.finfo(np.float64).min)
+    own = log_proba[np.arange(len(claimed)), claimed]
+    # A probability that underflowed, or that no class has, still ranks last.
+    return np.fmax(own, _LOWEST)
 
 
 def has_mixture_density(model: Any) -> bool:

@@ -136,11 +136,12 @@ class LGMOutlierDetector(ClaimedLabelDetector):
     A row is flagged where its p-value is at most ``false_alarm_rate``. Split-conformal
     p-values hold if the rows to judge and the held-out rows are exchangeable: clean
     rows are then flagged at that rate on average, over all classes (``"marginal"``)
-    or in each (``"per_class"``; exact, while marginal likelihoods are standardised
-    per class and come close). Poisoned rows among the held-out ones make the
-    threshold lower, so fewer rows are flagged. The law of ``"chi2"`` needs no clean
-    held-out rows and has no smallest p-value, but real features are no Gaussians:
-    its rates can be far off (the user guide measures them on the digits).
+    or in each (``"per_class"``; exact, while marginal likelihoods and ``"combined"``
+    scores are standardised per class and come close). Poisoned rows among the
+    held-out ones make the threshold lower, so fewer rows are flagged. The law of
+    ``"chi2"`` needs no clean held-out rows and has no smallest p-value, but real
+    features are no Gaussians: its rates can be far off (the user guide measures them
+    on the digits).
 
     With ``cv`` the detector is a committee of split-conformal detectors, one a fold;
     no model is fitted on all rows. A new row has the median of their scores, counted

@@ -83,13 +83,16 @@ def _misled_defences(records: Sequence[Record]) -> Iterable[_Case]:
 
 def _unbeaten_baselines(records: Sequence[Record]) -> Iterable[_Case]:
     for place, rates in _attacked(records):
-        defence = rates.get(("lgm_trim", "attack"))
-        if defence is None or _is_no_test(rates):
+        if ("lgm_trim", "attack") not in rates or _is_no_test(rates):
             continue
-        subject = f"{place}, {model_name('lgm_trim')} {_rate_text(defence)}"
         for (model, arm), rate in rates.items():
             if model != _BASELINE:
                 continue
+            # By the same rule of trimming, where the defence was tried by it.
+            own_arm = arm if ("lgm_trim", arm) in rates else "attack"
+            defence = rates["lgm_trim", own_arm]
+            name = model_name("lgm_trim", own_arm)
+            subject = f"{place}, {name} {_rate_text(defence)}"
             if rate.low > defence.high:
                 yield subject, None
                 continue

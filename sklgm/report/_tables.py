@@ -436,15 +436,21 @@ def search_table(records: Sequence[Record], caption: str) -> Table | None:
     if not records:
         return None
     accuracies = select(records, metric="backbone_accuracy")
-    baseline = {r.seed: r.value for r in select(accuracies, model="softmax")}
+    baseline = {(r.arm, r.seed): r.value for r in select(accuracies, model="softmax")}
+
+    def loss(record: Record) -> float | None:
+        # Softmax with the same setting, where it has that setting.
+        as_set = baseline.get(("attack", record.seed))
+        other = baseline.get((record.arm, record.seed), as_set)
+        return None if other is None else record.value - other
 
     def row(network: str, defence: str, arm: str) -> tuple[float, Row]:
         own = select(accuracies, model=network, arm=arm)
         judged = select(records, model=defence, arm=arm)
-        losses = [r.value - baseline[r.seed] for r in own if r.seed in baseline]
+        losses = [lost for r in own if (lost := loss(r)) is not None]
         difference = None
         if losses and network != "softmax":
-            text = f"{100 * sum(losses) / len(losses):+.1f} points"
+            text = f"{100 * math.fsum(losses) / len(losses):+.1f} points"
             spread = f"{100 * min(losses):+.1f} to {100 * max(losses):+.1f} over seeds"
             difference = Cell(text, [spread] if len(losses) > 1 else [])
         cells = [
@@ -453,15 +459,20 @@ def search_table(records: Sequence[Record], caption: str) -> Table | None:
             *(_value_cell(select(judged, metric=m)) for m in _DETECTION_METRICS),
             _rate_cell(select(judged, metric="attack_success_rate")),
         ]
-        name = MODEL_NAMES[network] if arm == "attack" else arm
-        detail = f"defended by {MODEL_NAMES[defence]}" if arm == "attack" else ""
-        return mean_value(own), Row(name, cells, detail, MODEL_COLORS[network])
+        name = MODEL_NAMES[network]
+        details = [] if arm == "attack" else [arm]
+        details.append(f"defended by {MODEL_NAMES[defence]}")
+        made = Row(name, cells, ", ".join(details), MODEL_COLORS[network])
+        return mean_value(own), made
 
-    arms = dict.fromkeys(r.arm for r in select(accuracies, model="lgm"))
-    tried = [row("lgm", "lgm_trim", arm) for arm in arms]
-    tried.sort(key=lambda pair: -pair[0])
-    rows = [row("softmax", "softmax_trimmed_gaussians", "attack")[1]]
-    rows += [r for _, r in tried]
+    rows = []
+    for network, defence in (
+        ("softmax", "softmax_trimmed_gaussians"),
+        ("lgm", "lgm_trim"),
+    ):
+        arms = dict.fromkeys(r.arm for r in select(accuracies, model=network))
+        tried = [row(network, defence, arm) for arm in arms]
+        rows += [r for _, r in sorted(tried, key=lambda pair: -pair[0])]
     columns = ["Setting", "Accuracy", "Minus softmax", "AUROC"]
     columns += ["Found at 1 % false alarms", "Misled"]
     return _without_empty_columns(Table(caption, columns, rows))

@@ -63,6 +63,9 @@ def test_counts_are_shares_of_a_class():
     y = np.repeat([0, 1, 2], [40, 40, 60])
     assert contamination_counts((0.2, 0.01, 0.1), y) == (1, 4, 8)
     assert contamination_counts((0.001, 0.002), y) == (1,)
+    assert contamination_counts((0.499,), y) == (19,)  # trim must be below one half
+    with pytest.raises(ValueError, match=r"contamination_shares=.* at least 3 rows"):
+        contamination_counts((0.1,), y[38:42])
 
 
 @pytest.mark.parametrize("shares", [(0.0,), (0.5,), (-0.1, 0.2), ("a",)])

@@ -7,9 +7,10 @@ from sklearn.linear_model import LogisticRegression
 
 from sklgm import LGMClassifier, LGMOutlierDetector, SoftmaxClassifier
 from sklgm._extras import import_extra as sklgm_import_extra
+from sklgm._net import step_decay
 from sklgm.experiments import preset_config, run
 from sklgm.experiments._external_peers import EXTERNAL_PEERS
-from sklgm.experiments._models import Victim
+from sklgm.experiments._models import Victim, lengthened
 from sklgm.experiments._peers import (
     UNFILTERED,
     Retraining,
@@ -204,7 +205,9 @@ def test_retraining_sees_the_kept_rows_only(poisoned_rows, retraining):
     is_kept = ~is_poison & (np.arange(len(y)) % 3 != 0)
     swapped = np.where(is_kept, y, "c")
     kept = retraining.after(features, swapped, is_kept)
-    expected = clone(retraining.victim.head).fit(features[is_kept], y[is_kept])
+    n_epochs = round(60 * len(y) / is_kept.sum())  # as many steps as on all rows
+    expected = clone(retraining.victim.head).set_params(max_epochs=n_epochs)
+    expected.fit(features[is_kept], y[is_kept])
     assert kept.label == expected.predict(features[:1])[0] == "b"
     assert kept.accuracy == np.mean(expected.predict(features) == retraining.y_test)
     assert kept.accuracy > 0.98
@@ -217,6 +220,24 @@ def test_poisons_that_are_kept_mislead_the_retrained_head(poisoned_rows, retrain
     assert retraining.after(features, y, is_kept & ~is_poison).label == "b"
     is_kept &= (y != "b") | is_poison
     assert retraining.after(features, y, is_kept).label == "a"
+
+
+@pytest.mark.parametrize("kept", ["a", None])
+def test_a_detector_that_leaves_one_class_or_none_is_recorded(
+    kept, poisoned_rows, retraining
+):
+    features, y, is_poison = poisoned_rows
+    after = retraining.after(features, y, is_poison if kept else np.zeros(450, bool))
+    assert after.label == kept
+    assert after.accuracy == np.mean(retraining.y_test == kept)
+
+
+def test_schedules_are_lengthened_with_the_epochs():
+    head = SoftmaxClassifier("identity", max_epochs=40, callbacks=[step_decay(30)])
+    longer = lengthened(head, 1.25)
+    assert longer.max_epochs == 50
+    assert longer.callbacks[0].kwargs == step_decay(38).kwargs
+    assert (head.max_epochs, head.callbacks[0].kwargs) == (40, step_decay(30).kwargs)
 
 
 def test_asking_changes_neither_detector_nor_head(poisoned_rows, retraining):

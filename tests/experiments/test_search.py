@@ -68,8 +68,9 @@ def test_every_setting_is_recorded_for_every_seed(search_run):
     for seed in (3, 4):
         expected |= {("lgm", arm, "backbone_accuracy", seed) for arm in SETTINGS}
         expected |= {("lgm_trim", arm, m, seed) for arm in SETTINGS for m in METRICS}
-        expected |= {("softmax", AS_SET, "backbone_accuracy", seed)}
-        expected |= {("softmax_trimmed_gaussians", AS_SET, m, seed) for m in METRICS}
+        for arm in (AS_SET, "normalize_features=True"):  # softmax has that one, too
+            expected |= {("softmax", arm, "backbone_accuracy", seed)}
+            expected |= {("softmax_trimmed_gaussians", arm, m, seed) for m in METRICS}
     assert keys == expected
     assert len(keys) == len(search_run.records)
 
@@ -79,6 +80,37 @@ def test_settings_are_scored_on_training_rows(search_run):
     accuracies = [r for r in search_run.records if r.metric == "backbone_accuracy"]
     assert {r.n for r in accuracies} == {50}
     assert {r.attack for r in accuracies} == {"none"}
+    assert search_run.config["evaluation"] == "validation"
+    assert search_run.config["n_test_used"] == 50
+
+
+def test_a_search_stands_alone():
+    with pytest.raises(ValueError, match="'search' chooses on rows of its own"):
+        ExperimentConfig(protocols=("transfer", "search"))
+
+
+def test_an_interrupted_search_goes_on_after_the_last_factor(tiny_npz, tmp_path):
+    config = tiny_config(tiny_npz, protocols=("search",), search_seeds=(3,))
+    tried = []
+
+    def interrupted(settings, *arguments):
+        if len(tried) == 1:
+            raise KeyboardInterrupt
+        tried.append([setting.name for setting in settings])
+        return []
+
+    def counted(settings, *arguments):
+        tried.append([setting.name for setting in settings])
+        return []
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "list_settings", few_settings)
+        patch.setattr(search, "_search", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(config, n_jobs=1, resume_from=tmp_path)
+        patch.setattr(search, "_search", counted)
+        run(config, n_jobs=1, resume_from=tmp_path)
+    assert tried == [["attack"], ["means_lr_factor=10"], ["normalize_features=True"]]
 
 
 @pytest.mark.slow
@@ -136,34 +168,33 @@ def test_seeds_that_name_no_split_are_an_error(seeds):
         ExperimentConfig(search_seeds=seeds)
 
 
+def accuracies(result, model, arm):
+    return [
+        r.value
+        for r in result.records
+        if (r.model, r.arm, r.metric) == (model, arm, "backbone_accuracy")
+    ]
+
+
 def test_report_ranks_settings_below_softmax(search_run):
     from sklgm.report import run_tables
 
     (table,) = run_tables(search_run)
-    assert table.rows[0].header == "softmax"
-    assert {row.header for row in table.rows[1:]} == {"L-GM", *SETTINGS[1:]}
-    means = [
-        np.mean(
-            [
-                r.value
-                for r in search_run.records
-                if (r.model, r.arm, r.metric) == ("lgm", arm, "backbone_accuracy")
-            ]
-        )
-        for arm in (
-            "attack" if row.header == "L-GM" else row.header for row in table.rows[1:]
-        )
+    assert [row.header for row in table.rows] == 2 * ["softmax"] + 3 * ["L-GM"]
+    arms = [
+        row.detail.rpartition("defended by")[0].removesuffix(", ") or AS_SET
+        for row in table.rows
     ]
+    assert set(arms[:2]) == {AS_SET, "normalize_features=True"}
+    assert set(arms[2:]) == set(SETTINGS)
+    means = [np.mean(accuracies(search_run, "lgm", arm)) for arm in arms[2:]]
     assert means == sorted(means, reverse=True)
-    baseline = [
-        r.value
-        for r in search_run.records
-        if (r.model, r.metric) == ("softmax", "backbone_accuracy")
-    ]
     index = table.columns.index("Minus softmax") - 1
-    assert table.rows[0].cells[index] is None
-    expected = f"{100 * (means[0] - np.mean(baseline)):+.1f} points"
-    assert table.rows[1].cells[index].text == expected
+    assert [row.cells[index] for row in table.rows[:2]] == [None, None]
+    for arm, mean, row in zip(arms[2:], means, table.rows[2:], strict=True):
+        rival = arm if arm == "normalize_features=True" else AS_SET
+        difference = mean - np.mean(accuracies(search_run, "softmax", rival))
+        assert row.cells[index].text == f"{100 * difference:+.1f} points"
 
 
 def test_a_search_is_no_result_that_limits_are_read_off(search_run):

@@ -20,7 +20,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklgm import LGMClassifier, LGMOutlierDetector, SoftmaxClassifier
-from sklgm.outliers._standardisation import combine
+from sklgm.outliers._claims import claimed_log_density_and_posterior
+from sklgm.outliers._standardisation import combine, standardise
 
 SEEDS = [0, 1, 2]
 KINDS = ["likelihood", "posterior", "combined"]
@@ -271,6 +272,43 @@ def test_combined_score_of_impossible_rows_is_finite():
     scores = combine(np.array([-1e308, 0.0, 5.0]), np.array([-1e308, lowest, 0.0]))
     assert np.isfinite(scores).all()
     assert scores[:2].tolist() == [lowest, lowest]
+
+
+def test_combined_scores_of_held_out_rows_leave_out_the_row_in_each_class(
+    fitted_classifier,
+):
+    # The scale of the density decides ranks beside the posterior: a held-out row that
+    # helped to choose it would rank better than a new one, also in its own class.
+    X, y = gaussian_rows(101, 120)
+    detector = LGMOutlierDetector(
+        FrozenEstimator(fitted_classifier),
+        score_kind="combined",
+        calibration="per_class",
+        false_alarm_rate=0.1,
+    ).fit(X, y)
+    model = FrozenEstimator(fitted_classifier)
+    density, posterior = claimed_log_density_and_posterior(model, X, y)
+    expected = combine(standardise(density, y, 3).left_out, posterior)
+    for z, scores in enumerate(detector.label_calibration_scores_):
+        np.testing.assert_allclose(scores, np.sort(expected[y == z]))
+
+
+@pytest.mark.parametrize("score_kind", KINDS)
+@pytest.mark.parametrize("estimator", [None, GaussianNB()])
+def test_a_row_infinitely_far_from_every_class_is_flagged(estimator, score_kind):
+    X, y = gaussian_rows(0, 300)
+    detector = LGMOutlierDetector(estimator, score_kind=score_kind, random_state=0)
+    detector.fit(X, y)
+    far = np.full((3, 4), 1e200)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "overflow", RuntimeWarning)  # of squares
+        warnings.filterwarnings("ignore", category=RuntimeWarning, module="sklearn")
+        scores = detector.score_samples(far, labels=[0, 1, 2])
+        p_values = detector.p_values(far, labels=[0, 1, 2])
+    assert not np.isnan(scores).any()
+    assert (scores < detector.label_offset_).all()
+    assert (p_values <= 0.01).all()
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,20 @@ def test_a_baseline_that_is_not_worse_is_named(n_baseline, n_defence, text):
     assert sentences == ([] if text is None else [subject + text])
 
 
+def test_a_baseline_is_compared_with_the_defence_that_trims_by_the_same_rule():
+    records = [rate("softmax", 30), rate("lgm_trim", 9), rate("lgm_trim", 1, "oracle")]
+    records.append(rate("softmax_trimmed_gaussians", 5, "oracle"))
+    records.append(rate("softmax_trimmed_gaussians", 4, "diag"))  # no such defence
+    sentences, _, n_compared = verdict(BASELINE, records)
+    assert n_compared == 2
+    other, own = sentences
+    assert "L-GM + trim (oracle) 1 of 50" in own
+    assert "Gaussians (oracle) 5 of 50" in own
+    assert "higher, intervals overlap" in own
+    assert "L-GM + trim 9 of 50" in other
+    assert "(diag) 4 of 50" in other
+
+
 def test_attacks_that_mislead_nobody_are_no_test_and_not_compared():
     records = [rate("softmax", 0), rate("softmax_trimmed_gaussians", 0)]
     records.append(rate("lgm_trim", 0))
