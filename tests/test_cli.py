@@ -76,6 +76,7 @@ def test_reproduce_writes_results_report_and_figures(app, tmp_path):
     assert "L-GM + trim" in outcome.output
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fast_presets")
 def test_reproduce_runs_only_the_asked_protocol(app, tmp_path, monkeypatch):
     X, y = make_stripe_images(240, 3, (1, 8, 8), noise=0.2, random_state=0)

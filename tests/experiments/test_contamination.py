@@ -24,6 +24,7 @@ TRIMMED = ("lgm_trim", "softmax_trimmed_gaussians")
 
 def config_of(path, **changes):
     settings = {"protocols": ("contamination",), "contamination_shares": (0.1, 0.2)}
+    settings["n_targets"] = 2
     return tiny_config(path, **settings | changes)
 
 

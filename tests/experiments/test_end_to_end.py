@@ -190,6 +190,7 @@ def test_progress_reaches_the_end_of_every_stage(outcome):
     assert all(n_done == n for n_done, n in stages.values())
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_records_in_any_number_of_processes(outcome, tiny_npz):
     again, _ = run(tuning_config(tiny_npz), n_jobs=2)
     assert again.records == outcome[0].records

@@ -452,7 +452,9 @@ def test_contamination_does_not_warn_of_too_few_rows():
 
 
 @pytest.mark.filterwarnings("ignore:contamination=0.1 cannot be met")
-@pytest.mark.parametrize("n_calibration", [29, 99])
+@pytest.mark.parametrize(
+    "n_calibration", [29, pytest.param(99, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("scoring", [*KINDS, "label_free"])
 def test_p_values_of_clean_rows_are_super_uniform_on_average(scoring, n_calibration):
     # P(p <= a) <= a over draws of the calibration rows. The bound is exact for
