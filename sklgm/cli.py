@@ -125,6 +125,14 @@ def make_app() -> Any:
                 "Default: 1, 5 and 25."
             ),
         ] = None,
+        share: Annotated[
+            list[float] | None,
+            typer.Option(
+                help="Poisoned share of the base class in contamination (default: "
+                "0.01, 0.05, 0.1 and 0.2) and in end-to-end (default: 50 poisons); may "
+                "be given several times."
+            ),
+        ] = None,
         linf: Annotated[
             list[float] | None,
             typer.Option(
@@ -170,6 +178,8 @@ def make_app() -> Any:
                 n_end_to_end_targets=n_targets,
                 attacks=tuple(attack) if attack else None,
                 n_poisons=tuple(n_poisons) if n_poisons else None,
+                contamination_shares=tuple(share) if share else None,
+                end_to_end_shares=tuple(share) if share else None,
                 max_perturbations=_bounds(linf) if linf else None,
                 protocols=tuple(protocol) if protocol else None,
                 noise_rivals=tuple(rival) if rival else None,

@@ -222,7 +222,15 @@ def test_help_names_every_option(app, command):
         ["reproduce", "--version"]
         if not command
         else ["--preset", "--device", "--seed", "--data-home", "--out", "--n-targets"]
-        + ["--attack", "--n-poisons", "--linf", "--protocol", "--n-jobs", "--restart"]
+        + [
+            "--attack",
+            "--n-poisons",
+            "--share",
+            "--linf",
+            "--protocol",
+            "--n-jobs",
+            "--restart",
+        ]
     )
     plain = re.sub(r"\x1b\[[0-9;]*m", "", outcome.output)
     assert all(word in plain for word in expected)

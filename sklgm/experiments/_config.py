@@ -146,6 +146,9 @@ class ExperimentConfig:
         which the network has not seen and which give the bases, and rows that the
         backbone was trained on to fill up, so that 50 poisons are the stated share. At
         most what the scarcest class has.
+    end_to_end_shares : tuple of float in (0, 0.5), default=()
+        Poisoned shares of the base class in the end-to-end protocol, instead of
+        ``n_end_to_end_poisons``; L-GM with ``trim="auto"`` then takes part.
     watermark_opacity : float in [0, 1), default=0.3
         Share of the target blended into its bases in the end-to-end protocol, and by
         the attack ``"watermark"``.
@@ -206,6 +209,7 @@ class ExperimentConfig:
     n_end_to_end_targets: int = 20
     n_end_to_end_poisons: int = 50
     n_end_to_end_rows: int = 5000
+    end_to_end_shares: tuple[float, ...] = ()
     watermark_opacity: float = 0.3
     end_to_end_epochs: int = 2
     end_to_end_lr: float = 3e-4
@@ -244,7 +248,7 @@ class ExperimentConfig:
             "noise_shares",
         ):
             _check_distinct(name, getattr(self, name), at_least=1)
-        for name in ("frontier_bounds", "frontier_reaches"):
+        for name in ("frontier_bounds", "frontier_reaches", "end_to_end_shares"):
             _check_distinct(name, getattr(self, name), at_least=0)
         for attack in self.attacks:
             if attack != WATERMARK:
@@ -272,11 +276,10 @@ class ExperimentConfig:
                 raise ValueError(
                     f"{name} must hold finite floats > 0, got {getattr(self, name)!r}"
                 )
-        shares = self.contamination_shares
-        if not all(isinstance(v, Real) and 0 < v < 0.5 for v in shares):
-            raise ValueError(
-                f"contamination_shares must hold floats in (0, 0.5), got {shares!r}"
-            )
+        for name in ("contamination_shares", "end_to_end_shares"):
+            shares = getattr(self, name)
+            if not all(isinstance(v, Real) and 0 < float(v) < 0.5 for v in shares):
+                raise ValueError(f"{name} must hold floats in (0, 0.5), got {shares!r}")
         if not all(isinstance(v, Real) and 0 <= v < 1 for v in self.noise_shares):
             raise ValueError(
                 f"noise_shares must hold floats in [0, 1), got {self.noise_shares!r}"

@@ -2,9 +2,10 @@
 
 import copy
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -28,12 +29,13 @@ from sklgm.experiments._cells import (
     judge,
 )
 from sklgm.experiments._config import WATERMARK, ExperimentConfig
+from sklgm.experiments._contamination import AUTO, contamination_counts
 from sklgm.experiments._crafting import (
     craft_for_targets,
 )
 from sklgm.experiments._judging import (
     head_on_features,
-    most_likely_rows,
+    rows_kept_by_trim,
 )
 from sklgm.experiments._models import (
     FITTED_AFTERWARDS,
@@ -137,14 +139,13 @@ def run_end_to_end(
     ]
     is_right = np.array([c.predicted == partition.y_test for c in controls])
 
-    (n_poisons,) = scaled_poison_counts((config.n_end_to_end_poisons,), y)
-    n_poisons = min(n_poisons, int(np.unique(y_base, return_counts=True)[1].min()))
+    counts = poison_counts(config, y, y_base)
     targets = draw_targets(
         is_right,
         partition.y_test,
         y_base,
         n_targets=config.n_end_to_end_targets,
-        n_bases=n_poisons,
+        n_bases=max(counts),
         seed=config.seed,
     )
     records = clean_records(
@@ -163,6 +164,7 @@ def run_end_to_end(
                     clf,
                     strongest_defence(name, victims).head,
                     targets,
+                    counts,
                     X,
                     y,
                     partial(
@@ -172,14 +174,16 @@ def run_end_to_end(
             )
             for name, clf in backbones.items()
         }
-        for name, poisons in crafted.items():
+        for name, of_counts in crafted.items():
+            most = max(counts)
+            poisons = of_counts[most]
             records += effort_records(
-                PROTOCOL, config, partition, name, planned.name, n_poisons, poisons
+                PROTOCOL, config, partition, name, planned.name, most, poisons
             )
-        for s, start in enumerate(starts):
-            poisons = crafted[start.victims[0].backbone]
+        for (s, start), n_poisons in product(enumerate(starts), counts):
+            poisons = crafted[start.victims[0].backbone][n_poisons]
             judged_as = runner.once(
-                f"{PROTOCOL}, {planned.name}, network {s}",
+                f"{PROTOCOL}, {planned.name}, {n_poisons} poisons, network {s}",
                 partial(
                     _fine_tune_all,
                     start,
@@ -188,6 +192,7 @@ def run_end_to_end(
                     y,
                     partition,
                     targets,
+                    n_poisons,
                     poisons,
                     runner,
                 ),
@@ -207,6 +212,33 @@ def run_end_to_end(
     return records, trials
 
 
+def poison_counts(
+    config: ExperimentConfig, y: NDArray[Any], y_base: NDArray[Any]
+) -> tuple[int, ...]:
+    """Numbers of poisons a target.
+
+    Parameters
+    ----------
+    config : ExperimentConfig
+        Settings: ``n_end_to_end_poisons``, or ``end_to_end_shares`` where it has any.
+    y : ndarray of shape (n_train,)
+        Labels of the rows that networks are fine-tuned on, class-balanced.
+    y_base : ndarray of shape (n_bases,)
+        Labels of those of them that can be bases.
+
+    Returns
+    -------
+    tuple of int
+        Increasing, and at most as many as there are bases of each class.
+    """
+    if config.end_to_end_shares:
+        counts = contamination_counts(config.end_to_end_shares, y)
+    else:
+        counts = scaled_poison_counts((config.n_end_to_end_poisons,), y)
+    most = int(np.unique(y_base, return_counts=True)[1].min())
+    return tuple(sorted({min(n_poisons, most) for n_poisons in counts}))
+
+
 def make_starts(
     config: ExperimentConfig, partition: Partition, backbones: dict[str, Classifier]
 ) -> list[Start]:
@@ -224,7 +256,8 @@ def make_starts(
     Returns
     -------
     list of Start
-        Softmax, L-GM, L-GM with trim, and softmax on filtered rows.
+        Softmax, L-GM, L-GM with trim, and softmax on filtered rows; with
+        ``end_to_end_shares`` also L-GM with ``trim="auto"``.
     """
     victims = [
         victim
@@ -248,7 +281,13 @@ def make_starts(
     sieve = strongest_defence("softmax", victims).head
     assert isinstance(sieve, LGMClassifier)
     filtered = dataclasses.replace(plain, arm=FILTERED)
-    return [*starts, Start(models["softmax"], (filtered,), sieve)]
+    starts.append(Start(models["softmax"], (filtered,), sieve))
+    if config.end_to_end_shares:
+        automatic = copy.deepcopy(models["lgm_trim"]).set_params(trim="auto")
+        trimmed = next(victim for victim in victims if victim.model == "lgm_trim")
+        victim = dataclasses.replace(trimmed, arm=AUTO, score_kinds=("posterior",))
+        starts.append(Start(automatic, (victim,)))
+    return starts
 
 
 def fine_tune_control(
@@ -341,19 +380,18 @@ def _fine_tune(
     if start.sieve is not None:
         features = start.model.transform(X)
         sieve = clone(start.sieve).fit(features, y)
-        passed = most_likely_rows(sieve, features, y, sieve.trim)
+        passed = rows_kept_by_trim(sieve, features, y)
         X_seen, y_seen = X[passed], y[passed]
     clf = copy.deepcopy(start.model).fit(X_seen, y_seen)
     features, test_features = clf.transform(X), clf.transform(X_test)
     own_head = head_on_features(clf, features, y)
     tuned: _Tuned = []
     for victim in start.victims:
-        head, is_kept, trim = own_head, passed, getattr(clf, "trim", 0.0)
+        head, is_kept, trimmed = own_head, passed, clf
         if victim.model == FITTED_AFTERWARDS:
-            head = clone(victim.head).fit(features, y)
-            trim = victim.head.trim
-        if trim > 0.0:
-            is_kept = most_likely_rows(head, features, y, trim)
+            head = trimmed = clone(victim.head).fit(features, y)
+        if isinstance(trimmed, LGMClassifier) and trimmed.trim != 0.0:
+            is_kept = rows_kept_by_trim(trimmed, features, y)
         tuned.append((head, is_kept))
     return tuned, features, test_features
 
@@ -365,14 +403,14 @@ def _fine_tune_all(
     y: NDArray[Any],
     partition: Partition,
     targets: Targets,
+    n_poisons: int,
     poisons: CraftResult,
     runner: Runner,
 ) -> list[list[Judged]]:
     """Fine-tune one network for every target."""
-    n_poisons = targets.base_rows.shape[1]
     victim = start.victims[0]
     return runner.map(
-        f"fine-tune {victim.model} ({victim.arm}), {planned.name}",
+        f"fine-tune {victim.model} ({victim.arm}), {planned.name}, {n_poisons} poisons",
         fine_tune,
         (
             (
@@ -380,7 +418,7 @@ def _fine_tune_all(
                 X,
                 y,
                 partition.X_test,
-                targets.base_rows[t],
+                targets.base_rows[t, :n_poisons],
                 poisons.X_poison[t * n_poisons : (t + 1) * n_poisons],
                 targets.of(t),
             )
@@ -409,15 +447,15 @@ def _craft(
     clf: Classifier,
     sieve: LGMClassifier,
     targets: Targets,
+    counts: Sequence[int],
     X: NDArray[np.float32],
     y: NDArray[Any],
     progress: Callable[[int, int], None],
-) -> CraftResult:
-    """Craft the poisons of every target, target by target."""
+) -> dict[int, CraftResult]:
+    """Craft the poisons of every target, target by target, for each count."""
     features = clf.transform(X)
     model, attack = planned.against(clf, clone(sieve).fit(features, y), features, y)
-    n_poisons = targets.base_rows.shape[1]
-    crafted = craft_for_targets(
+    return craft_for_targets(
         config,
         planned,
         model,
@@ -425,7 +463,6 @@ def _craft(
         X,
         partition.X_test,
         targets,
-        [n_poisons],
+        counts,
         progress,
     )
-    return crafted[n_poisons]

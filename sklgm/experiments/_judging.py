@@ -1,6 +1,5 @@
 """What a fitted model says of the rows it was fitted to, and of their labels."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -76,50 +75,17 @@ def claimed_distances(
     return own
 
 
-def most_likely_rows(
-    head: LGMClassifier,
-    features: NDArray[np.floating[Any]],
-    y: NDArray[Any],
-    trim: float,
-) -> NDArray[np.bool_]:
-    """Rows that trimming keeps.
-
-    Parameters
-    ----------
-    head : LGMClassifier
-        Fitted to the features.
-    features : ndarray of shape (n_samples, feature_dim)
-        Features.
-    y : ndarray of shape (n_samples,)
-        Claimed labels.
-    trim : float in (0, 0.5)
-        Share of each class that is left out.
-
-    Returns
-    -------
-    ndarray of bool of shape (n_samples,)
-        Whether a row is among the ``ceil((1 - trim) n)`` nearest of its class.
-    """
-    own = claimed_distances(head, features, y)
-    is_kept = np.zeros(len(y), dtype=bool)
-    for label in np.unique(y):
-        rows = np.flatnonzero(y == label)
-        n_kept = math.ceil((1.0 - trim) * len(rows))
-        is_kept[rows[np.argsort(own[rows], kind="stable")[:n_kept]]] = True
-    return is_kept
-
-
 def rows_kept_by_trim(
     head: LGMClassifier, features: NDArray[np.floating[Any]], y: NDArray[Any]
 ) -> NDArray[np.bool_]:
-    """Rows that enter the Gaussians of a head on fixed features.
+    """Rows that enter the Gaussians that are estimated with ``trim``.
 
     Parameters
     ----------
     head : LGMClassifier
-        Its settings; ``trim`` may be ``"auto"``.
+        Fitted; a head on features, or a whole network. ``trim`` may be ``"auto"``.
     features : ndarray of shape (n_samples, feature_dim)
-        Features that it was fitted to.
+        Features that its Gaussians were estimated from.
     y : ndarray of shape (n_samples,)
         Claimed labels.
 

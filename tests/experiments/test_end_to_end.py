@@ -439,3 +439,53 @@ def test_rows_without_images_run_too(tmp_path):
     assert {rate.model for rate in rates} == set(MODELS)
     assert {t.base_label for t in result.trials} <= {"a", "b"}
     assert data.images == ()
+
+
+# Growing shares
+
+
+@pytest.fixture(scope="module")
+def shares_run(trained):
+    config, partition, backbones = trained
+    config = dataclasses.replace(
+        config, end_to_end_shares=(0.05, 0.2), n_end_to_end_targets=2
+    )
+    return recorded(config, partition, backbones)
+
+
+def test_every_share_of_poisons_is_trained_on(shares_run):
+    records, trials, calls = shares_run
+    rates = {
+        (r.model, r.arm, r.n_poisons)
+        for r in records
+        if r.metric == "attack_success_rate" and r.arm not in ("control", "common")
+    }
+    counts = {n for *_, n in rates}
+    assert counts == {2, 10}  # of 50 rows a class, 30 of them possible bases
+    models = {(model, arm) for model, arm, _ in rates}
+    assert ("lgm_trim", "auto") in models
+    assert rates == {(*key, n) for key in models for n in counts}
+    for call in calls:
+        assert len(call["poisoned_rows"]) == len(call["X_poison"])
+    assert {len(call["poisoned_rows"]) for call in calls} == counts
+
+
+def test_fewer_poisons_are_the_first_of_the_most(shares_run):
+    _, _, calls = shares_run
+    few, many = (
+        [call for call in calls if len(call["poisoned_rows"]) == n] for n in (2, 10)
+    )
+    assert len(few) == len(many) > 0
+    for one, other in zip(few, many, strict=True):
+        np.testing.assert_array_equal(one["poisoned_rows"], other["poisoned_rows"][:2])
+        np.testing.assert_array_equal(one["X_poison"], other["X_poison"][:2])
+
+
+def test_the_automatic_share_trims_the_network_itself(trained):
+    config, partition, backbones = trained
+    config = dataclasses.replace(config, end_to_end_shares=(0.1,))
+    starts = make_starts(config, partition, backbones)
+    (automatic,) = [s for s in starts if s.victims[0].arm == "auto"]
+    assert automatic.model.trim == "auto"
+    (fixed,) = [s for s in starts if s.victims[0].model == "lgm_trim"][:1]
+    assert fixed.model.trim == config.trim

@@ -503,10 +503,10 @@ def test_wider_bounds_collide_closer(frontier_run):
         ),
         (
             "end-to-end",
-            "fine-tune lgm (attack), feature_collision",
+            "fine-tune lgm (attack), feature_collision, 3 poisons",
             {
                 "fine-tune without poisons",
-                "fine-tune softmax (attack), feature_collision",
+                "fine-tune softmax (attack), feature_collision, 3 poisons",
             },
         ),
         (
