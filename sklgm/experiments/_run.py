@@ -79,6 +79,7 @@ def run(
     A. Shafahi et al., "Poison Frogs! Targeted Clean-Label Poisoning Attacks on Neural
     Networks", NeurIPS 2018 (the end-to-end protocol).
     """
+    environment = describe_environment()  # at the start: versions of what runs
     runner = Runner(progress, n_jobs=n_jobs)
     runner.progress("load data", 0, 1)
     resolve_device(config.device)  # fail before the work, not after
@@ -148,12 +149,13 @@ def run(
             **sizes,
         },
         environment={
-            **describe_environment(),
+            **environment,
             "device": device,
             "n_threads": torch.get_num_threads(),
         },
         records=tuple(records),
         trials=tuple(trials),
+        sklgm_version=environment["packages"]["sklgm"] or "unknown",
     )
     return result, FigureData(tuple(scores), scatter, tuple(images))
 
