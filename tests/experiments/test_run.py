@@ -7,6 +7,7 @@ import pytest
 import torch
 from sklearn.base import clone
 
+import sklgm
 from sklgm import LGMClassifier
 from sklgm._runner import Runner, stage_key
 from sklgm.datasets import load_npz
@@ -608,3 +609,15 @@ def test_other_settings_do_not_take_what_is_unfinished(tiny_npz, tmp_path, chang
 def test_attacks_that_are_none_are_an_error(attacks):
     with pytest.raises(ValueError, match="attack"):
         tiny_config("unused", attacks=attacks)
+
+
+def test_versions_are_those_at_the_start_of_the_run(tiny_npz, monkeypatch):
+    # Another version installed while it runs is not what computed.
+    def progress(stage, n_done, n_steps):
+        if stage == "train backbones":
+            monkeypatch.setattr("sklgm.results._installed_version", lambda name: "9.9")
+
+    config = tiny_config(tiny_npz, protocols=("transfer",))
+    result, _ = run(config, progress=progress, n_jobs=1)
+    assert result.sklgm_version == sklgm.__version__
+    assert result.environment["packages"]["sklgm"] == sklgm.__version__
