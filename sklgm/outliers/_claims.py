@@ -185,7 +185,9 @@ def claimed_log_density(
     ValueError
         If the model has no class Gaussians.
     """
-    return claimed_log_density_and_posterior(model, X, claimed)[0]
+    joint, log_priors = _log_joint(model, X)
+    density: NDArray[np.float64] = joint[np.arange(len(claimed)), claimed]
+    return density - log_priors[claimed]
 
 
 def claimed_log_density_and_posterior(
@@ -212,16 +214,22 @@ def claimed_log_density_and_posterior(
     ValueError
         If the model has no class Gaussians.
     """
+    joint, log_priors = _log_joint(model, X)
+    own = joint[np.arange(len(claimed)), claimed]
+    # Of a row that is infinitely far from every class no label is likely.
+    total = logsumexp(joint, axis=1)
+    posterior = np.where(np.isneginf(own), own, own - np.maximum(total, _LOWEST))
+    return own - log_priors[claimed], posterior
+
+
+def _log_joint(model: Any, X: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """``log pi_k + log N_k(f)``, (n_samples, n_classes), and ``log pi_k``."""
     last, Xt = _last_step(model, X)
     priors = getattr(last, "priors_", getattr(last, "class_prior_", None))
     if priors is None or not hasattr(last, "predict_joint_log_proba"):
         raise ValueError(_NO_DENSITY.format(name=type(last).__name__))
     joint = np.asarray(last.predict_joint_log_proba(Xt), dtype=np.float64)
-    own = joint[np.arange(len(claimed)), claimed]
-    # Of a row that is infinitely far from every class no label is likely.
-    total = logsumexp(joint, axis=1)
-    posterior = np.where(np.isneginf(own), own, own - np.maximum(total, _LOWEST))
-    return own - np.log(priors)[claimed], posterior
+    return joint, np.log(priors)
 
 
 def gaussian_dimensions(model: Any) -> int:
