@@ -15,9 +15,9 @@ from sphinx.errors import ExtensionError
 
 from sklgm.plotting import plot_frontier
 from sklgm.report import run_tables
+from sklgm.report._cells import Cell, Table, plural
 from sklgm.report._limits import RULES
 from sklgm.report._paired import model_tables, paired_tables
-from sklgm.report._tables import Cell, Table, plural
 from sklgm.results import RunResult
 
 #: Data sets that the page speaks of even without a run, and what would run them.

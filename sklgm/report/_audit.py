@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklgm._audit_result import AuditResult
 from sklgm._extras import import_extra
 from sklgm.plotting import ClaimedLikelihoodDisplay, FeatureSpaceDisplay
+from sklgm.report._cells import plural
 from sklgm.report._page import (
     data_uri,
     figure_png,
@@ -25,7 +26,6 @@ from sklgm.report._page import (
     page_template,
     write_page,
 )
-from sklgm.report._tables import plural
 
 _SCORE_NAMES = {
     "posterior": "log posterior of the claimed label",

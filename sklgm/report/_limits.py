@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sklgm.metrics import Rate
 from sklgm.plotting import attack_name
-from sklgm.report._tables import (
+from sklgm.report._cells import (
     detector_name,
     mean_value,
     model_name,

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 from sklgm.metrics import RateDifference, mean_interval, paired_rate_difference
 from sklgm.plotting import MODEL_COLORS, MODEL_NAMES, attack_name
-from sklgm.report._tables import Cell, Row, Table, plural
+from sklgm.report._cells import Cell, Row, Table, plural
 from sklgm.results import MODELS, Trial
 
 _MINUS = "\N{MINUS SIGN}"

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sklgm.plotting import MODEL_NAMES, attack_name
+from sklgm.plotting import MODEL_NAMES
+from sklgm.report._cells import Table, select
 from sklgm.report._page import (
     data_uri,
     figure_png,
@@ -17,28 +18,14 @@ from sklgm.report._page import (
     page_template,
     write_page,
 )
+from sklgm.report._protocol_tables import groups_of, protocol_tables
 from sklgm.report._summary import (
     Summary,
     attack_summary,
     detection_summary,
     title_of,
 )
-from sklgm.report._tables import (
-    Table,
-    all_records_table,
-    attack_table,
-    contamination_table,
-    detection_table,
-    effort_table,
-    frontier_table,
-    is_of_frontier_table,
-    label_noise_table,
-    peers_table,
-    plural,
-    remaining_table,
-    search_table,
-    select,
-)
+from sklgm.report._tables import all_records_table
 from sklgm.results import MODELS, PROTOCOLS, Record, RunResult
 
 _PROTOCOL_TITLES = {
@@ -219,7 +206,7 @@ def render_run_report(
                     "id": protocol,
                     "title": _PROTOCOL_TITLES[protocol],
                     "lead": _PROTOCOL_LEADS[protocol],
-                    "tables": _protocol_tables(select(records, protocol=protocol)),
+                    "tables": protocol_tables(select(records, protocol=protocol)),
                     "figures": [
                         _figure_view(figure)
                         for figure in shown
@@ -273,100 +260,17 @@ def write_run_report(
     return write_page(path, page)
 
 
-def _groups(records: Sequence[Record]) -> list[tuple[str, str, list[Record]]]:
-    """Group records by data set and attack, in the order of first appearance."""
-    keys = dict.fromkeys((record.dataset, record.attack) for record in records)
-    return [(*key, select(records, dataset=key[0], attack=key[1])) for key in keys]
-
-
 def _summaries(records: Sequence[Record]) -> list[Summary]:
     summaries = []
     for protocol in ("transfer", "end-to-end"):
-        for dataset, attack, group in _groups(select(records, protocol=protocol)):
+        for dataset, attack, group in groups_of(select(records, protocol=protocol)):
             name = title_of(dataset, attack)
             name += " (all layers trained)" if protocol == "end-to-end" else ""
             summaries.append(attack_summary(group, name))
-    for dataset, attack, group in _groups(select(records, protocol="white-box")):
+    for dataset, attack, group in groups_of(select(records, protocol="white-box")):
         name = f"{title_of(dataset, attack)}: finding the poisons"
         summaries.append(detection_summary(group, name))
     return [summary for summary in summaries if summary is not None]
-
-
-def _protocol_tables(records: Sequence[Record]) -> list[Table]:
-    """Every table of one protocol."""
-    tables: list[Table | None] = []
-    if select(records, protocol="frontier"):
-        for dataset in dict.fromkeys(record.dataset for record in records):
-            own = select(records, dataset=dataset)
-            name = f"{dataset}: attack against detection"
-            main = [record for record in own if is_of_frontier_table(record)]
-            for n_poisons in sorted({record.n_poisons for record in main}):
-                caption = f"{name}, {plural(n_poisons, 'poison')}"
-                group = select(main, n_poisons=n_poisons)
-                tables.append(frontier_table(group, caption))
-            rest = [record for record in own if not is_of_frontier_table(record)]
-            tables.append(remaining_table(rest, f"{name}, further numbers"))
-        return [table for table in tables if table is not None]
-    if select(records, protocol="search"):
-        for dataset in dict.fromkeys(record.dataset for record in records):
-            caption = f"{dataset}: settings of L-GM training, on validation rows"
-            tables.append(search_table(select(records, dataset=dataset), caption))
-        return [table for table in tables if table is not None]
-    if select(records, protocol="contamination"):
-        for dataset, attack, group in _groups(records):
-            if attack != "none":
-                caption = f"{dataset}, {attack_name(attack)}: growing shares of poisons"
-                tables.append(contamination_table(group, caption))
-                name = f"{dataset}, {attack_name(attack)}"
-                tables.append(effort_table(group, f"{name}: how far they were pushed"))
-            else:
-                caption = f"{dataset}: without poisons"
-                tables.append(remaining_table(group, caption))
-        return [table for table in tables if table is not None]
-    if select(records, protocol="label-noise"):
-        for dataset in dict.fromkeys(record.dataset for record in records):
-            caption = f"{dataset}: random label flips"
-            tables.append(label_noise_table(select(records, dataset=dataset), caption))
-        return [table for table in tables if table is not None]
-    if select(records, protocol="peers"):
-        for dataset, attack, group in _groups(records):
-            for n_poisons in sorted({record.n_poisons for record in group}):
-                caption = f"{dataset}, {attack_name(attack)}: what detectors find, "
-                caption += plural(n_poisons, "poison")
-                own = select(group, n_poisons=n_poisons)
-                tables.append(peers_table(own, caption))
-        return [table for table in tables if table is not None]
-    for dataset, attack, group in _groups(records):
-        if attack == "none" and _is_attacked(records, dataset):
-            continue  # columns of the attack's table
-        name = f"{dataset}, {attack_name(attack)}"
-        has_rates = any(
-            record.metric == "attack_success_rate"
-            and record.arm not in ("control", "common")
-            for record in group
-        )
-        if has_rates:
-            context = select(records, dataset=dataset)
-            tables.append(
-                attack_table(group, context, f"{name}: how often targets are misled")
-            )
-        detection = detection_table(group, f"{name}: how well poisons are found")
-        tables += [
-            detection,
-            effort_table(group, f"{name}: how far the poisons were pushed"),
-        ]
-        if not has_rates and detection is None:
-            tables.append(remaining_table(group, name))
-    return [table for table in tables if table is not None]
-
-
-def _is_attacked(records: Sequence[Record], dataset: str) -> bool:
-    return any(
-        record.dataset == dataset
-        and record.attack != "none"
-        and record.metric == "attack_success_rate"
-        for record in records
-    )
 
 
 def _figure_view(figure: ReportFigure) -> dict[str, Any]:
@@ -412,5 +316,5 @@ def run_tables(result: RunResult) -> list[Table]:
     return [
         table
         for protocol in PROTOCOLS
-        for table in _protocol_tables(select(result.records, protocol=protocol))
+        for table in protocol_tables(select(result.records, protocol=protocol))
     ]

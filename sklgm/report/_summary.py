@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sklgm.metrics import Rate
 from sklgm.plotting import MODEL_COLORS, attack_name
-from sklgm.report._tables import (
+from sklgm.report._cells import (
     Cell,
     Row,
     mean_value,
