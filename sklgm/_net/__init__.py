@@ -1,0 +1,59 @@
+"""The only package that imports skorch: the net, its loss hook, its callbacks."""
+
+from sklgm._net._batches import (
+    BatchDataset,
+    NoSingleRowSampler,
+    keep_batch,
+    train_loader,
+)
+from sklgm._net._build import (
+    build_net,
+)
+from sklgm._net._callbacks import (
+    MarginGrowth,
+    TrimmedGaussians,
+    ValidationAccuracy,
+    one_cycle,
+    step_decay,
+)
+from sklgm._net._class_gaussians import (
+    set_class_means,
+    set_trimmed_gaussians,
+)
+from sklgm._net._criteria import (
+    LGMCriterion,
+    SoftmaxCriterion,
+)
+from sklgm._net._loss_net import (
+    LossNet,
+    batches_of,
+    infer,
+    n_complete_epochs,
+    net_dtype,
+    restored_on_error,
+    stops_early,
+)
+
+__all__ = [
+    "BatchDataset",
+    "LGMCriterion",
+    "LossNet",
+    "MarginGrowth",
+    "NoSingleRowSampler",
+    "SoftmaxCriterion",
+    "TrimmedGaussians",
+    "ValidationAccuracy",
+    "batches_of",
+    "build_net",
+    "infer",
+    "keep_batch",
+    "n_complete_epochs",
+    "net_dtype",
+    "one_cycle",
+    "restored_on_error",
+    "set_class_means",
+    "set_trimmed_gaussians",
+    "step_decay",
+    "stops_early",
+    "train_loader",
+]

@@ -1,0 +1,149 @@
+"""Batches of rows: the data set, its sampler and its loader."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+)
+
+from sklgm._validation import Instances
+
+Batch = tuple[dict[str, Tensor], Tensor]
+
+_NUMPY_DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
+
+
+class BatchDataset(Dataset[Batch]):
+    """Instances with labels and weights, cast to tensors a batch at a time.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_instances, *input_shape) or StreamedInstances
+        Instances of any numeric type; may be read-only or memory-mapped, since a
+        batch is a copy.
+    y_encoded : ndarray of shape (n_instances,) or None
+        Class indices; None stands for zeros (prediction).
+    sample_weight : ndarray of shape (n_instances,) or None
+        Weights >= 0; None stands for ones.
+    dtype : torch.dtype
+        Type of the batches.
+    rows : ndarray of shape (n_samples,) or None, default=None
+        The instances of this data set, by index: nothing is copied but batches.
+        None: all.
+
+    Attributes
+    ----------
+    is_kept : Tensor of bool of shape (n_samples,)
+        Rows that enter the loss; :meth:`keep` sets it.
+    """
+
+    def __init__(
+        self,
+        X: Instances,
+        y_encoded: NDArray[np.int64] | None,
+        sample_weight: NDArray[np.float64] | None,
+        dtype: torch.dtype,
+        rows: NDArray[np.int64] | None = None,
+    ) -> None:
+        self.X = X
+        self.rows = np.arange(len(X)) if rows is None else rows
+        n_samples = len(self.rows)
+        self.y_encoded = (
+            np.zeros(n_samples, dtype=np.int64)
+            if y_encoded is None
+            else y_encoded[self.rows]
+        )
+        self.sample_weight = (
+            np.ones(n_samples) if sample_weight is None else sample_weight[self.rows]
+        )
+        self.is_kept = torch.ones(n_samples, dtype=torch.bool)
+        self.dtype = dtype
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def keep(self, is_kept: NDArray[np.bool_]) -> None:
+        """Let only some rows enter the loss, shape (n_samples,)."""
+        # Shared, so that worker processes that outlive an epoch see it change.
+        self.is_kept.share_memory_()  # type: ignore[no-untyped-call]
+        self.is_kept.copy_(torch.from_numpy(is_kept))
+
+    def class_count(self, n_classes: int) -> NDArray[np.float64]:
+        """Sum the weights of each class, shape (n_classes,)."""
+        count: NDArray[np.float64] = np.bincount(
+            self.y_encoded, weights=self.sample_weight, minlength=n_classes
+        ).astype(np.float64)
+        return count
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.__getitems__([index])
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        """Rows of one batch; a whole batch at once is far faster than row by row."""
+        rows = np.asarray(indices)
+        weight = self.sample_weight[rows] * self.is_kept.numpy()[rows]
+        # numpy casts what torch cannot read: other byte orders, extended precision.
+        # What overflows there is refused later, where logits are not finite.
+        with np.errstate(over="ignore"):
+            X = np.ascontiguousarray(
+                self.X[self.rows[rows]], dtype=_NUMPY_DTYPES[self.dtype]
+            )
+        batch = {
+            "X": torch.from_numpy(X),
+            "sample_weight": torch.from_numpy(weight).to(self.dtype),
+        }
+        return batch, torch.from_numpy(self.y_encoded[rows])
+
+
+def keep_batch(batch: Any) -> Any:
+    """Collate nothing: :class:`BatchDataset` returns whole batches."""
+    return batch
+
+
+class NoSingleRowSampler(BatchSampler):
+    """Batches of rows in which none but an only row stands alone.
+
+    Batch normalisation cannot be trained on a single row, so a last batch of one
+    joins the batch before it. ``batch_size=1`` asks for single rows and gets them.
+    """
+
+    def __iter__(self) -> Iterator[list[int]]:
+        previous: list[int] | None = None
+        for batch in super().__iter__():
+            if previous is not None:
+                if len(batch) == 1 < self.batch_size:
+                    batch = previous + batch
+                else:
+                    yield previous
+            previous = batch
+        if previous is not None:
+            yield previous
+
+
+def train_loader(
+    dataset: BatchDataset,
+    *,
+    batch_size: int,
+    generator: torch.Generator,
+    shuffle: bool = True,
+    drop_last: bool = False,
+    **kwargs: Any,
+) -> DataLoader[Batch]:
+    """Loader of training batches; ``iterator_train__*`` are its arguments."""
+    rows: Sampler[int] = (
+        RandomSampler(dataset, generator=generator)
+        if shuffle
+        else SequentialSampler(dataset)
+    )
+    batches = NoSingleRowSampler(rows, batch_size, drop_last)
+    return DataLoader(dataset, batch_sampler=batches, collate_fn=keep_batch, **kwargs)

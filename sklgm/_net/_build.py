@@ -1,0 +1,100 @@
+"""A net from the settings of an estimator."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from skorch.callbacks import EarlyStopping, PassthroughScoring
+from skorch.helper import predefined_split
+from torch import nn
+
+from sklgm._net._batches import BatchDataset, keep_batch, train_loader
+from sklgm._net._callbacks import ValidationAccuracy
+from sklgm._net._loss_net import LossNet
+from sklgm.nn import FeatureNetwork
+
+# Rows passed at once where nothing is trained; bounds memory, changes no result.
+_INFERENCE_BATCH_SIZE = 512
+
+
+def build_net(
+    network: FeatureNetwork,
+    criterion: nn.Module,
+    *,
+    optimizer: type[torch.optim.Optimizer],
+    lr: float,
+    max_epochs: int,
+    batch_size: int,
+    device: torch.device,
+    verbose: int,
+    callbacks: Sequence[Any],
+    patience: int | None,
+    valid_dataset: BatchDataset | None,
+    generator: torch.Generator,
+    nested: Mapping[str, Any],
+) -> LossNet:
+    """Build and initialise a skorch net around a network.
+
+    Parameters
+    ----------
+    network : FeatureNetwork
+        The network to train; used as it is, not copied.
+    criterion : nn.Module
+        :class:`LGMCriterion` or :class:`SoftmaxCriterion`.
+    optimizer : type of torch.optim.Optimizer
+        Its class; constructed with ``lr`` and the nested ``optimizer__*``.
+    lr : float > 0
+        Learning rate.
+    max_epochs : int >= 0
+        Number of epochs.
+    batch_size : int >= 1 or -1
+        Rows a batch; -1 takes all rows at once.
+    device : torch.device
+        Where to train.
+    verbose : int >= 0
+        0 prints nothing, 1 one line an epoch.
+    callbacks : sequence of skorch callbacks
+        The user's come last; each is deep-copied, never mutated.
+    patience : int or None
+        Epochs without a lower validation loss before training ends.
+    valid_dataset : BatchDataset or None
+        Validation rows.
+    generator : torch.Generator
+        Source of the shuffling.
+    nested : mapping of str to object
+        skorch's nested parameters, such as ``optimizer__weight_decay``.
+
+    Returns
+    -------
+    LossNet
+        Initialised, not trained.
+    """
+    own: list[tuple[str, Any]] = [
+        ("valid_acc_batch", ValidationAccuracy()),
+        ("valid_acc", PassthroughScoring("valid_acc", lower_is_better=False)),
+    ]
+    if patience is not None:
+        own.append(("early_stopping", EarlyStopping(patience=patience, load_best=True)))
+    settings: dict[str, Any] = {
+        "iterator_train": train_loader,
+        "iterator_train__generator": generator,
+        "iterator_valid__collate_fn": keep_batch,
+        "iterator_valid__batch_size": _INFERENCE_BATCH_SIZE,
+        **nested,
+    }
+    net = LossNet(
+        network,
+        criterion,
+        optimizer=optimizer,
+        lr=lr,
+        max_epochs=max_epochs,
+        batch_size=batch_size,
+        device=str(device),
+        verbose=verbose,
+        callbacks=own + copy.deepcopy(list(callbacks)),
+        train_split=None if valid_dataset is None else predefined_split(valid_dataset),
+        **settings,
+    )
+    net.initialize()
+    return net

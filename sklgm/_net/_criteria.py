@@ -1,0 +1,59 @@
+"""Losses as criteria of the net, a value a row."""
+
+from torch import Tensor, nn
+
+from sklgm.losses import (
+    lgm_classification_loss,
+    lgm_likelihood_loss,
+    softmax_loss,
+)
+from sklgm.nn import GaussianMixtureHead
+
+
+class LGMCriterion(nn.Module):
+    """Large-margin Gaussian mixture loss of a batch, a value a row.
+
+    Parameters
+    ----------
+    margin : float >= 0
+        Classification margin in training; validation uses 0.
+    likelihood_weight : float >= 0
+        Weight of the likelihood term.
+    """
+
+    def __init__(self, margin: float, likelihood_weight: float) -> None:
+        super().__init__()
+        self.margin = margin
+        self.likelihood_weight = likelihood_weight
+
+    def forward(
+        self,
+        outputs: tuple[Tensor, ...],
+        y_encoded: Tensor,
+        head: GaussianMixtureHead,
+        training: bool,
+    ) -> Tensor:
+        """Loss of each row, shape (n_samples,)."""
+        log_joint, _, distances = outputs
+        margin = self.margin if training else 0.0
+        loss = lgm_classification_loss(log_joint, distances, y_encoded, margin)
+        if self.likelihood_weight > 0.0:
+            likelihood = lgm_likelihood_loss(
+                distances, head.log_determinants(), y_encoded
+            )
+            loss = loss + self.likelihood_weight * likelihood
+        return loss
+
+
+class SoftmaxCriterion(nn.Module):
+    """Softmax cross-entropy of a batch, a value a row."""
+
+    def forward(
+        self,
+        outputs: tuple[Tensor, ...],
+        y_encoded: Tensor,
+        head: nn.Module,
+        training: bool,
+    ) -> Tensor:
+        """Loss of each row, shape (n_samples,)."""
+        return softmax_loss(outputs[0], y_encoded)

@@ -1,0 +1,194 @@
+"""The skorch net: its loss hook, its state, and passing rows through it."""
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import EarlyStopping
+from torch import Tensor
+
+from sklgm._net._batches import BatchDataset
+from sklgm.losses import (
+    weighted_mean,
+)
+
+
+class LossNet(NeuralNet):
+    """A skorch net whose criterion sees the head and the sample weights.
+
+    Attributes
+    ----------
+    was_interrupted : bool
+        Whether Ctrl-C ended the last training; skorch keeps the model and is silent.
+    """
+
+    was_interrupted = False
+
+    def fit_loop(
+        self, X: Any, y: Any = None, epochs: int | None = None, **fit_params: Any
+    ) -> "LossNet":
+        """Train, and note whether the user interrupted it."""
+        self.was_interrupted = False
+        try:
+            super().fit_loop(X, y, epochs=epochs, **fit_params)
+        except KeyboardInterrupt as error:
+            self.was_interrupted = not _is_early_stop(error)
+            raise
+        return self
+
+    def get_loss(
+        self,
+        y_pred: tuple[Tensor, ...],
+        y_true: Tensor,
+        X: Mapping[str, Tensor] | None = None,
+        training: bool = False,
+    ) -> Tensor:
+        """Weighted mean of the criterion's losses; validation has no margin."""
+        loss: Tensor = self.criterion_(
+            y_pred, y_true.to(self.device), self.module_.head, training
+        )
+        weight = None if X is None else X["sample_weight"].to(self.device)
+        return weighted_mean(loss, weight)
+
+
+def _is_early_stop(error: KeyboardInterrupt) -> bool:
+    """Whether early stopping ended training, which raises the same exception."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return traceback is not None and isinstance(
+        traceback.tb_frame.f_locals.get("self"), EarlyStopping
+    )
+
+
+def n_complete_epochs(net: LossNet) -> int:
+    """Epochs that came to their end; an interrupted one leaves no loss.
+
+    Parameters
+    ----------
+    net : LossNet
+        Any net.
+
+    Returns
+    -------
+    int
+        Their number, over all trainings of the net.
+    """
+    return sum("train_loss" in epoch for epoch in net.history)
+
+
+def net_dtype(net: LossNet) -> torch.dtype:
+    """Type in which a net computes, that of its head.
+
+    Parameters
+    ----------
+    net : LossNet
+        An initialised net.
+
+    Returns
+    -------
+    torch.dtype
+        float32 or float64.
+    """
+    parameter: Tensor = next(net.module_.head.parameters())
+    return parameter.dtype
+
+
+@contextmanager
+def restored_on_error(net: LossNet | None) -> Iterator[None]:
+    """Put a net back as it was if what is done with it fails.
+
+    Parameters
+    ----------
+    net : LossNet or None
+        The net that goes on training; None does nothing.
+
+    Yields
+    ------
+    None
+        For the length of a ``with`` block.
+    """
+    if net is None:
+        yield
+        return
+    module = copy.deepcopy(net.module_.state_dict())
+    optimizer = copy.deepcopy(net.optimizer_.state_dict())
+    dtype, n_epochs = net_dtype(net), len(net.history)
+    try:
+        yield
+    except BaseException:
+        net.module_.to(dtype).load_state_dict(module)
+        net.optimizer_.load_state_dict(optimizer)
+        del net.history[n_epochs:]
+        raise
+
+
+def stops_early(net: LossNet) -> bool:
+    """Whether a net was built to watch a validation loss.
+
+    Parameters
+    ----------
+    net : LossNet
+        An initialised net.
+
+    Returns
+    -------
+    bool
+        True if training it needs validation rows.
+    """
+    return any(
+        isinstance(callback, EarlyStopping) and callback.monitor == "valid_loss"
+        for _, callback in net.callbacks_
+    )
+
+
+def batches_of(net: LossNet, dataset: BatchDataset) -> Iterator[tuple[Tensor, ...]]:
+    """Pass a data set through a net in evaluation mode.
+
+    Parameters
+    ----------
+    net : LossNet
+        A trained net.
+    dataset : BatchDataset
+        The rows, in order.
+
+    Yields
+    ------
+    tuple of Tensor on the CPU
+        Of each batch: logits (n_rows, n_classes), features (n_rows, feature_dim)
+        and what else the head returns.
+    """
+    # A DataLoader draws a seed from torch's global generator at each iteration.
+    with torch.random.fork_rng(devices=[]):
+        yield from net.forward_iter(dataset, training=False)
+
+
+def infer(net: LossNet, dataset: BatchDataset, *, output: int) -> Tensor:
+    """One output of the network for every row, in evaluation mode.
+
+    Parameters
+    ----------
+    net : LossNet
+        A trained net.
+    dataset : BatchDataset
+        The rows.
+    output : int
+        0 for logits, 1 for features, 2 for what else the head returns.
+
+    Returns
+    -------
+    Tensor on the CPU of shape (n_samples, ...)
+        Filled batch by batch: nothing else of the size of the data set is made.
+    """
+    filled = torch.empty(0)
+    start = 0
+    for outputs in batches_of(net, dataset):
+        part = outputs[output]
+        if start == 0:
+            filled = torch.empty(len(dataset), *part.shape[1:], dtype=part.dtype)
+        filled[start : start + len(part)] = part
+        start += len(part)
+    return filled
