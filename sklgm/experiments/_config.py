@@ -120,6 +120,9 @@ class ExperimentConfig:
         Rows a step of the backbones.
     lr, finetune_lr : float
         Highest learning rates of the two phases; defaults 0.003 and 0.002.
+    means_lr_factor : float > 0, default=1.0
+        Learning rate of the means of the L-GM backbone, in multiples of that of its
+        other parameters.
     margin : float, default=0.3
         Margin of the L-GM backbone and head.
     likelihood_weight : float, default=0.01
@@ -200,6 +203,7 @@ class ExperimentConfig:
     batch_size: int = 128
     lr: float = 0.003
     finetune_lr: float = 0.002
+    means_lr_factor: float = 1.0
     margin: float = 0.3
     likelihood_weight: float = 0.01
     variance_scale: float = 16.0
@@ -309,6 +313,7 @@ class ExperimentConfig:
                 )
         for name in (
             "variance_scale",
+            "means_lr_factor",
             "lr",
             "finetune_lr",
             "end_to_end_lr",

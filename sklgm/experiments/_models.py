@@ -230,9 +230,36 @@ def make_lgm(
         likelihood_weight=config.likelihood_weight,
         covariance_type=config.covariance_type,
         normalize_features=shared.normalize_features,
+        max_epochs=config.finetune_epochs,
         **_network_parameters(config),
-        **_schedule(config, n_rows, config.finetune_lr, config.finetune_epochs),
+        **lgm_rates(config, n_rows),
     )
+
+
+def lgm_rates(config: ExperimentConfig, n_rows: int) -> dict[str, Any]:
+    """Learning rates of L-GM: one for the means, one for all else.
+
+    Parameters
+    ----------
+    config : ExperimentConfig
+        Settings: ``finetune_lr``, ``means_lr_factor``, and the length of training.
+    n_rows : int
+        Training rows.
+
+    Returns
+    -------
+    dict of str to object
+        Parameters of :class:`sklgm.LGMClassifier`, the schedule among them.
+    """
+    lr = config.finetune_lr
+    rates = [config.means_lr_factor * lr, lr]
+    schedule = one_cycle(rates, n_rows, config.batch_size, config.finetune_epochs)
+    return {"lr": lr, "callbacks": [schedule], **_means_group(config, lr)}
+
+
+def _means_group(config: ExperimentConfig, lr: float) -> dict[str, Any]:
+    of_means = {"lr": config.means_lr_factor * lr}
+    return {"optimizer__param_groups": [("head.means", of_means)]}
 
 
 def _finetune_lgm(
@@ -432,7 +459,8 @@ def warm_started(
     Parameters
     ----------
     config : ExperimentConfig
-        Settings: ``end_to_end_epochs``, ``end_to_end_lr``, ``trim``.
+        Settings: ``end_to_end_epochs``, ``end_to_end_lr``, ``means_lr_factor``,
+        ``trim``.
     backbones : dict of str to classifier
         Fitted, by ``"softmax"`` and ``"lgm"``; not changed.
 
@@ -448,7 +476,8 @@ def warm_started(
         "max_epochs": config.end_to_end_epochs,
         "callbacks": None,
     }
-    lgm = {**schedule, "margin_warmup": 0.0}
+    rates = _means_group(config, config.end_to_end_lr)
+    lgm = {**schedule, **rates, "margin_warmup": 0.0}
     softmax_start, lgm_start, trim_start = (
         copy.deepcopy(backbones[name]) for name in ("softmax", "lgm", "lgm")
     )

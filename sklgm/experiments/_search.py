@@ -10,7 +10,6 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 
-from sklgm._net import one_cycle
 from sklgm._runner import Runner
 from sklgm.classifiers import LGMClassifier, SoftmaxClassifier
 from sklgm.experiments._attack import attacks_of
@@ -21,6 +20,7 @@ from sklgm.experiments._models import (
     Classifier,
     Victim,
     continue_softmax,
+    lgm_rates,
     make_lgm,
     make_main_victims,
     strongest_defence,
@@ -52,15 +52,12 @@ class Setting:
         As in :class:`sklgm.LGMClassifier`; of the softmax epochs before, too.
     margin_warmup : float
         As in :class:`sklgm.LGMClassifier`.
-    means_lr_factor : float
-        Learning rate of the means, in multiples of that of the backbone.
     """
 
     name: str
     config: ExperimentConfig
     normalize_features: bool = False
     margin_warmup: float = 0.5
-    means_lr_factor: float = 1.0
 
     @property
     def factor(self) -> str:
@@ -88,18 +85,13 @@ class Setting:
             As ``set_params`` takes them.
         """
         config = self.config
-        rate, factor = config.finetune_lr, self.means_lr_factor
-        rates = rate if factor == 1.0 else [factor * rate, rate]
-        groups = {"optimizer__param_groups": [("head.means", {"lr": factor * rate})]}
-        schedule = one_cycle(rates, n_rows, config.batch_size, config.finetune_epochs)
         return {
             "variance": config.variance_scale * unit,
             "margin": config.margin,
             "margin_warmup": self.margin_warmup,
             "likelihood_weight": config.likelihood_weight,
             "covariance_type": config.covariance_type,
-            "callbacks": [schedule],
-            **(groups if factor != 1.0 else {}),
+            **lgm_rates(config, n_rows),
         }
 
 
@@ -175,6 +167,7 @@ def list_settings(config: ExperimentConfig) -> list[Setting]:
         "margin": (0.0, 0.1, 0.3, 1.0),
         "covariance_type": ("identity", "spherical", "tied_diag", "diag"),
         "feature_dim": (16, 64, 128),
+        "means_lr_factor": (1.0, 10.0, 100.0),
     }
     found = [Setting(AS_SET, config)]
     for name, values in tried.items():
@@ -186,8 +179,6 @@ def list_settings(config: ExperimentConfig) -> list[Setting]:
     found += [
         Setting("margin_warmup=0", config, margin_warmup=0.0),
         Setting("margin_warmup=1", config, margin_warmup=1.0),
-        Setting("means_lr_factor=10", config, means_lr_factor=10.0),
-        Setting("means_lr_factor=100", config, means_lr_factor=100.0),
         Setting("normalize_features=True", config, normalize_features=True),
     ]
     return found

@@ -55,6 +55,7 @@ def test_config_is_frozen():
         ("frontier_bounds", (0.1, None)),
         ("frontier_reaches", (1.0, 1.0000001)),
         ("adaptive_reach", 0.0),
+        ("means_lr_factor", 0.0),
         ("attacks", "watermark"),
     ],
 )

@@ -128,15 +128,13 @@ def test_search_of_one_seed_gives_what_it_gives_among_others(search_run, tiny_np
 
 
 def test_parameters_reach_the_classifier():
-    config = ExperimentConfig()
-    setting = Setting("means_lr_factor=10", config, means_lr_factor=10.0)
-    parameters = setting.parameters(n_rows=256, unit=0.5)
+    config = ExperimentConfig(means_lr_factor=10.0)
+    parameters = Setting("attack", config).parameters(n_rows=256, unit=0.5)
     assert parameters["variance"] == 8.0
     ((pattern, of_means),) = parameters["optimizer__param_groups"]
     assert (pattern, of_means["lr"]) == ("head.means", 10 * config.finetune_lr)
     schedule = parameters["callbacks"][0]
     assert schedule.kwargs["max_lr"] == [10 * config.finetune_lr, config.finetune_lr]
-    assert "optimizer__param_groups" not in Setting("a", config).parameters(256, 0.5)
 
 
 def test_the_means_learn_at_their_own_rate(tiny_npz):
@@ -150,14 +148,11 @@ def test_the_means_learn_at_their_own_rate(tiny_npz):
     shared = train_shared(config, X, y)
     moved = {}
     for factor in (1.0, 1000.0):
-        lgm = make_lgm(config, shared, len(X), variance=1.0)
-        parameters = Setting("a", config, means_lr_factor=factor).parameters(
-            len(X), 1.0
-        )
+        own = dataclasses.replace(config, means_lr_factor=factor)
         start = np.array(
             [shared.transform(X)[y == k].mean(axis=0) for k in np.unique(y)]
         )
-        lgm.set_params(**parameters).fit(X, y)
+        lgm = make_lgm(own, shared, len(X), variance=1.0).fit(X, y)
         moved[factor] = np.abs(lgm.means_ - start).max()
     assert moved[1000.0] > 10 * moved[1.0]
 
