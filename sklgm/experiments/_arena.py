@@ -10,16 +10,12 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from sklgm._runner import Runner
+from sklgm.experiments._backbones import Classifier
 from sklgm.experiments._cells import Control
 from sklgm.experiments._config import ExperimentConfig
-from sklgm.experiments._models import (
-    Classifier,
-    Victim,
-    head_variances,
-    make_victims,
-)
 from sklgm.experiments._partition import Partition
 from sklgm.experiments._targets import Targets, draw_targets, scaled_poison_counts
+from sklgm.experiments._victims import Victim, head_variances, make_victims
 
 MakeVictims = Callable[[ExperimentConfig, dict[str, float]], tuple[Victim, ...]]
 

@@ -9,12 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklgm.classifiers import LGMClassifier
+from sklgm.experiments._backbones import Classifier
 from sklgm.experiments._config import WATERMARK, ExperimentConfig
 from sklgm.experiments._judging import (
     claimed_distances,
-)
-from sklgm.experiments._models import (
-    Classifier,
 )
 from sklgm.experiments._partition import Partition
 from sklgm.metrics import mean_interval

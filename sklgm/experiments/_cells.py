@@ -9,16 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sklgm.experiments._backbones import Classifier
 from sklgm.experiments._config import ExperimentConfig
 from sklgm.experiments._judging import (
     claim_detection,
 )
-from sklgm.experiments._models import (
-    Classifier,
-    Victim,
-)
 from sklgm.experiments._partition import Partition
 from sklgm.experiments._targets import Targets
+from sklgm.experiments._victims import Victim
 from sklgm.metrics import attack_success_rate, mean_interval, wilson_rate
 from sklgm.poisoning import CraftResult
 from sklgm.results import Record, Trial

@@ -13,11 +13,12 @@ from sklgm._runner import Runner
 from sklgm.classifiers import LGMClassifier
 from sklgm.experiments._arena import make_arena
 from sklgm.experiments._attack import attacks_of
+from sklgm.experiments._backbones import Classifier
 from sklgm.experiments._cells import clean_records
 from sklgm.experiments._config import ExperimentConfig
-from sklgm.experiments._models import Classifier, Victim, make_main_victims
 from sklgm.experiments._partition import Partition
 from sklgm.experiments._transfer import run_attacks
+from sklgm.experiments._victims import Victim, make_main_victims
 from sklgm.results import Record, Trial
 
 PROTOCOL = "contamination"

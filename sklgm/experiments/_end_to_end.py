@@ -20,6 +20,7 @@ from sklgm.experiments._attack import (
     attacks_of,
     effort_records,
 )
+from sklgm.experiments._backbones import Classifier, warm_started
 from sklgm.experiments._cells import (
     Cell,
     Control,
@@ -37,17 +38,15 @@ from sklgm.experiments._judging import (
     head_on_features,
     rows_kept_by_trim,
 )
-from sklgm.experiments._models import (
+from sklgm.experiments._partition import Partition, fine_tuning_rows
+from sklgm.experiments._targets import Targets, draw_targets, scaled_poison_counts
+from sklgm.experiments._victims import (
     FITTED_AFTERWARDS,
-    Classifier,
     Victim,
     head_variances,
     make_victims,
     strongest_defence,
-    warm_started,
 )
-from sklgm.experiments._partition import Partition, fine_tuning_rows
-from sklgm.experiments._targets import Targets, draw_targets, scaled_poison_counts
 from sklgm.poisoning import CraftResult
 from sklgm.results import Record, Trial
 

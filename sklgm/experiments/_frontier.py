@@ -5,11 +5,12 @@ import dataclasses
 from sklgm._runner import Runner
 from sklgm.experiments._arena import make_arena
 from sklgm.experiments._attack import PlannedAttack, attack_name, plan_attack
+from sklgm.experiments._backbones import Classifier
 from sklgm.experiments._cells import clean_records
 from sklgm.experiments._config import ExperimentConfig
-from sklgm.experiments._models import Classifier, make_main_victims
 from sklgm.experiments._partition import Partition
 from sklgm.experiments._transfer import run_attacks
+from sklgm.experiments._victims import make_main_victims
 from sklgm.poisoning import AdaptiveLikelihood
 from sklgm.results import Record, Trial
 

@@ -9,7 +9,8 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
 from sklgm.classifiers import LGMClassifier
-from sklgm.experiments._models import HEAD, Classifier
+from sklgm.experiments._backbones import Classifier
+from sklgm.experiments._victims import HEAD
 from sklgm.gaussian import estimate_gaussians
 from sklgm.metrics import auroc, tpr_at_fpr
 from sklgm.outliers import LGMOutlierDetector

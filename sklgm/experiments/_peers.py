@@ -14,17 +14,17 @@ from sklearn.linear_model import LogisticRegression
 from sklgm._runner import Runner
 from sklgm.experiments._arena import Arena, make_arena
 from sklgm.experiments._attack import PlannedAttack, attacks_of
+from sklgm.experiments._backbones import Classifier
 from sklgm.experiments._config import ExperimentConfig
 from sklgm.experiments._external_peers import EXTERNAL_PEERS, check_external_peers
-from sklgm.experiments._models import (
-    Classifier,
+from sklgm.experiments._partition import Partition
+from sklgm.experiments._transfer import craft_on_backbone
+from sklgm.experiments._victims import (
     Victim,
     lengthened,
     make_main_victims,
     strongest_defence,
 )
-from sklgm.experiments._partition import Partition
-from sklgm.experiments._transfer import craft_on_backbone
 from sklgm.metrics import auroc, mean_interval, tpr_at_fpr, wilson_rate
 from sklgm.outliers import (
     ActivationClusteringDetector,

@@ -8,12 +8,12 @@ import torch
 
 from sklgm._runner import Progress, Runner, stage_key
 from sklgm._validation import resolve_device
+from sklgm.experiments._backbones import train_backbones
 from sklgm.experiments._config import ExperimentConfig
 from sklgm.experiments._contamination import contamination_counts, run_contamination
 from sklgm.experiments._end_to_end import run_end_to_end
 from sklgm.experiments._frontier import run_frontier
 from sklgm.experiments._label_noise import run_label_noise
-from sklgm.experiments._models import train_backbones
 from sklgm.experiments._partition import (
     fine_tuning_rows,
     load_splits,

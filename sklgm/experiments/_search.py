@@ -13,23 +13,25 @@ from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from sklgm._runner import Runner
 from sklgm.classifiers import LGMClassifier, SoftmaxClassifier
 from sklgm.experiments._attack import attacks_of
-from sklgm.experiments._config import ExperimentConfig
-from sklgm.experiments._crafting import craft_for_targets
-from sklgm.experiments._models import (
-    FITTED_AFTERWARDS,
+from sklgm.experiments._backbones import (
     Classifier,
-    Victim,
     continue_softmax,
     lgm_rates,
     make_lgm,
-    make_main_victims,
-    strongest_defence,
     train_shared,
     within_class_variance,
 )
+from sklgm.experiments._config import ExperimentConfig
+from sklgm.experiments._crafting import craft_for_targets
 from sklgm.experiments._partition import Partition, load_splits, make_partition
 from sklgm.experiments._targets import Targets, draw_targets, scaled_poison_counts
 from sklgm.experiments._transfer import refit_head
+from sklgm.experiments._victims import (
+    FITTED_AFTERWARDS,
+    Victim,
+    make_main_victims,
+    strongest_defence,
+)
 from sklgm.metrics import mean_interval, wilson_rate
 from sklgm.results import Record
 

@@ -15,6 +15,7 @@ from sklgm.experiments._attack import (
     attacks_of,
     effort_records,
 )
+from sklgm.experiments._backbones import Classifier
 from sklgm.experiments._cells import (
     Cell,
     Judged,
@@ -27,13 +28,9 @@ from sklgm.experiments._crafting import (
     craft_for_targets,
 )
 from sklgm.experiments._judging import rows_kept_by_trim
-from sklgm.experiments._models import (
-    Classifier,
-    Victim,
-    strongest_defence,
-)
 from sklgm.experiments._partition import Partition
 from sklgm.experiments._targets import Targets
+from sklgm.experiments._victims import Victim, strongest_defence
 from sklgm.figure_data import PoisonImages
 from sklgm.poisoning import CraftResult, flip_labels
 from sklgm.results import Record, Trial

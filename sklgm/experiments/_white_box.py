@@ -17,6 +17,7 @@ from sklgm.experiments._attack import (
     attacks_of,
     effort_records,
 )
+from sklgm.experiments._backbones import Classifier, train_two_feature_lgm
 from sklgm.experiments._config import ExperimentConfig
 from sklgm.experiments._crafting import (
     craft_planned,
@@ -25,15 +26,13 @@ from sklgm.experiments._crafting import (
 from sklgm.experiments._judging import (
     claim_scorer,
 )
-from sklgm.experiments._models import (
-    Classifier,
+from sklgm.experiments._partition import Partition
+from sklgm.experiments._victims import (
     Victim,
     head_variances,
     make_victims,
     strongest_defence,
-    train_two_feature_lgm,
 )
-from sklgm.experiments._partition import Partition
 from sklgm.figure_data import DetectionScores, FeatureScatter
 from sklgm.metrics import auroc_interval, tpr_at_fpr_rate, wilson_rate
 from sklgm.outliers import LGMOutlierDetector

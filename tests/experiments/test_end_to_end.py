@@ -14,6 +14,7 @@ from sklgm.datasets import load_npz
 from sklgm.experiments import ExperimentConfig, run
 from sklgm.experiments import _end_to_end as end_to_end
 from sklgm.experiments._attack import attacks_of
+from sklgm.experiments._backbones import train_backbones, warm_started
 from sklgm.experiments._end_to_end import (
     FILTERED,
     PROTOCOL,
@@ -25,13 +26,8 @@ from sklgm.experiments._end_to_end import (
 from sklgm.experiments._judging import (
     head_on_features,
 )
-from sklgm.experiments._models import (
-    head_variances,
-    make_victims,
-    train_backbones,
-    warm_started,
-)
 from sklgm.experiments._partition import fine_tuning_rows, make_partition
+from sklgm.experiments._victims import head_variances, make_victims
 from sklgm.poisoning._craft import ATTACKS
 from sklgm.results import MODELS, results_schema
 from tests.experiments.conftest import KINDS, tiny_config

@@ -10,13 +10,13 @@ from sklgm._extras import import_extra as sklgm_import_extra
 from sklgm._net import step_decay
 from sklgm.experiments import preset_config, run
 from sklgm.experiments._external_peers import EXTERNAL_PEERS
-from sklgm.experiments._models import Victim, lengthened
 from sklgm.experiments._peers import (
     UNFILTERED,
     Retraining,
     ask_detector,
     make_detectors,
 )
+from sklgm.experiments._victims import Victim, lengthened
 
 OURS = {
     "lgm_likelihood",

@@ -15,18 +15,15 @@ from sklgm.experiments import _transfer as transfer
 from sklgm.experiments import run
 from sklgm.experiments._arena import make_arena
 from sklgm.experiments._attack import attack_name, plan_attack
+from sklgm.experiments._backbones import train_backbones
 from sklgm.experiments._cells import Cell, Outcome
 from sklgm.experiments._judging import (
     claimed_distances,
 )
-from sklgm.experiments._models import (
-    make_victims,
-    strongest_defence,
-    train_backbones,
-)
 from sklgm.experiments._partition import make_partition
 from sklgm.experiments._targets import Targets, draw_targets, scaled_poison_counts
 from sklgm.experiments._transfer import refit_head, run_attacks
+from sklgm.experiments._victims import make_victims, strongest_defence
 from sklgm.experiments._white_box import draw_pairs
 from sklgm.metrics import attack_success_rate
 from sklgm.poisoning._craft import ATTACKS

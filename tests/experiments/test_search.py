@@ -140,7 +140,7 @@ def test_parameters_reach_the_classifier():
 def test_the_means_learn_at_their_own_rate(tiny_npz):
     # One schedule, two groups: with a rate of 1000 times, the means leave the features.
     from sklgm.datasets import load_npz
-    from sklgm.experiments._models import make_lgm, train_shared
+    from sklgm.experiments._backbones import make_lgm, train_shared
 
     config = tiny_config(tiny_npz)
     splits = load_npz(tiny_npz)
