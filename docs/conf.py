@@ -17,10 +17,11 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.doctest",
     "numpydoc",
+    "sphinx_gallery.gen_gallery",
     "results_page",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "auto_examples/**.ipynb", "auto_examples/**.py"]
 html_static_path = ["_static"]
 html_css_files = ["results.css"]
 default_role = "obj"
@@ -33,6 +34,16 @@ html_theme_options = {
 autosummary_generate = True
 autodoc_typehints = "none"  # numpydoc's Parameters sections say the types
 numpydoc_show_class_members = False
+
+# Pages of the examples, which are run; one that fails ends the build.
+# -D plot_gallery=0 leaves the running out.
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "within_subsection_order": "FileNameSortKey",
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+}
 
 # matplotlib draws to memory; one thread, so that all machines add in one order.
 doctest_global_setup = """
