@@ -35,12 +35,13 @@ autosummary_generate = True
 autodoc_typehints = "none"  # numpydoc's Parameters sections say the types
 numpydoc_show_class_members = False
 
-# Pages of the examples, which are run; one that fails ends the build.
+# Pages of the examples, which are run each time; one that fails ends the build.
 # -D plot_gallery=0 leaves the running out.
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
     "within_subsection_order": "FileNameSortKey",
+    "run_stale_examples": True,
     "abort_on_example_error": True,
     "download_all_examples": False,
 }

@@ -195,14 +195,15 @@ def lgm_rates(config: ExperimentConfig, n_rows: int) -> dict[str, Any]:
         Parameters of :class:`sklgm.LGMClassifier`, the schedule among them.
     """
     lr = config.finetune_lr
-    rates = [config.means_lr_factor * lr, lr]
-    schedule = one_cycle(rates, n_rows, config.batch_size, config.finetune_epochs)
-    return {"lr": lr, "callbacks": [schedule], **_means_group(config, lr)}
+    of_means = config.means_lr_factor * lr
+    schedule = one_cycle(
+        [of_means, lr], n_rows, config.batch_size, config.finetune_epochs
+    )
+    return {"lr": lr, "callbacks": [schedule], **_means_group(of_means)}
 
 
-def _means_group(config: ExperimentConfig, lr: float) -> dict[str, Any]:
-    of_means = {"lr": config.means_lr_factor * lr}
-    return {"optimizer__param_groups": [("head.means", of_means)]}
+def _means_group(lr: float) -> dict[str, Any]:
+    return {"optimizer__param_groups": [("head.means", {"lr": lr})]}
 
 
 def _finetune_lgm(
@@ -231,8 +232,7 @@ def warm_started(
     Parameters
     ----------
     config : ExperimentConfig
-        Settings: ``end_to_end_epochs``, ``end_to_end_lr``, ``means_lr_factor``,
-        ``trim``.
+        Settings: ``end_to_end_epochs``, ``end_to_end_lr``, ``trim``.
     backbones : dict of str to classifier
         Fitted, by ``"softmax"`` and ``"lgm"``; not changed.
 
@@ -248,8 +248,8 @@ def warm_started(
         "max_epochs": config.end_to_end_epochs,
         "callbacks": None,
     }
-    rates = _means_group(config, config.end_to_end_lr)
-    lgm = {**schedule, **rates, "margin_warmup": 0.0}
+    of_means = _means_group(config.end_to_end_lr)  # that of all other parameters
+    lgm = {**schedule, **of_means, "margin_warmup": 0.0}
     softmax_start, lgm_start, trim_start = (
         copy.deepcopy(backbones[name]) for name in ("softmax", "lgm", "lgm")
     )

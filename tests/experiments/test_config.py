@@ -64,6 +64,14 @@ def test_bad_settings_name_the_field_and_the_value(field, value):
         ExperimentConfig(**{field: value})
 
 
+def test_the_means_learn_faster_on_natural_images_only(tmp_path):
+    factors = {
+        dataset: preset_config(dataset).means_lr_factor
+        for dataset in ("digits", "mnist", "cifar10", str(tmp_path))
+    }
+    assert factors == {"digits": 1, "mnist": 1, "cifar10": 10, str(tmp_path): 10}
+
+
 def test_unknown_preset_is_named():
     with pytest.raises(ValueError, match="preset must be one of .*'huge'"):
         preset_config("digits", "huge")
