@@ -53,6 +53,7 @@ display = ClaimedLikelihoodDisplay.from_predictions(
     scores,
     is_wrong,
     threshold=detector.label_offset_,
+    xlabel="log probability of the claimed class (nats)",
     group_names=("right labels", "wrong labels"),
 )
 

@@ -238,7 +238,9 @@ def make_detectors(head: Any, seed: int) -> dict[str, Any]:
     """
     linear = LogisticRegression(max_iter=1000)
     detectors: dict[str, Any] = {
-        "lgm_likelihood": LGMOutlierDetector(head, random_state=seed),
+        "lgm_likelihood": LGMOutlierDetector(
+            head, score_kind="likelihood", random_state=seed
+        ),
         "lgm_posterior": LGMOutlierDetector(
             head, score_kind="posterior", random_state=seed
         ),

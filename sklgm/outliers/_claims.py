@@ -216,10 +216,27 @@ def claimed_log_density_and_posterior(
     """
     joint, log_priors = _log_joint(model, X)
     own = joint[np.arange(len(claimed)), claimed]
+    return own - log_priors[claimed], _log_posterior(joint, claimed)
+
+
+def _log_posterior(
+    joint: NDArray[np.float64], claimed: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Log posterior from ``log pi_k + log N_k(f)``, (n_samples, n_classes).
+
+    By the odds against the claim: a sure row has not 0, but a small number below it,
+    so that sure rows keep their order.
+    """
+    rows = np.arange(len(claimed))
+    own = joint[rows, claimed]
+    others = joint.copy()
+    others[rows, claimed] = -np.inf
     # Of a row that is infinitely far from every class no label is likely.
-    total = logsumexp(joint, axis=1)
-    posterior = np.where(np.isneginf(own), own, own - np.maximum(total, _LOWEST))
-    return own - log_priors[claimed], posterior
+    is_possible = ~np.isneginf(own)
+    log_odds = np.full(len(own), np.inf)  # against the claim
+    log_odds[is_possible] = logsumexp(others[is_possible], axis=1) - own[is_possible]
+    posterior: NDArray[np.float64] = -np.logaddexp(0.0, log_odds)
+    return posterior
 
 
 def _log_joint(model: Any, X: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -314,7 +331,8 @@ def claimed_log_posterior(
     Parameters
     ----------
     model : fitted classifier
-        Anything with ``predict_log_proba``.
+        With ``predict_joint_log_proba`` (which tells sure rows apart), or anything
+        with ``predict_log_proba``.
     X : ndarray or DataFrame of shape (n_samples, ...)
         Instances.
     claimed : ndarray of shape (n_samples,)
@@ -335,9 +353,14 @@ def claimed_log_posterior(
             "score_kind='posterior' needs an estimator with predict_log_proba; "
             f"{type(split_steps(model)[1]).__name__} has none"
         )
-    with np.errstate(divide="ignore"):  # a tree takes the logarithm of 0
-        log_proba = np.asarray(model.predict_log_proba(X), dtype=np.float64)
-    own = log_proba[np.arange(len(claimed)), claimed]
+    if hasattr(split_steps(model)[1], "predict_joint_log_proba"):
+        last, Xt = _last_step(model, X)
+        joint = np.asarray(last.predict_joint_log_proba(Xt), dtype=np.float64)
+        own = _log_posterior(joint, claimed)
+    else:
+        with np.errstate(divide="ignore"):  # a tree takes the logarithm of 0
+            log_proba = np.asarray(model.predict_log_proba(X), dtype=np.float64)
+        own = log_proba[np.arange(len(claimed)), claimed]
     # A probability that underflowed, or that no class has, still ranks last.
     return np.fmax(own, _LOWEST)
 

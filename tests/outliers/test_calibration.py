@@ -355,7 +355,10 @@ def test_likelihoods_per_class_are_ranked_as_log_densities_exactly():
     X = 4.0 * np.eye(3)[y] + rng.normal(size=(120, 3))
     model = GaussianNB().fit(X[60:], y[60:])
     detector = LGMOutlierDetector(
-        FrozenEstimator(model), calibration="per_class", contamination=0.1
+        FrozenEstimator(model),
+        score_kind="likelihood",
+        calibration="per_class",
+        contamination=0.1,
     ).fit(X[:60], y[:60])
     joint = model.predict_joint_log_proba(X)
     for i in range(60, 120):
@@ -394,8 +397,10 @@ def fitted_gaussians(make):
 
 
 def chi2_detector(model, X, y, **settings):
-    settings = {"calibration": "chi2", "false_alarm_rate": 0.05, **settings}
-    return LGMOutlierDetector(FrozenEstimator(model), **settings).fit(X, y)
+    settings = {"false_alarm_rate": 0.05, **settings}
+    return LGMOutlierDetector(
+        FrozenEstimator(model), score_kind="likelihood", calibration="chi2", **settings
+    ).fit(X, y)
 
 
 @pytest.mark.parametrize("make", GAUSSIANS.values(), ids=GAUSSIANS)
@@ -430,7 +435,9 @@ def test_chi2_does_not_count_columns_that_are_constant(estimator):
     X = np.c_[
         3.0 * np.eye(3, 6)[y] + rng.normal(size=(6_000, 6)), np.full((6_000, 9), 0.1)
     ]
-    detector = LGMOutlierDetector(estimator, calibration="chi2", random_state=0)
+    detector = LGMOutlierDetector(
+        estimator, score_kind="likelihood", calibration="chi2", random_state=0
+    )
     detector.fit(X[:4_000], y[:4_000])
     p_values = detector.p_values(X[4_000:], labels=y[4_000:])
     assert np.mean(p_values <= 0.05) == pytest.approx(0.05, abs=0.02)
@@ -457,13 +464,15 @@ def test_chi2_thresholds_have_the_p_value_of_the_level(level, n_dimensions):
 
 
 def test_chi2_needs_the_likelihood(blobs):
-    detector = LGMOutlierDetector(score_kind="posterior", calibration="chi2")
+    detector = LGMOutlierDetector(calibration="chi2")
     with pytest.raises(ValueError, match="needs score_kind='likelihood', got score_ki"):
         detector.fit(*blobs)
 
 
 def test_chi2_needs_class_gaussians(blobs):
-    detector = LGMOutlierDetector(LogisticRegression(), calibration="chi2")
+    detector = LGMOutlierDetector(
+        LogisticRegression(), score_kind="likelihood", calibration="chi2"
+    )
     with pytest.raises(ValueError, match="LogisticRegression has no class Gaussians"):
         detector.fit(*blobs)
 

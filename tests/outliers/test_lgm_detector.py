@@ -51,11 +51,24 @@ def fitted_softmax():
     return clf.fit(*gaussian_rows(100, 150))
 
 
-@pytest.fixture(scope="module")
-def fitted_detector(fitted_classifier):
+@pytest.fixture(scope="module", params=KINDS)
+def fitted_detector(request, fitted_classifier):
     """Shared by all tests of this file: do not fit it again."""
     detector = LGMOutlierDetector(
-        FrozenEstimator(fitted_classifier), false_alarm_rate=0.05
+        FrozenEstimator(fitted_classifier),
+        score_kind=request.param,
+        false_alarm_rate=0.05,
+    )
+    return detector.fit(*gaussian_rows(101, 120))
+
+
+@pytest.fixture(scope="module")
+def fitted_likelihood(fitted_classifier):
+    """Shared by all tests of this file: do not fit it again."""
+    detector = LGMOutlierDetector(
+        FrozenEstimator(fitted_classifier),
+        score_kind="likelihood",
+        false_alarm_rate=0.05,
     )
     return detector.fit(*gaussian_rows(101, 120))
 
@@ -110,13 +123,15 @@ def test_flipped_labels_rank_last(
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_trimming_in_training_is_what_catches_flipped_labels(seed):
+def test_trimming_in_training_is_what_lets_likelihoods_catch_flipped_labels(seed):
     X, y = gaussian_rows(seed, 150)
     claimed, is_flipped = flipped(y, 15, seed)
     auroc = {}
     for trim in (0.0, 0.2):
         clf = make_pipeline(StandardScaler(), small_classifier(trim=trim))
-        detector = LGMOutlierDetector(clf, contamination=0.1, random_state=seed)
+        detector = LGMOutlierDetector(
+            clf, score_kind="likelihood", contamination=0.1, random_state=seed
+        )
         scores = detector.fit(X, claimed).score_samples(X, labels=claimed)
         auroc[trim] = roc_auc_score(is_flipped, -scores)
     # Measured: 0.73 to 0.75 without, 0.996 to 1 with.
@@ -196,7 +211,7 @@ def test_images_and_flat_rows_score_alike(tiny_images):
 
 
 def test_likelihood_score_is_the_standardised_claimed_log_density(
-    fitted_classifier, fitted_detector
+    fitted_classifier, fitted_likelihood
 ):
     X_held_out, y_held_out = gaussian_rows(101, 120)  # a frozen model holds out all
 
@@ -214,12 +229,12 @@ def test_likelihood_score_is_the_standardised_claimed_log_density(
         mad = np.median(np.abs(of_class - median))
         expected[i] = (density[i] - median) / (1.4826 * mad)
     np.testing.assert_allclose(
-        fitted_detector.score_samples(X, labels=y), expected, rtol=1e-5, atol=1e-5
+        fitted_likelihood.score_samples(X, labels=y), expected, rtol=1e-5, atol=1e-5
     )
 
 
 def test_held_out_scores_are_standardised_without_the_row_itself(
-    fitted_classifier, fitted_detector
+    fitted_classifier, fitted_likelihood
 ):
     X, y = gaussian_rows(101, 120)
     joint = fitted_classifier.predict_joint_log_proba(X).astype(np.float64)
@@ -231,7 +246,7 @@ def test_held_out_scores_are_standardised_without_the_row_itself(
         mad = np.median(np.abs(others - median))
         expected[i] = (density[i] - median) / (1.4826 * mad)
     np.testing.assert_allclose(
-        fitted_detector.label_calibration_scores_,
+        fitted_likelihood.label_calibration_scores_,
         np.sort(expected),
         rtol=1e-5,
         atol=1e-5,
@@ -244,9 +259,23 @@ def test_posterior_score_is_the_log_probability_of_the_claim(fitted_classifier):
         FrozenEstimator(fitted_classifier), score_kind="posterior"
     ).fit(X, y)
     log_proba = fitted_classifier.predict_log_proba(X)
-    np.testing.assert_array_equal(
-        detector.score_samples(X, labels=y), log_proba[np.arange(120), y]
+    np.testing.assert_allclose(
+        detector.score_samples(X, labels=y), log_proba[np.arange(120), y], atol=1e-5
     )
+
+
+@pytest.mark.parametrize("make", [None, GaussianNB, small_classifier])
+def test_posterior_scores_of_sure_rows_keep_their_order(make):
+    # 20 deviations between the means: log p(z | f) is 0 in float64 by subtraction.
+    X, y = gaussian_rows(0, 300)
+    X[:, 0] += 20.0 * y
+    detector = LGMOutlierDetector(
+        None if make is None else make(), contamination=0.1, random_state=0
+    ).fit(X, y)
+    scores = detector.score_samples(X, labels=y)
+    assert (scores <= 0.0).all()
+    assert len(np.unique(scores)) > 290
+    assert (detector.predict(X, labels=y) == -1).sum() == 30
 
 
 def test_combined_score_adds_the_logarithms_of_both(fitted_classifier):
@@ -389,11 +418,14 @@ def test_rows_are_flagged_where_the_p_value_reaches_the_level(
     np.testing.assert_array_equal(flags == -1, p_values <= 0.05)
 
 
-def test_classes_with_one_or_no_held_out_row_have_finite_scores(fitted_classifier):
+@pytest.mark.parametrize("score_kind", KINDS)
+def test_classes_with_one_or_no_held_out_row_have_finite_scores(
+    score_kind, fitted_classifier
+):
     X, y = gaussian_rows(101, 120)
     rows = np.concatenate([np.flatnonzero(y == 0), np.flatnonzero(y == 1)[:1]])
     detector = LGMOutlierDetector(
-        FrozenEstimator(fitted_classifier), contamination=0.1
+        FrozenEstimator(fitted_classifier), score_kind=score_kind, contamination=0.1
     ).fit(X[rows], y[rows])
     assert np.isfinite(detector.score_samples(X, labels=y)).all()
     assert np.isfinite(detector.label_calibration_scores_).all()
@@ -464,7 +496,7 @@ def test_p_values_of_clean_rows_are_super_uniform_on_average(scoring, n_calibrat
     model = FrozenEstimator(clf.fit(X_train, y_train))
     detector = LGMOutlierDetector(
         model,
-        score_kind="likelihood" if scoring == "label_free" else scoring,
+        score_kind="posterior" if scoring == "label_free" else scoring,
         contamination=0.1,
     )
     levels = np.array([0.05, 0.1, 0.2, 0.5])
@@ -478,19 +510,22 @@ def test_p_values_of_clean_rows_are_super_uniform_on_average(scoring, n_calibrat
     # Draws are independent, so their spread gives the standard error; three of it.
     error = rates.std(axis=0, ddof=1) / math.sqrt(n_draws)
     assert np.all(rates.mean(axis=0) <= levels + 3 * error)
-    if scoring != "posterior":  # float32 posteriors of sure rows are all 1: p = 1
-        # And not so small as to be useless: one rank below the level.
-        least = levels - 1 / (n_calibration + 1)
-        assert np.all(rates.mean(axis=0) >= least - 3 * error)
+    # And not so small as to be useless: one rank below the level.
+    least = levels - 1 / (n_calibration + 1)
+    assert np.all(rates.mean(axis=0) >= least - 3 * error)
 
 
+@pytest.mark.parametrize("score_kind", KINDS)
 @pytest.mark.parametrize("seed", SEEDS)
-def test_clean_rows_are_flagged_at_the_false_alarm_rate(seed):
+def test_clean_rows_are_flagged_at_the_false_alarm_rate(seed, score_kind):
     # The share of one calibration draw is Beta distributed around the level:
     # standard deviation sqrt(0.05 * 0.95 / 400) = 0.011, four of them; that of
     # 2,000 judged rows adds 0.005.
     detector = LGMOutlierDetector(
-        false_alarm_rate=0.05, calibration_fraction=0.4, random_state=seed
+        score_kind=score_kind,
+        false_alarm_rate=0.05,
+        calibration_fraction=0.4,
+        random_state=seed,
     )
     detector.fit(*gaussian_rows(seed, 1_000))
     X, y = gaussian_rows(seed + 100, 2_000)
@@ -533,7 +568,7 @@ def test_any_classifier_with_probabilities_gives_posteriors(blobs):
     X, y = blobs
     claimed, is_flipped = flipped(y, 6)
     detector = LGMOutlierDetector(
-        LogisticRegression(), score_kind="posterior", contamination=0.1, random_state=0
+        LogisticRegression(), contamination=0.1, random_state=0
     ).fit(X, claimed)
     scores = detector.score_samples(X, labels=claimed)
     assert roc_auc_score(is_flipped, -scores) > 0.97
@@ -544,12 +579,16 @@ def test_any_classifier_with_probabilities_gives_posteriors(blobs):
 def test_likelihood_of_a_classifier_without_gaussians_is_refused(blobs):
     message = "estimator LogisticRegression has no class Gaussians: use an LGMClass"
     with pytest.raises(ValueError, match=message):
-        LGMOutlierDetector(LogisticRegression()).fit(*gaussian_rows(0, 300))
+        LGMOutlierDetector(LogisticRegression(), score_kind="likelihood").fit(
+            *gaussian_rows(0, 300)
+        )
 
 
 def test_likelihood_of_a_softmax_classifier_is_refused(fitted_softmax):
     with pytest.raises(ValueError, match="SoftmaxClassifier has no class Gaussians"):
-        LGMOutlierDetector(FrozenEstimator(fitted_softmax)).fit(*gaussian_rows(0, 99))
+        LGMOutlierDetector(
+            FrozenEstimator(fitted_softmax), score_kind="likelihood"
+        ).fit(*gaussian_rows(0, 99))
 
 
 def test_named_columns_reach_the_model():
@@ -642,7 +681,7 @@ def test_labels_that_are_missing_or_mixed_name_y(labels, error, message, blobs):
 
 
 def test_an_estimator_without_classes_is_named(blobs):
-    detector = LGMOutlierDetector(LinearRegression(), score_kind="posterior")
+    detector = LGMOutlierDetector(LinearRegression())
     with pytest.raises(ValueError, match="estimator=LinearRegression has no classes_"):
         detector.fit(*blobs)
 
