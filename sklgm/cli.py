@@ -133,6 +133,13 @@ def make_app() -> Any:
                 "be given several times."
             ),
         ] = None,
+        noise_share: Annotated[
+            list[float] | None,
+            typer.Option(
+                help="Share of the labels to flip in label-noise, 0 for none; may be "
+                "given several times. Default: 0, 0.01 and 0.05."
+            ),
+        ] = None,
         linf: Annotated[
             list[float] | None,
             typer.Option(
@@ -180,6 +187,7 @@ def make_app() -> Any:
                 n_poisons=tuple(n_poisons) if n_poisons else None,
                 contamination_shares=tuple(share) if share else None,
                 end_to_end_shares=tuple(share) if share else None,
+                noise_shares=tuple(noise_share) if noise_share else None,
                 max_perturbations=_bounds(linf) if linf else None,
                 protocols=tuple(protocol) if protocol else None,
                 noise_rivals=tuple(rival) if rival else None,

@@ -225,6 +225,7 @@ def test_help_names_every_option(app, command):
         + [
             "--attack",
             "--n-poisons",
+            "--noise-share",
             "--share",
             "--linf",
             "--protocol",
