@@ -176,6 +176,11 @@ def test_version_is_the_installed_one(app):
         (["digits", "--seed", "-1"], "seed must be in"),
         (["digits", "--linf", "-8"], "max_perturbations must hold finite floats > 0"),
         (["digits", "--n-poisons", "0"], "n_poisons must hold ints of at least 1"),
+        (
+            ["digits", "--noise-share", "1"],
+            r"noise_shares must hold floats in \[0, 1\)",
+        ),
+        (["digits", "--share", "0.5"], "contamination_shares must hold floats in"),
         (["digits", "--protocol", "black-box"], "protocols must be some of"),
         (
             ["digits", "--n-targets", "0"],
