@@ -8,6 +8,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from sklearn.frozen import FrozenEstimator
 
 from sklgm import LGMClassifier, LGMOutlierDetector, SoftmaxClassifier
 from sklgm.datasets import load_digits_images
@@ -89,13 +90,15 @@ def test_poisons_of_the_gpu_are_those_of_the_cpu(digits, attack):
 
 def test_a_detector_on_the_gpu_scores_as_on_the_cpu(digits):
     model = LGMClassifier(max_epochs=5, device="cuda", random_state=0)
-    detector = LGMOutlierDetector(model, random_state=0)
-    detector.fit(digits.X_train, digits.y_train)
-    scores = detector.score_samples(digits.X_test, digits.y_test)
-    detector.estimator_ = on_cpu(detector.estimator_)
-    np.testing.assert_allclose(
-        detector.score_samples(digits.X_test, digits.y_test), scores, rtol=1e-2
-    )
+    model.fit(digits.X_train, digits.y_train)
+    labels = (digits.y_test + 1) % 10
+    scores = [
+        LGMOutlierDetector(FrozenEstimator(clf), false_alarm_rate=0.05)
+        .fit(digits.X_train, digits.y_train)
+        .score_samples(digits.X_test, labels)
+        for clf in (model, on_cpu(model))
+    ]
+    np.testing.assert_allclose(*scores, rtol=1e-2)
 
 
 @pytest.mark.parametrize("protocol", ["white-box", "transfer", "end-to-end"])

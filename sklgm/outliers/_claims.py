@@ -222,17 +222,17 @@ def claimed_log_density_and_posterior(
 def _log_posterior(
     joint: NDArray[np.float64], claimed: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Log posterior from ``log pi_k + log N_k(f)``, (n_samples, n_classes).
+    """Log posterior from ``log p(k | f)`` plus any constant a row, (n_samples, K).
 
     By the odds against the claim: a sure row has not 0, but a small number below it,
-    so that sure rows keep their order.
+    so that sure rows keep their order until those odds underflow, at ``exp(-745)``.
     """
     rows = np.arange(len(claimed))
     own = joint[rows, claimed]
     others = joint.copy()
     others[rows, claimed] = -np.inf
     # Of a row that is infinitely far from every class no label is likely.
-    is_possible = ~np.isneginf(own)
+    is_possible = own > -np.inf
     log_odds = np.full(len(own), np.inf)  # against the claim
     log_odds[is_possible] = logsumexp(others[is_possible], axis=1) - own[is_possible]
     posterior: NDArray[np.float64] = -np.logaddexp(0.0, log_odds)
@@ -331,8 +331,7 @@ def claimed_log_posterior(
     Parameters
     ----------
     model : fitted classifier
-        With ``predict_joint_log_proba`` (which tells sure rows apart), or anything
-        with ``predict_log_proba``.
+        Anything with ``predict_log_proba`` or ``predict_proba``.
     X : ndarray or DataFrame of shape (n_samples, ...)
         Instances.
     claimed : ndarray of shape (n_samples,)
@@ -346,23 +345,25 @@ def claimed_log_posterior(
     Raises
     ------
     ValueError
-        If the model gives no probabilities.
+        If the model gives no probabilities, or knows one class only.
     """
-    if not hasattr(model, "predict_log_proba"):
-        raise ValueError(
-            "score_kind='posterior' needs an estimator with predict_log_proba; "
-            f"{type(split_steps(model)[1]).__name__} has none"
-        )
-    if hasattr(split_steps(model)[1], "predict_joint_log_proba"):
-        last, Xt = _last_step(model, X)
-        joint = np.asarray(last.predict_joint_log_proba(Xt), dtype=np.float64)
-        own = _log_posterior(joint, claimed)
-    else:
-        with np.errstate(divide="ignore"):  # a tree takes the logarithm of 0
+    with np.errstate(divide="ignore"):  # a tree takes the logarithm of 0
+        if hasattr(model, "predict_log_proba"):
             log_proba = np.asarray(model.predict_log_proba(X), dtype=np.float64)
-        own = log_proba[np.arange(len(claimed)), claimed]
+        elif hasattr(model, "predict_proba"):
+            log_proba = np.log(np.asarray(model.predict_proba(X), dtype=np.float64))
+        else:
+            raise ValueError(
+                "the posterior of a claim needs an estimator with predict_proba; "
+                f"{type(split_steps(model)[1]).__name__} has none"
+            )
+    if log_proba.shape[1] < 2:
+        raise ValueError(
+            "the posterior of a claim compares classes, but there is one: give rows of "
+            "two classes at least, or score_kind='likelihood', or no labels"
+        )
     # A probability that underflowed, or that no class has, still ranks last.
-    return np.fmax(own, _LOWEST)
+    return np.maximum(_log_posterior(log_proba, claimed), _LOWEST)
 
 
 def has_mixture_density(model: Any) -> bool:
@@ -415,8 +416,8 @@ def mixture_log_density(model: Any, X: Any) -> NDArray[np.float64]:
 _NO_DENSITY = (
     "estimator {name} has no class Gaussians: use an LGMClassifier, or fit Gaussians "
     "on its features with make_pipeline(FrozenEstimator(fitted), "
-    "LGMClassifier(backbone='identity', max_epochs=0, trim=0.25)), or set "
-    "score_kind='posterior' and give labels"
+    "LGMClassifier(backbone='identity', max_epochs=0, trim=0.25)), or give labels and "
+    "score_kind='posterior'"
 )
 
 

@@ -39,7 +39,7 @@ class LGMOutlierDetector(ClaimedLabelDetector):
         and fitted. ``sklearn.frozen.FrozenEstimator(clf)`` keeps a fitted one:
         all rows of ``fit`` then calibrate, and should not be those it was trained
         on. None: trimmed diagonal Gaussians on the input columns. With
-        ``score_kind="posterior"`` any classifier with probabilities.
+        ``score_kind="posterior"`` any classifier with ``predict_proba``.
     score_kind : {"likelihood", "posterior", "combined"}, default="posterior"
         ``"posterior"``: log probability of the claimed class; ``"likelihood"``:
         standardised log density of the claimed class; ``"combined"``: both. See
@@ -120,9 +120,11 @@ class LGMOutlierDetector(ClaimedLabelDetector):
     ``(log N_z(f) - median_z) / (1.4826 MAD_z)`` over the held-out rows of class z.
     Of fewer than eight rows a MAD says little: such a class takes the scale of all
     classes; two or three rows are centred by their mean, fewer by the median of all
-    rows. The posterior finds more mislabelled and poisoned rows (measured in the user
-    guide), also where they moved the means; only the likelihood finds rows that are
-    far from every class, of whose label the posterior may be sure.
+    rows. The posterior mostly ranks mislabelled and poisoned rows lower (measured in
+    the user guide), also where they moved the means. It needs two classes, and may be
+    sure of a row that is far from all of them, which the other kinds and label-free
+    scores find. It is computed by the odds against the claim: rows tie at 0 only where
+    these are below ``exp(-745)``.
     ``"combined"`` is low where either is: it adds their logarithms as Fisher's method
     adds those of p-values, ``log F(s) + log p(z | f)`` for the standardised log density
     s and the logistic law F with a standard Gaussian's quartiles, whose tail is
@@ -132,7 +134,7 @@ class LGMOutlierDetector(ClaimedLabelDetector):
     dimensions and the squared Mahalanobis distance D_z. Columns that are constant in
     every class of the training rows do not count in d for ``estimator=None`` and
     ``GaussianNB``; dimensions of an ``LGMClassifier`` all do.
-    Without labels both kinds use the mixture's log density; a classifier that has
+    Without labels all kinds use the mixture's log density; a classifier that has
     none (nor ``score_samples``) judges claimed labels only.
 
     A row is flagged where its p-value is at most ``false_alarm_rate``. Split-conformal

@@ -79,7 +79,7 @@ class SelfConfidenceDetector(ClaimedLabelDetector):
 
     See Also
     --------
-    LGMOutlierDetector : The same score with ``score_kind="posterior"``.
+    LGMOutlierDetector : The same score by default, and two others.
 
     Notes
     -----
@@ -154,23 +154,14 @@ class SelfConfidenceDetector(ClaimedLabelDetector):
     def _claimed_scores(
         self, model: Any, X: Any, claimed: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        if hasattr(model, "predict_log_proba"):
-            return claimed_log_posterior(model, X, claimed)
-        return _log(
-            np.asarray(model.predict_proba(X))[np.arange(len(claimed)), claimed]
-        )
+        return claimed_log_posterior(model, X, claimed)
 
     def _label_free_scores(self, model: Any, X: Any) -> NDArray[np.float64]:
         if isinstance(model, ColumnGaussians):
             return mixture_log_density(model, X)
-        return _log(np.asarray(model.predict_proba(X)).max(axis=1))
+        proba = np.asarray(model.predict_proba(X), dtype=np.float64)
+        highest: NDArray[np.float64] = np.log(proba.max(axis=1))
+        return highest
 
     def _needs_training(self) -> bool:
         return not isinstance(self.estimator, FrozenEstimator)
-
-
-def _log(proba: NDArray[Any]) -> NDArray[np.float64]:
-    """Natural logarithm; a probability of 0 ranks last, and stays finite."""
-    with np.errstate(divide="ignore"):
-        log_proba: NDArray[np.float64] = np.log(proba.astype(np.float64))
-    return np.maximum(log_proba, np.finfo(np.float64).min)

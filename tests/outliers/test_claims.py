@@ -57,7 +57,7 @@ def test_posterior_of_a_probability_that_underflowed_is_finite():
 
 
 def test_model_without_probabilities_has_no_posterior():
-    with pytest.raises(ValueError, match="predict_log_proba; object has none"):
+    with pytest.raises(ValueError, match="with predict_proba; object has none"):
         claimed_log_posterior(object(), np.zeros((1, 1)), np.array([0]))
 
 

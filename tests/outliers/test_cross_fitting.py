@@ -49,7 +49,7 @@ def test_training_rows_are_ranked_in_their_fold(calibration):
         log_proba = GaussianNB().fit(X[train], y[train]).predict_log_proba(X[held_out])
         scores = log_proba[np.arange(30), y[held_out]]
         np.testing.assert_allclose(
-            detector.train_scores_[held_out], scores, rtol=1e-5, atol=1e-12
+            detector.train_scores_[held_out], scores, rtol=1e-6, atol=1e-15
         )
         for i, row in enumerate(held_out):
             peers = np.arange(30)

@@ -264,17 +264,23 @@ def test_posterior_score_is_the_log_probability_of_the_claim(fitted_classifier):
     )
 
 
-@pytest.mark.parametrize("make", [None, GaussianNB, small_classifier])
+@pytest.mark.parametrize(
+    "make",
+    [lambda: None, GaussianNB, small_classifier, lambda: LogisticRegression(C=1e4)],
+    ids=["columns", "bayes", "lgm", "logistic"],
+)
 def test_posterior_scores_of_sure_rows_keep_their_order(make):
     # 20 deviations between the means: log p(z | f) is 0 in float64 by subtraction.
     X, y = gaussian_rows(0, 300)
     X[:, 0] += 20.0 * y
-    detector = LGMOutlierDetector(
-        None if make is None else make(), contamination=0.1, random_state=0
-    ).fit(X, y)
+    detector = LGMOutlierDetector(make(), contamination=0.1, random_state=0).fit(X, y)
     scores = detector.score_samples(X, labels=y)
-    assert (scores <= 0.0).all()
-    assert len(np.unique(scores)) > 290
+    log_proba = np.asarray(detector.estimator_.predict_log_proba(X), dtype=np.float64)
+    is_own = np.arange(3) == y[:, None]
+    others = logsumexp(np.where(is_own, -np.inf, log_proba), axis=1)
+    odds_against = others - log_proba[is_own]
+    assert odds_against.min() < np.log(np.finfo(np.float32).eps)  # p rounds to 1
+    np.testing.assert_allclose(np.log(np.expm1(-scores)), odds_against, rtol=1e-6)
     assert (detector.predict(X, labels=y) == -1).sum() == 30
 
 
@@ -483,7 +489,6 @@ def test_contamination_does_not_warn_of_too_few_rows():
         LGMOutlierDetector(contamination=0.1).fit(*gaussian_rows(0, 20))
 
 
-@pytest.mark.filterwarnings("ignore:contamination=0.1 cannot be met")
 @pytest.mark.parametrize(
     "n_calibration", [29, pytest.param(99, marks=pytest.mark.slow)]
 )
@@ -574,6 +579,16 @@ def test_any_classifier_with_probabilities_gives_posteriors(blobs):
     assert roc_auc_score(is_flipped, -scores) > 0.97
     with pytest.raises(ValueError, match="LogisticRegression has no class Gaussians"):
         detector.score_samples(X)
+
+
+@pytest.mark.parametrize("estimator", [None, GaussianNB()])
+def test_a_posterior_of_one_class_is_refused(estimator):
+    X, y = gaussian_rows(0, 60, n_classes=1)
+    detector = LGMOutlierDetector(estimator, contamination=0.1, random_state=0)
+    with pytest.raises(ValueError, match="compares classes, but there is one: give ro"):
+        detector.fit(X, y)
+    detector.set_params(score_kind="likelihood").fit(X, y)
+    assert (detector.predict(X, labels=y) == -1).sum() == 6
 
 
 def test_likelihood_of_a_classifier_without_gaussians_is_refused(blobs):
