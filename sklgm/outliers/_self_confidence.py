@@ -160,8 +160,10 @@ class SelfConfidenceDetector(ClaimedLabelDetector):
         if isinstance(model, ColumnGaussians):
             return mixture_log_density(model, X)
         proba = np.asarray(model.predict_proba(X), dtype=np.float64)
-        highest: NDArray[np.float64] = np.log(proba.max(axis=1))
-        return highest
+        # Of a row that is given to no class the score is low, and finite.
+        highest = np.maximum(proba.max(axis=1), np.finfo(np.float64).tiny)
+        log_highest: NDArray[np.float64] = np.log(highest)
+        return log_highest
 
     def _needs_training(self) -> bool:
         return not isinstance(self.estimator, FrozenEstimator)

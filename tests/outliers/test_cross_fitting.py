@@ -265,7 +265,7 @@ def test_a_fold_without_warning_can_flag_its_own_rows():
 
 @pytest.mark.slow
 def test_measured_rates_of_the_user_guide():
-    # One standard error is about 0.002; the guide gives two digits.
+    # One standard error is about 0.003; the guide gives two digits.
     for cv, rate in ((2, 0.07), (5, 0.09), (10, 0.08)):
         shares = []
         for draw in range(100):

@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+from imblearn.over_sampling import RandomOverSampler
+from imblearn.pipeline import make_pipeline as make_sampling_pipeline
 from scipy import stats
 from sklearn.base import clone
 from sklearn.cluster import KMeans
@@ -492,6 +494,18 @@ def test_self_confidence_is_the_log_probability_of_the_claim(make):
         detector.score_samples(X, labels=y), np.log(proba[np.arange(120), y])
     )
     np.testing.assert_allclose(detector.score_samples(X), np.log(proba.max(axis=1)))
+
+
+def test_a_pipeline_that_samples_rows_gives_probabilities():
+    # Its steps before the last do not transform.
+    X, y = gaussian_rows(0, 60)
+    sampling = make_sampling_pipeline(RandomOverSampler(random_state=0), GaussianNB())
+    detector = SelfConfidenceDetector(sampling, contamination=0.1, random_state=0)
+    detector.fit(X, y)
+    proba = detector.estimator_.predict_proba(X)
+    np.testing.assert_allclose(
+        np.exp(detector.score_samples(X, labels=y)), proba[np.arange(60), y]
+    )
 
 
 def test_a_frozen_classifier_calibrates_on_every_row():
