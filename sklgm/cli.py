@@ -114,8 +114,8 @@ def make_app() -> Any:
             list[str] | None,
             typer.Option(
                 help="feature_collision, watermark, convex_polytope, "
-                "bullseye_polytope, gradient_matching or adaptive_likelihood; may be "
-                "given several times. Default: the preset's."
+                "bullseye_polytope, gradient_matching, adaptive_likelihood or "
+                "adaptive_posterior; may be given several times. Default: the preset's."
             ),
         ] = None,
         n_poisons: Annotated[

@@ -63,6 +63,7 @@ def test_same_seed_gives_the_same_model(digits):
         "bullseye_polytope",
         "gradient_matching",
         "adaptive_likelihood",
+        "adaptive_posterior",
     ],
 )
 def test_poisons_of_the_gpu_are_those_of_the_cpu(digits, attack):

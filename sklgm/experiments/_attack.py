@@ -13,11 +13,13 @@ from sklgm.experiments._backbones import Classifier
 from sklgm.experiments._config import WATERMARK, ExperimentConfig
 from sklgm.experiments._judging import (
     claimed_distances,
+    claimed_surprisals,
 )
 from sklgm.experiments._partition import Partition
 from sklgm.metrics import mean_interval
 from sklgm.poisoning import (
     AdaptiveLikelihood,
+    AdaptivePosterior,
     Attack,
     CraftResult,
     FeatureCollision,
@@ -26,6 +28,9 @@ from sklgm.poisoning import (
     resolve_attack,
 )
 from sklgm.results import Record
+
+#: Rate of false alarms whose threshold an adaptive attack knows.
+_FALSE_ALARM_RATE = 0.01
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,9 @@ class PlannedAttack:
         See :func:`sklgm.poisoning.craft`.
     reach : float or None, default=None
         How far from the claimed class mean an adaptive attack goes, as a share of the
-        distance at which trimming begins. None: as far as its base.
+        distance at which trimming begins; how improbable its claims are, as a share of
+        the surprisal at which 1 % of the clean rows are flagged. None: as far as its
+        base.
     """
 
     name: str
@@ -94,7 +101,12 @@ class PlannedAttack:
             np.quantile(own[y == label], 1.0 - head.trim) for label in head.classes_
         ]
         max_distance = tuple(float(self.reach**2 * d) for d in trimmed_from)
-        return surrogate, dataclasses.replace(self.attack, max_distance=max_distance)
+        allowed: dict[str, Any] = {"max_distance": max_distance}
+        if isinstance(self.attack, AdaptivePosterior):
+            surprisals = claimed_surprisals(head, features, y)
+            flagged_from = np.quantile(surprisals, 1.0 - _FALSE_ALARM_RATE)
+            allowed["max_surprisal"] = float(self.reach * flagged_from)
+        return surrogate, dataclasses.replace(self.attack, **allowed)
 
 
 def attacks_of(

@@ -92,16 +92,18 @@ class ExperimentConfig:
         Names of attacks, as in :func:`sklgm.poisoning.craft`, and ``"watermark"``:
         feature collision that starts from a watermarked base. Gradient matching is
         that of what the victims train: the head, or all layers end to end. The
-        adaptive attack knows the trimmed Gaussians of the backbone it is made for.
+        adaptive attacks know the trimmed Gaussians of the backbone they are made for.
     max_perturbations : tuple of float or None, default=(None,)
         l-infinity bounds of the attacks in pixel units; None is unbounded.
     adaptive_reach : float > 0, default=0.95
-        How far from the claimed class mean the adaptive attack goes in transfer and
-        end to end, as a share of the distance at which trimming begins.
+        How far from the claimed class mean the adaptive attacks go in transfer and
+        end to end, as a share of the distance at which trimming begins. The posterior
+        one's claims are as improbable as that share of the surprisal at which 1 % of
+        the clean rows are flagged.
     frontier_bounds : tuple of float, default=(4 / 255, 8 / 255, 16 / 255, 32 / 255)
         l-infinity bounds of the frontier in pixel units; none is the last of them.
     frontier_reaches : tuple of float, default=(0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
-        Reaches of the adaptive attack in the frontier.
+        Reaches of the adaptive attacks in the frontier.
     similarity_weight : float, default=1e-4
         See :func:`sklgm.poisoning.craft`; weaker than its default, for a stronger
         attack.
@@ -371,6 +373,7 @@ _ALL_ATTACKS = {
         "bullseye_polytope",
         "gradient_matching",
         "adaptive_likelihood",
+        "adaptive_posterior",
     )
 }
 _FULL: Mapping[str, Mapping[str, Any]] = {

@@ -11,7 +11,7 @@ from sklgm.experiments._config import ExperimentConfig
 from sklgm.experiments._partition import Partition
 from sklgm.experiments._transfer import run_attacks
 from sklgm.experiments._victims import make_main_victims
-from sklgm.poisoning import AdaptiveLikelihood
+from sklgm.poisoning import AdaptiveLikelihood, AdaptivePosterior
 from sklgm.results import Record, Trial
 
 PROTOCOL = "frontier"
@@ -26,8 +26,8 @@ def run_frontier(
     """Sweep the strength of attacks, those of one who knows the defence among them.
 
     As :func:`run_transfer` with the largest number of poisons, for feature collision
-    and bullseye polytope under bounds that widen, and for the adaptive attack as it
-    goes further from the mean of the class that its poisons claim.
+    and bullseye polytope under bounds that widen, and for the adaptive attacks as they
+    go further from the mean of the class that their poisons claim.
 
     Parameters
     ----------
@@ -84,11 +84,13 @@ def strengths(config: ExperimentConfig, *, is_image: bool) -> list[PlannedAttack
         for name in ("feature_collision", "bullseye_polytope")
         for bound in bounds
     ]
-    adaptive = plan_attack(config, AdaptiveLikelihood.name, None)
     reaching = [
         dataclasses.replace(
-            adaptive, name=attack_name(adaptive.name, None, reach), reach=reach
+            plan_attack(config, name, None),
+            name=attack_name(name, None, reach),
+            reach=reach,
         )
+        for name in (AdaptiveLikelihood.name, AdaptivePosterior.name)
         for reach in config.frontier_reaches
     ]
     return bounded + reaching

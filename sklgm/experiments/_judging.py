@@ -76,6 +76,30 @@ def claimed_distances(
     return own
 
 
+def claimed_surprisals(
+    head: Classifier, features: NDArray[np.floating[Any]], y: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Say how improbable the claimed classes are.
+
+    Parameters
+    ----------
+    head : classifier
+        Fitted to features.
+    features : ndarray of shape (n_samples, feature_dim)
+        Features.
+    y : ndarray of shape (n_samples,)
+        Claimed labels.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+        -log p(z | f) >= 0, in nats.
+    """
+    detector = claim_scorer(head, "posterior").fit(features, y)
+    surprisals: NDArray[np.float64] = -detector.score_samples(features, y)
+    return surprisals
+
+
 def rows_kept_by_trim(
     head: LGMClassifier, features: NDArray[np.floating[Any]], y: NDArray[Any]
 ) -> NDArray[np.bool_]:

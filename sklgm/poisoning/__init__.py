@@ -1,6 +1,10 @@
 """Clean-label data poisoning: the attack, to test a defence with."""
 
-from sklgm.poisoning._adaptive import AdaptiveLikelihood, claimed_likelihood_penalty
+from sklgm.poisoning._adaptive import (
+    AdaptiveLikelihood,
+    AdaptivePosterior,
+    claimed_likelihood_penalty,
+)
 from sklgm.poisoning._attack import Attack, Problem
 from sklgm.poisoning._craft import craft, resolve_attack
 from sklgm.poisoning._crafter import PoisonCrafter
@@ -26,6 +30,7 @@ from sklgm.poisoning._surrogate import (
 
 __all__ = [
     "AdaptiveLikelihood",
+    "AdaptivePosterior",
     "Attack",
     "BullseyePolytope",
     "ConvexPolytope",

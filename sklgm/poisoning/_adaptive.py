@@ -1,17 +1,23 @@
-"""The adaptive attack: poisons that a likelihood of the claimed label cannot tell."""
+"""Adaptive attacks: poisons that the scores of the claimed label cannot tell."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from numbers import Real
 from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from sklgm.poisoning._attack import Attack, Problem
 from sklgm.poisoning._feature_collision import collision_objective
 from sklgm.poisoning._search import Smooth
-from sklgm.poisoning._surrogate import GaussianSurrogate
+from sklgm.poisoning._surrogate import GaussianSurrogate, Surrogate
+
+#: Cost of features in the class with an index, ``(features, base_class) -> cost``.
+ClaimedCost = Callable[[Tensor, Tensor], Tensor]
 
 
 def claimed_likelihood_penalty(
@@ -38,7 +44,8 @@ def claimed_likelihood_penalty(
     Notes
     -----
     Up to constants D_z is -2 log N_z(f(x)): the penalty is the claimed log-likelihood
-    that is missing to that of a row at distance c.
+    that is missing to that of a row at distance c. :class:`AdaptivePosterior` takes it
+    of -log p(z | f(x)) as well.
     """
     # A target at the mean of the wrong class is as plausible there as can be.
     unit = target_distance.clamp_min(torch.finfo(target_distance.dtype).tiny)
@@ -70,6 +77,7 @@ class AdaptiveLikelihood(Attack):
     See Also
     --------
     claimed_likelihood_penalty : The penalty.
+    AdaptivePosterior : By one who knows the posterior score too.
     craft : Crafts poisons by an attack.
 
     Notes
@@ -103,21 +111,8 @@ class AdaptiveLikelihood(Attack):
     likelihood_weight: float = 10.0
 
     def __post_init__(self) -> None:
-        if not _is_non_negative(self.likelihood_weight):
-            raise ValueError(
-                "likelihood_weight must be a finite float >= 0, got "
-                f"{self.likelihood_weight!r}"
-            )
-        distances = self.max_distance
-        if isinstance(distances, tuple):
-            is_valid = len(distances) > 0 and all(map(_is_non_negative, distances))
-        else:
-            is_valid = distances is None or _is_non_negative(distances)
-        if not is_valid:
-            raise ValueError(
-                "max_distance must be a finite float >= 0, a tuple of them, one a "
-                f"class, or None, got {distances!r}"
-            )
+        _check_weight("likelihood_weight", self.likelihood_weight)
+        _check_allowance("max_distance", self.max_distance)
 
     def objective(self, problem: Problem) -> Smooth:
         """Give the objective of each poison; see :class:`Attack`.
@@ -139,51 +134,180 @@ class AdaptiveLikelihood(Attack):
         ValueError
             If `max_distance` is not one for each class.
         """
-        surrogate, base_class = problem.surrogate, problem.base_class
+        base_class = problem.base_class
+        assert base_class is not None
+        base_features = problem.base_features[:, 0]
+        target_features = problem.target_features[:, 0]
+        with torch.no_grad():
+            scale = collision_objective(base_features, target_features)
+        penalties = self._penalties(problem, base_class)
+
+        def smooth(X: Tensor, groups: Tensor) -> Tensor:
+            features = problem.features(X)[:, 0]
+            objective = collision_objective(
+                features, target_features[groups], scale[groups]
+            )
+            for penalty in penalties:
+                objective = objective + penalty(features, groups)
+            return objective
+
+        return smooth
+
+    def _penalties(self, problem: Problem, base_class: Tensor) -> list[Smooth]:
+        """Weighted penalties ``(features, groups) -> penalty`` beside the collision."""
+        surrogate = problem.surrogate
         if not isinstance(surrogate, GaussianSurrogate):
             raise TypeError(
                 f"attack={self.name!r} needs a surrogate with squared_distances; "
                 f"{type(surrogate).__name__} has none"
             )
-        assert base_class is not None
 
-        def claimed(features: Tensor, groups: Tensor) -> Tensor:
+        def distance(features: Tensor, claimed: Tensor) -> Tensor:
             distances = surrogate.squared_distances(features)
-            return distances.gather(1, base_class[groups, None])[:, 0]
+            return distances.gather(1, claimed[:, None])[:, 0]
 
-        every = torch.arange(len(base_class), device=base_class.device)
-        base_features = problem.base_features[:, 0]
-        target_features = problem.target_features[:, 0]
-        with torch.no_grad():
-            scale = collision_objective(base_features, target_features)
-            of_target = claimed(target_features, every)
-            allowed = claimed(base_features, every)
-            n_classes = surrogate.squared_distances(base_features[:1]).shape[1]
-        if self.max_distance is not None:
-            allowed = self._allowed(base_class, n_classes).to(allowed)
-
-        def smooth(X: Tensor, groups: Tensor) -> Tensor:
-            features = problem.features(X)[:, 0]
-            collision = collision_objective(
-                features, target_features[groups], scale[groups]
+        return [
+            _penalty(
+                problem,
+                base_class,
+                distance,
+                self.likelihood_weight,
+                "max_distance",
+                self.max_distance,
             )
-            penalty = claimed_likelihood_penalty(
-                claimed(features, groups), allowed[groups], of_target[groups]
-            )
-            return collision + self.likelihood_weight * penalty
+        ]
 
-        return smooth
 
-    def _allowed(self, base_class: Tensor, n_classes: int) -> Tensor:
-        """`max_distance` of the class that each poison claims."""
-        distances = torch.as_tensor(self.max_distance, dtype=torch.float64)
-        if distances.ndim == 0:
-            return distances.expand(len(base_class))
-        if len(distances) != n_classes:
-            raise ValueError(
-                f"max_distance holds {len(distances)} distances for {n_classes} classes"
-            )
-        return distances.to(base_class.device)[base_class]
+@dataclass(frozen=True)
+class AdaptivePosterior(AdaptiveLikelihood):
+    """Feature collision by an attacker who knows the posterior score and ``trim``.
+
+    As :class:`AdaptiveLikelihood`, while the claimed label stays probable as well: the
+    poisons come as close to the target as they can on their own side of the decision
+    boundary. Against :class:`sklgm.LGMOutlierDetector` with its default score, and
+    against confident learning on the surrogate's probabilities.
+
+    Needs a surrogate with class Gaussians, and the label that poisons claim.
+
+    Parameters
+    ----------
+    max_distance : float, tuple of float or None, default=None
+        As in :class:`AdaptiveLikelihood`.
+    likelihood_weight : float, default=10.0
+        Weight lambda >= 0 of the penalty on distances. 0 goes against the posterior
+        alone.
+    max_surprisal : float, tuple of float or None, default=None
+        -log p(z | f) of the claimed class in nats, >= 0, up to which nothing is paid,
+        for all classes or one each. Not to be flagged, take the largest of clean rows
+        that are not. None takes that of each poison's base.
+    posterior_weight : float, default=10.0
+        Weight mu >= 0 of the penalty on surprisals. 0 is :class:`AdaptiveLikelihood`.
+
+    See Also
+    --------
+    claimed_likelihood_penalty : The penalty, also that on surprisals.
+    craft : Crafts poisons by an attack.
+
+    Notes
+    -----
+    Minimises the objective of :class:`AdaptiveLikelihood` plus
+    ``mu max(0, s_z(f(x)) - c) / s_z(f(t))`` with s_z = -log p(z | f) and c =
+    `max_surprisal`. That the score is in the objective follows [1]_.
+
+    References
+    ----------
+    .. [1] F. Tramer, N. Carlini, W. Brendel and A. Madry, "On Adaptive Attacks to
+       Adversarial Example Defenses", NeurIPS 2020.
+
+    Examples
+    --------
+    >>> from sklgm.poisoning import AdaptivePosterior
+    >>> AdaptivePosterior(max_distance=70.0, max_surprisal=0.7).posterior_weight
+    10.0
+    """
+
+    name: ClassVar[str] = "adaptive_posterior"
+
+    max_surprisal: float | tuple[float, ...] | None = None
+    posterior_weight: float = 10.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_weight("posterior_weight", self.posterior_weight)
+        _check_allowance("max_surprisal", self.max_surprisal)
+
+    def _penalties(self, problem: Problem, base_class: Tensor) -> list[Smooth]:
+        return [
+            *super()._penalties(problem, base_class),
+            _penalty(
+                problem,
+                base_class,
+                partial(_surprisal, problem.surrogate),
+                self.posterior_weight,
+                "max_surprisal",
+                self.max_surprisal,
+            ),
+        ]
+
+
+def _surprisal(surrogate: Surrogate, features: Tensor, claimed: Tensor) -> Tensor:
+    """-log p(z | f) >= 0 in nats of the class z that each row claims."""
+    return cross_entropy(surrogate.log_joint(features), claimed, reduction="none")
+
+
+def _penalty(
+    problem: Problem,
+    base_class: Tensor,
+    cost: ClaimedCost,
+    weight: float,
+    name: str,
+    allowance: float | tuple[float, ...] | None,
+) -> Smooth:
+    """Weighted excess of a cost in the claimed class, ``(features, groups) -> ...``."""
+    base_features = problem.base_features[:, 0]
+    with torch.no_grad():
+        of_target = cost(problem.target_features[:, 0], base_class)
+        allowed = cost(base_features, base_class)
+        n_classes = problem.surrogate.log_joint(base_features[:1]).shape[1]
+    if allowance is not None:
+        allowed = _allowed(name, allowance, base_class, n_classes).to(allowed)
+
+    def penalty(features: Tensor, groups: Tensor) -> Tensor:
+        found = cost(features, base_class[groups])
+        return weight * claimed_likelihood_penalty(
+            found, allowed[groups], of_target[groups]
+        )
+
+    return penalty
+
+
+def _allowed(
+    name: str, allowance: float | tuple[float, ...], base_class: Tensor, n_classes: int
+) -> Tensor:
+    """Take what a parameter allows the class that each poison claims."""
+    values = torch.as_tensor(allowance, dtype=torch.float64)
+    if values.ndim == 0:
+        return values.expand(len(base_class))
+    if len(values) != n_classes:
+        raise ValueError(f"{name} holds {len(values)} values for {n_classes} classes")
+    return values.to(base_class.device)[base_class]
+
+
+def _check_weight(name: str, weight: object) -> None:
+    if not _is_non_negative(weight):
+        raise ValueError(f"{name} must be a finite float >= 0, got {weight!r}")
+
+
+def _check_allowance(name: str, allowance: object) -> None:
+    if isinstance(allowance, tuple):
+        is_valid = len(allowance) > 0 and all(map(_is_non_negative, allowance))
+    else:
+        is_valid = allowance is None or _is_non_negative(allowance)
+    if not is_valid:
+        raise ValueError(
+            f"{name} must be a finite float >= 0, a tuple of them, one a class, or "
+            f"None, got {allowance!r}"
+        )
 
 
 def _is_non_negative(value: object) -> bool:

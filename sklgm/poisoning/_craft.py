@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from sklgm.poisoning._adaptive import AdaptiveLikelihood
+from sklgm.poisoning._adaptive import AdaptiveLikelihood, AdaptivePosterior
 from sklgm.poisoning._attack import Attack, Problem, features_of_groups
 from sklgm.poisoning._feature_collision import FeatureCollision, is_at_target
 from sklgm.poisoning._gradient_matching import GradientMatching
@@ -30,6 +30,7 @@ ATTACKS: dict[str, type[Attack]] = {
         BullseyePolytope,
         GradientMatching,
         AdaptiveLikelihood,
+        AdaptivePosterior,
     )
 }
 PixelRange = tuple[ArrayLike, ArrayLike]
@@ -73,15 +74,16 @@ def craft(
         The targets: one for each base, one for all, or as the groups say.
     attack : str or Attack, default="feature_collision"
         ``"feature_collision"``, ``"convex_polytope"``, ``"bullseye_polytope"``,
-        ``"gradient_matching"``, ``"adaptive_likelihood"``, or an `Attack` with options.
+        ``"gradient_matching"``, ``"adaptive_likelihood"``, ``"adaptive_posterior"``,
+        or an `Attack` with options.
     poison_group, target_group : array-like of int or None, default=None
         Groups of bases and of targets, by number: a base is for the targets of its
         group, and joint attacks have one objective a group. None: every target is a
         group, and the bases belong to them one by one, or all to a single one.
     base_label : label, array-like of shape (n_poisons,) or None, default=None
-        The label that poisons claim; gradient matching and the adaptive attack ask for
-        it. One of the
-        surrogate's ``classes``, or a column of its logits where those are not known.
+        The label that poisons claim; gradient matching and the adaptive attacks ask for
+        it. One of the surrogate's ``classes``, or a column of its logits where those
+        are not known.
     similarity_weight : float, default=1e-3
         Weight beta >= 0 of the squared pixel distance to the base, summed over the
         pixels. The default is for pixels in [0, 1]; for [0, 255] divide it by 255^2.
@@ -139,8 +141,8 @@ def craft(
     `pixel_range` with the l-infinity ball around b. For feature collision, target t and
     features f, a group is one poison and g(x) = |f(x) - f(t)|^2 / s with
     s = |f(b) - f(t)|^2 (or 1): Equation (1) of Poison Frogs [1]_. The others are at
-    `ConvexPolytope`, `BullseyePolytope`, `GradientMatching` and `AdaptiveLikelihood`.
-    The search is batched
+    `ConvexPolytope`, `BullseyePolytope`, `GradientMatching`, `AdaptiveLikelihood` and
+    `AdaptivePosterior`. The search is batched
     forward-backward splitting with one forward and one backward pass an iteration:
     Polyak steps that shrink to 0 over `max_iter`, each extrapolated; the lowest point
     of each group on the way is what it gives.

@@ -56,8 +56,8 @@ class PoisonCrafter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     attack : str or Attack, default="feature_collision"
         ``"feature_collision"`` (Poison Frogs), ``"convex_polytope"``,
         ``"bullseye_polytope"``, ``"gradient_matching"`` (Witches' Brew),
-        ``"adaptive_likelihood"`` (against L-GM, by one who knows it), or an
-        :class:`~sklgm.poisoning.Attack` with options.
+        ``"adaptive_likelihood"`` or ``"adaptive_posterior"`` (against L-GM, by one who
+        knows it), or an :class:`~sklgm.poisoning.Attack` with options.
     X_target : array-like of shape (n_targets, ...) or None, default=None
         The targets, instances like those of X but not among them. None draws one row of
         X, for trying out only: it stays in the training set with its true label, which

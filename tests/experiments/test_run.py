@@ -367,6 +367,29 @@ def test_the_adaptive_attack_reaches_as_far_as_it_may(defended, backbone, reach)
 
 
 @pytest.mark.parametrize("backbone", ["softmax", "lgm"])
+def test_the_posterior_attack_knows_the_threshold_of_the_score(defended, backbone):
+    victim = strongest_defence(backbone, defended.victims)
+    head = defended.heads[defended.victims.index(victim)]
+    clf, features = defended.backbones[backbone], defended.features[backbone]
+    y = defended.partition.y_refit
+    planned = plan_attack(defended.config, "adaptive_posterior", None)
+    surrogate, attack = planned.against(clf, head, features, y)
+    claimed = np.searchsorted(head.classes_, y)
+    proba = head.predict_proba(features)[np.arange(len(y)), claimed]
+    flagged_from = -np.log(np.quantile(proba, 0.01))
+    assert attack.max_surprisal == pytest.approx(
+        0.95 * flagged_from, rel=0.05, abs=1e-6
+    )
+    likelihood = plan_attack(defended.config, "adaptive_likelihood", None)
+    assert attack.max_distance == (
+        likelihood.against(clf, head, features, y)[1].max_distance
+    )
+    logits = surrogate.log_joint(torch.from_numpy(features))
+    found = logits.softmax(dim=1).numpy()[np.arange(len(y)), claimed]
+    np.testing.assert_allclose(found, proba, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("backbone", ["softmax", "lgm"])
 def test_the_adaptive_attack_sees_the_features_of_the_network(defended, backbone):
     victim = strongest_defence(backbone, defended.victims)
     head = defended.heads[defended.victims.index(victim)]
@@ -455,6 +478,8 @@ def test_the_frontier_sweeps_bounds_and_reaches(frontier_run):
     strengths = {
         "adaptive_likelihood_reach_0.5",
         "adaptive_likelihood_reach_1.5",
+        "adaptive_posterior_reach_0.5",
+        "adaptive_posterior_reach_1.5",
         *(
             f"{attack}{bound}"
             for attack in ("feature_collision", "bullseye_polytope")

@@ -1,13 +1,15 @@
-"""The adaptive attack: its penalty, and poisons that trimming keeps."""
+"""Adaptive attacks: their penalties, and poisons that trimming and scores pass."""
 
 import numpy as np
 import pytest
 import torch
+from sklearn.frozen import FrozenEstimator
 
-from sklgm import LGMClassifier
+from sklgm import LGMClassifier, LGMOutlierDetector
 from sklgm.nn import GaussianMixtureHead
 from sklgm.poisoning import (
     AdaptiveLikelihood,
+    AdaptivePosterior,
     FeatureCollision,
     claimed_likelihood_penalty,
     craft,
@@ -68,6 +70,110 @@ def test_the_objective_is_that_of_a_literal_loop(relu_network, rows, max_distanc
             expected += 3.0 * max(0.0, of[0] - allowed) / of[2]
             expected += 0.01 * ((X[i] - X_base[i]) ** 2).sum()
             assert found[i] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("max_surprisal", [None, 0.25, (0.1, 0.2, 0.3)])
+def test_the_posterior_term_is_that_of_a_literal_loop(
+    relu_network, rows, max_surprisal
+):
+    X_base, X_target = rows
+    head = gaussian_head(relu_network, X_base)
+    attack = AdaptivePosterior(0.5, 3.0, max_surprisal, posterior_weight=2.0)
+    with_posterior, without = (
+        craft(
+            (relu_network.backbone, head),
+            X_base,
+            X_target,
+            attack=one,
+            base_label=BASE_LABEL,
+            similarity_weight=0.01,
+            max_iter=1,
+        ).objective_initial
+        for one in (attack, AdaptiveLikelihood(0.5, 3.0))
+    )
+
+    def surprisal(x, z):
+        distances = [
+            claimed_distances(relu_network, head, x[None], [k])[0] for k in range(3)
+        ]
+        joint = np.exp(-0.5 * np.array(distances))  # equal priors and determinants
+        return -np.log(joint[z] / joint.sum())
+
+    for i, z in enumerate(BASE_LABEL):
+        of_base, of_target = surprisal(X_base[i], z), surprisal(X_target[i], z)
+        allowed = {None: of_base, 0.25: 0.25}.get(max_surprisal)
+        allowed = max_surprisal[z] if allowed is None else allowed
+        expected = 2.0 * max(0.0, of_base - allowed) / of_target
+        assert with_posterior[i] - without[i] == pytest.approx(expected, abs=1e-6)
+
+
+def test_without_its_penalty_the_posterior_attack_is_the_likelihood_attack(
+    relu_network, rows
+):
+    head = gaussian_head(relu_network, rows[0])
+    found = [
+        craft(
+            (relu_network.backbone, head),
+            *rows,
+            attack=attack,
+            base_label=BASE_LABEL,
+            max_iter=20,
+        ).X_poison
+        for attack in (
+            AdaptiveLikelihood(0.5),
+            AdaptivePosterior(0.5, max_surprisal=0.1, posterior_weight=0.0),
+        )
+    ]
+    np.testing.assert_allclose(*found)
+
+
+def test_poisons_stop_at_the_allowed_posterior_next_to_the_target():
+    # Features are the pixels: the log odds fall linearly from one mean to the other.
+    head = GaussianMixtureHead(4, 2, variance=0.5).double()
+    means = torch.tensor([[0.2, 0.2, 0.2, 0.2], [0.8, 0.8, 0.8, 0.8]])
+    head.set_gaussians(means)
+    surprisal = -np.log(0.8)
+    result = craft(
+        (torch.nn.Identity(), head),
+        np.full((1, 4), 0.25),
+        np.full((1, 4), 0.8),
+        attack=AdaptivePosterior(likelihood_weight=0.0, max_surprisal=surprisal),
+        base_label=0,
+        similarity_weight=0.0,
+        max_iter=500,
+    )
+    log_odds = head(torch.tensor(result.X_poison))[0].detach().numpy()
+    log_odds = log_odds[0, 0] - log_odds[0, 1]
+    assert log_odds == pytest.approx(np.log(0.8 / 0.2), abs=0.05)
+    np.testing.assert_allclose(result.X_poison, result.X_poison[0, 0], atol=0.02)
+
+
+def test_it_is_not_flagged_where_the_likelihood_attack_is(training_set):
+    X, y = training_set
+    clf = LGMClassifier("identity", variance=0.01, max_epochs=0, random_state=0)
+    detector = LGMOutlierDetector(FrozenEstimator(clf.fit(X, y)), false_alarm_rate=0.05)
+    detector.fit(X, y)
+    assert detector.score_kind == "posterior"
+    bases = np.flatnonzero(y == 0)[:5]
+    flagged = {}
+    for attack in (
+        AdaptiveLikelihood(max_distance=1e3),
+        AdaptivePosterior(1e3, max_surprisal=-0.9 * detector.label_offset_),
+    ):
+        result = craft(
+            clf,
+            X[bases],
+            X[y == 1][:1],
+            attack=attack,
+            base_label=0,
+            similarity_weight=1e-6,
+            pixel_range=(X.min(axis=0), X.max(axis=0)),
+            max_iter=200,
+        )
+        is_inlier = detector.predict(result.X_poison, np.zeros(5, dtype=int)) == 1
+        flagged[attack.name] = float(np.mean(~is_inlier))
+        assert (result.objective_final < result.objective_initial).all()
+    assert flagged == {"adaptive_likelihood": 1.0, "adaptive_posterior": 0.0}
 
 
 def test_without_the_penalty_it_is_feature_collision(relu_network, rows):
@@ -147,11 +253,14 @@ def test_a_network_without_gaussians_is_an_error(relu_network, rows):
         ({"max_distance": (1.0, float("nan"))}, "max_distance must be"),
         ({"max_distance": ()}, "max_distance must be"),
         ({"likelihood_weight": -1.0}, "likelihood_weight must be"),
+        ({"max_surprisal": -1.0}, "max_surprisal must be a finite float >= 0"),
+        ({"max_surprisal": (1.0, "a")}, "max_surprisal must be"),
+        ({"posterior_weight": float("inf")}, "posterior_weight must be"),
     ],
 )
 def test_options_are_checked(options, match):
     with pytest.raises(ValueError, match=match):
-        AdaptiveLikelihood(**options)
+        AdaptivePosterior(**options)
 
 
 def test_classes_are_the_columns_of_the_gaussians(relu_network, rows):
@@ -162,14 +271,14 @@ def test_classes_are_the_columns_of_the_gaussians(relu_network, rows):
         if is_right:
             craft((relu_network.backbone, head), *rows, **settings)
         else:
-            with pytest.raises(ValueError, match="holds 2 distances for 3 classes"):
+            with pytest.raises(ValueError, match="holds 2 values for 3 classes"):
                 craft((relu_network.backbone, head), *rows, **settings)
 
 
 def test_distances_must_be_one_a_class(training_set):
     X, y = training_set
     clf = LGMClassifier(feature_dim=8, max_epochs=1, random_state=0).fit(X, y)
-    with pytest.raises(ValueError, match="max_distance holds 2 distances for 3"):
+    with pytest.raises(ValueError, match="max_distance holds 2 values for 3"):
         craft(
             clf,
             X[y == 0][:1],
