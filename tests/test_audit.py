@@ -137,6 +137,7 @@ def test_default_estimator_learns_rows_of_numbers_on_any_scale():
     assert result.map_features.shape == (50, 64)
 
 
+@pytest.mark.slow
 def test_default_estimator_takes_images(digits):
     X, y = digits
     X = X[:400].reshape(-1, 1, 8, 8)

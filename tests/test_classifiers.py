@@ -665,7 +665,10 @@ def test_trim_resists_mislabelled_rows(seed):
         np.testing.assert_allclose(means[trim], clean, atol=1 / math.sqrt(75))
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(
+    "seed",
+    [pytest.param(seed, marks=[pytest.mark.slow] * (seed > 0)) for seed in SEEDS],
+)
 def test_trim_resists_mislabelled_rows_when_trained_end_to_end(seed):
     rng = np.random.default_rng(seed)
     y = np.repeat([0, 1, 2], 60)

@@ -95,6 +95,7 @@ def test_reproduce_runs_only_the_asked_protocol(app, tmp_path, monkeypatch):
     assert "how often targets are misled" in outcome.output.replace("\n", " ")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fast_presets")
 def test_numbers_of_poisons_and_bounds_are_those_asked_for(app, tmp_path):
     X, y = make_stripe_images(240, 3, (1, 8, 8), noise=0.2, random_state=0)
@@ -114,6 +115,7 @@ def test_numbers_of_poisons_and_bounds_are_those_asked_for(app, tmp_path):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fast_presets")
 @pytest.mark.parametrize("restart", [False, True])
 def test_an_interrupted_run_goes_on_unless_told_to_restart(
@@ -293,6 +295,7 @@ def test_audit_takes_trusted_rows(app, labelled_csv, tmp_path):
     assert json.loads((out / "audit.json").read_text())["n_trusted"] == 100
 
 
+@pytest.mark.slow
 def test_audit_of_images_shows_them_by_file_name(app, tmp_path):
     X, y = make_stripe_images(60, 2, (1, 8, 8), noise=0.1, random_state=0)
     for index, (image, label) in enumerate(zip(X, y, strict=True)):

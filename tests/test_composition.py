@@ -213,7 +213,10 @@ GRIDS = {
 }
 
 
-@pytest.mark.parametrize("search_type", [GridSearchCV, HalvingGridSearchCV])
+@pytest.mark.parametrize(
+    "search_type",
+    [GridSearchCV, pytest.param(HalvingGridSearchCV, marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize(("pipe", "grid"), GRIDS.values(), ids=GRIDS)
 def test_searches_are_reproducible_and_their_best_pickles(search_type, pipe, grid):
     settings = {"cv": StratifiedKFold(3, shuffle=True, random_state=0)}

@@ -397,6 +397,7 @@ def test_poisons_are_as_many_as_asked_and_at_most_a_tenth_of_their_class(
     assert {len(call["poisoned_rows"]) for call in calls} == {n_poisons}
 
 
+@pytest.mark.slow
 def test_every_attack_is_a_row(trained):
     config, partition, backbones = trained
     config = dataclasses.replace(config, attacks=tuple(ATTACKS), n_end_to_end_targets=1)

@@ -106,6 +106,7 @@ def test_rates_count_only_targets_that_the_control_gets_right(tiny_run):
         assert (record.value, record.n) == (rate.value, rate.n_targets)
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_records_in_any_number_of_processes(
     tiny_npz, tiny_run
 ):
@@ -473,6 +474,7 @@ def frontier_run(tiny_npz):
     return run(config, n_jobs=1)[0]
 
 
+@pytest.mark.slow
 def test_the_frontier_sweeps_bounds_and_reaches(frontier_run):
     rates = chosen(frontier_run.records, metric="attack_success_rate", arm="attack")
     strengths = {
@@ -496,6 +498,7 @@ def test_the_frontier_sweeps_bounds_and_reaches(frontier_run):
     )
 
 
+@pytest.mark.slow
 def test_wider_bounds_collide_closer(frontier_run):
     (tight,), (wide,) = (
         chosen(
@@ -524,20 +527,27 @@ def test_wider_bounds_collide_closer(frontier_run):
                 "refit feature_collision on softmax",
             },
         ),
-        (
+        pytest.param(
             "end-to-end",
             "fine-tune lgm (attack), feature_collision, 3 poisons",
             {
                 "fine-tune without poisons",
                 "fine-tune softmax (attack), feature_collision, 3 poisons",
             },
+            marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             "frontier",
             "craft bullseye_polytope on softmax",
             {"control arm", "refit feature_collision on lgm"},
+            marks=pytest.mark.slow,
         ),
-        ("white-box", "two-feature network", {"white-box, feature_collision"}),
+        pytest.param(
+            "white-box",
+            "two-feature network",
+            {"white-box, feature_collision"},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_an_interrupted_run_goes_on_where_it_stopped(
@@ -578,6 +588,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
     assert not stages & {"train backbones", *finished}
 
 
+@pytest.mark.slow
 def test_a_damaged_stage_is_carried_out_again(tiny_npz, tmp_path):
     config = tiny_config(tiny_npz, protocols=("transfer",))
     expected, _ = run(config, command="c", n_jobs=1, resume_from=tmp_path)
