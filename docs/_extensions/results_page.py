@@ -86,6 +86,10 @@ interval where all of these have the same value. The seed stands with each run.
     the attacker who knows the trimmed Gaussians, and how far from the mean of the class
     that they claim the poisons go, as a share of the distance at which trimming begins;
     0.95 where none is named.
+*adaptive posterior*
+    the same attacker, who also keeps the surprisal of the claimed label (minus the
+    logarithm of its posterior) below that share of the one at which 1 % of the clean
+    rows are flagged.
 *kept share*
     share of the poisons that trimming, or a filter, keeps.
 *auto*, *oracle*

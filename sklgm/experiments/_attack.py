@@ -49,8 +49,8 @@ class PlannedAttack:
         See :func:`sklgm.poisoning.craft`.
     reach : float or None, default=None
         How far from the claimed class mean an adaptive attack goes, as a share of the
-        distance at which trimming begins; how improbable its claims are, as a share of
-        the surprisal at which 1 % of the clean rows are flagged. None: as far as its
+        distance at which trimming begins; how improbable its claims are, as that share
+        of the surprisal at which 1 % of the clean rows are flagged. None: as far as its
         base.
     """
 
@@ -83,7 +83,7 @@ class PlannedAttack:
         model, attack
             For :func:`sklgm.poisoning.craft`.
         """
-        if not isinstance(self.attack, AdaptiveLikelihood):
+        if not isinstance(self.attack, AdaptiveLikelihood | AdaptivePosterior):
             return clf, self.attack
         network = copy.deepcopy(clf.net_.module_)
         network.head = head.net_.module_.head
@@ -105,7 +105,9 @@ class PlannedAttack:
         if isinstance(self.attack, AdaptivePosterior):
             surprisals = claimed_surprisals(head, features, y)
             flagged_from = np.quantile(surprisals, 1.0 - _FALSE_ALARM_RATE)
-            allowed["max_surprisal"] = float(self.reach * flagged_from)
+            # Odds that underflow are flagged from 0 on, which no claim is below.
+            surprisal = max(float(self.reach * flagged_from), np.finfo(float).tiny)
+            allowed["max_surprisal"] = surprisal
         return surrogate, dataclasses.replace(self.attack, **allowed)
 
 

@@ -27,7 +27,8 @@ def run_frontier(
 
     As :func:`run_transfer` with the largest number of poisons, for feature collision
     and bullseye polytope under bounds that widen, and for the adaptive attacks as they
-    go further from the mean of the class that their poisons claim.
+    go further from the mean of the class that their poisons claim, and make these
+    claims less probable.
 
     Parameters
     ----------

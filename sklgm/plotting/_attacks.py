@@ -8,7 +8,7 @@ import re
 _NAMES = {"none": "no attack"}
 #: ``family_linf_8_255`` or ``family_linf_0.05``.
 _BOUNDED = re.compile(r"(.+)_linf_(?:(\d+)_(\d+)|([\d.]+(?:e-?\d+)?))")
-#: ``family_reach_0.5``: how far from the claimed class mean an adaptive attack goes.
+#: ``family_reach_0.5``: how implausible the claims of an adaptive attack may be.
 _REACHING = re.compile(r"(.+)_reach_(\d+(?:\.\d+)?)")
 
 

@@ -4,6 +4,7 @@ from sklgm.poisoning._adaptive import (
     AdaptiveLikelihood,
     AdaptivePosterior,
     claimed_likelihood_penalty,
+    claimed_posterior_penalty,
 )
 from sklgm.poisoning._attack import Attack, Problem
 from sklgm.poisoning._craft import craft, resolve_attack
@@ -41,6 +42,7 @@ __all__ = [
     "TrainableSurrogate",
     "bullseye_polytope_objective",
     "claimed_likelihood_penalty",
+    "claimed_posterior_penalty",
     "collision_objective",
     "convex_polytope_objective",
     "gradient_matching_objective",

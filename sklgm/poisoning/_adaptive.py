@@ -1,23 +1,22 @@
 """Adaptive attacks: poisons that the scores of the claimed label cannot tell."""
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from numbers import Real
 from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from sklgm.poisoning._attack import Attack, Problem
 from sklgm.poisoning._feature_collision import collision_objective
 from sklgm.poisoning._search import Smooth
-from sklgm.poisoning._surrogate import GaussianSurrogate, Surrogate
+from sklgm.poisoning._surrogate import GaussianSurrogate
 
-#: Cost of features in the class with an index, ``(features, base_class) -> cost``.
-ClaimedCost = Callable[[Tensor, Tensor], Tensor]
+#: What is allowed to all classes, to each, or (None) as the base has it.
+Allowance = float | tuple[float, ...] | None
 
 
 def claimed_likelihood_penalty(
@@ -44,16 +43,123 @@ def claimed_likelihood_penalty(
     Notes
     -----
     Up to constants D_z is -2 log N_z(f(x)): the penalty is the claimed log-likelihood
-    that is missing to that of a row at distance c. :class:`AdaptivePosterior` takes it
-    of -log p(z | f(x)) as well.
+    that is missing to that of a row at distance c.
     """
     # A target at the mean of the wrong class is as plausible there as can be.
     unit = target_distance.clamp_min(torch.finfo(target_distance.dtype).tiny)
     return (claimed_distance - max_distance).clamp_min(0.0) / unit
 
 
+def claimed_posterior_penalty(
+    claimed_log_odds: Tensor, max_log_odds: Tensor, target_log_odds: Tensor
+) -> Tensor:
+    """How much more doubtful a poison's claim is than it may be.
+
+    Parameters
+    ----------
+    claimed_log_odds : Tensor of shape (n_samples,)
+        o_z(f(x)) = log((1 - p) / p) with p = p(z | f(x)), the log odds against the
+        class that each poison claims, in nats.
+    max_log_odds : Tensor of shape (n_samples,)
+        c, the log odds up to which nothing is paid.
+    target_log_odds : Tensor of shape (n_samples,)
+        o_z(f(t)), those of each poison's target; with c they set the unit.
+
+    Returns
+    -------
+    Tensor of shape (n_samples,)
+        ``max(0, o_z(f(x)) - c) / max(1, o_z(f(t)) - c)``: 0 for a claim that is sure
+        enough, at most about 1 for a poison that has the features of its target.
+
+    Notes
+    -----
+    Odds and not the probability itself: its logarithm is flat where a claim is sure,
+    and a penalty on it would not hold poisons to a small -log p.
+    """
+    unit = (target_log_odds - max_log_odds).clamp_min(1.0)
+    return (claimed_log_odds - max_log_odds).clamp_min(0.0) / unit
+
+
 @dataclass(frozen=True)
-class AdaptiveLikelihood(Attack):
+class _Adaptive(Attack):
+    """Feature collision with penalties on what a defence sees of the claimed class."""
+
+    needs_base_label: ClassVar[bool] = True
+
+    max_distance: Allowance = None
+    likelihood_weight: float = 10.0
+
+    def __post_init__(self) -> None:
+        _check_weight("likelihood_weight", self.likelihood_weight)
+        _check_allowance("max_distance", self.max_distance, zero=True)
+
+    @abstractmethod
+    def penalties(self, problem: Problem, surrogate: GaussianSurrogate) -> list[Smooth]:
+        """Weighted penalties ``(features, groups) -> penalty`` beside the collision."""
+
+    def objective(self, problem: Problem) -> Smooth:
+        """Give the objective of each poison; see :class:`Attack`.
+
+        Parameters
+        ----------
+        problem : Problem
+            Groups of one poison and one target, and the class that each claims.
+
+        Returns
+        -------
+        callable
+            The smooth term of the search.
+
+        Raises
+        ------
+        TypeError
+            If the surrogate has no class Gaussians.
+        ValueError
+            If what is allowed to each class is not given for all of them.
+        """
+        surrogate = problem.surrogate
+        if not isinstance(surrogate, GaussianSurrogate):
+            raise TypeError(
+                f"attack={self.name!r} needs a surrogate with squared_distances; "
+                f"{type(surrogate).__name__} has none"
+            )
+        base_features = problem.base_features[:, 0]
+        target_features = problem.target_features[:, 0]
+        with torch.no_grad():
+            scale = collision_objective(base_features, target_features)
+        penalties = self.penalties(problem, surrogate)
+
+        def smooth(X: Tensor, groups: Tensor) -> Tensor:
+            features = problem.features(X)[:, 0]
+            objective = collision_objective(
+                features, target_features[groups], scale[groups]
+            )
+            for penalty in penalties:
+                objective = objective + penalty(features, groups)
+            return objective
+
+        return smooth
+
+    def likelihood_penalty(
+        self, problem: Problem, surrogate: GaussianSurrogate
+    ) -> Smooth:
+        """Penalty on the distances from the claimed means."""
+
+        def distances(features: Tensor, claimed: Tensor) -> Tensor:
+            of_classes = surrogate.squared_distances(features)
+            return of_classes.gather(1, claimed[:, None])[:, 0]
+
+        return _penalty(
+            problem,
+            distances,
+            claimed_likelihood_penalty,
+            self.likelihood_weight,
+            _per_class("max_distance", self.max_distance, problem),
+        )
+
+
+@dataclass(frozen=True)
+class AdaptiveLikelihood(_Adaptive):
     """Feature collision by an attacker who knows the L-GM defence.
 
     The poisons come as close to the target as they can while their features stay
@@ -105,87 +211,31 @@ class AdaptiveLikelihood(Attack):
     """
 
     name: ClassVar[str] = "adaptive_likelihood"
-    needs_base_label: ClassVar[bool] = True
 
-    max_distance: float | tuple[float, ...] | None = None
-    likelihood_weight: float = 10.0
-
-    def __post_init__(self) -> None:
-        _check_weight("likelihood_weight", self.likelihood_weight)
-        _check_allowance("max_distance", self.max_distance)
-
-    def objective(self, problem: Problem) -> Smooth:
-        """Give the objective of each poison; see :class:`Attack`.
+    def penalties(self, problem: Problem, surrogate: GaussianSurrogate) -> list[Smooth]:
+        """Penalty on distances alone.
 
         Parameters
         ----------
         problem : Problem
-            Groups of one poison and one target, and the class that each claims.
+            See :meth:`objective`.
+        surrogate : GaussianSurrogate
+            Its surrogate.
 
         Returns
         -------
-        callable
-            The smooth term of the search.
-
-        Raises
-        ------
-        TypeError
-            If the surrogate has no class Gaussians.
-        ValueError
-            If `max_distance` is not one for each class.
+        list of callable
+            ``(features, groups) -> penalty``.
         """
-        base_class = problem.base_class
-        assert base_class is not None
-        base_features = problem.base_features[:, 0]
-        target_features = problem.target_features[:, 0]
-        with torch.no_grad():
-            scale = collision_objective(base_features, target_features)
-        penalties = self._penalties(problem, base_class)
-
-        def smooth(X: Tensor, groups: Tensor) -> Tensor:
-            features = problem.features(X)[:, 0]
-            objective = collision_objective(
-                features, target_features[groups], scale[groups]
-            )
-            for penalty in penalties:
-                objective = objective + penalty(features, groups)
-            return objective
-
-        return smooth
-
-    def _penalties(self, problem: Problem, base_class: Tensor) -> list[Smooth]:
-        """Weighted penalties ``(features, groups) -> penalty`` beside the collision."""
-        surrogate = problem.surrogate
-        if not isinstance(surrogate, GaussianSurrogate):
-            raise TypeError(
-                f"attack={self.name!r} needs a surrogate with squared_distances; "
-                f"{type(surrogate).__name__} has none"
-            )
-
-        def distance(features: Tensor, claimed: Tensor) -> Tensor:
-            distances = surrogate.squared_distances(features)
-            return distances.gather(1, claimed[:, None])[:, 0]
-
-        return [
-            _penalty(
-                problem,
-                base_class,
-                distance,
-                self.likelihood_weight,
-                "max_distance",
-                self.max_distance,
-            )
-        ]
+        return [self.likelihood_penalty(problem, surrogate)]
 
 
 @dataclass(frozen=True)
-class AdaptivePosterior(AdaptiveLikelihood):
+class AdaptivePosterior(_Adaptive):
     """Feature collision by an attacker who knows the posterior score and ``trim``.
 
-    As :class:`AdaptiveLikelihood`, while the claimed label stays probable as well: the
-    poisons come as close to the target as they can on their own side of the decision
-    boundary. Against :class:`sklgm.LGMOutlierDetector` with its default score, and
-    against confident learning on the surrogate's probabilities.
+    As :class:`AdaptiveLikelihood`, while the claimed label stays probable as well:
+    against :class:`sklgm.LGMOutlierDetector` with its default score.
 
     Needs a surrogate with class Gaussians, and the label that poisons claim.
 
@@ -197,22 +247,25 @@ class AdaptivePosterior(AdaptiveLikelihood):
         Weight lambda >= 0 of the penalty on distances. 0 goes against the posterior
         alone.
     max_surprisal : float, tuple of float or None, default=None
-        -log p(z | f) of the claimed class in nats, >= 0, up to which nothing is paid,
+        -log p(z | f) of the claimed class in nats, > 0, up to which nothing is paid,
         for all classes or one each. Not to be flagged, take the largest of clean rows
-        that are not. None takes that of each poison's base.
+        that are not. Up to log 2 the poisons stay where the claimed class is the more
+        likely one. None takes that of each poison's base.
     posterior_weight : float, default=10.0
-        Weight mu >= 0 of the penalty on surprisals. 0 is :class:`AdaptiveLikelihood`.
+        Weight mu >= 0 of the penalty on the posterior. 0 is
+        :class:`AdaptiveLikelihood`.
 
     See Also
     --------
-    claimed_likelihood_penalty : The penalty, also that on surprisals.
+    claimed_posterior_penalty : The penalty.
     craft : Crafts poisons by an attack.
 
     Notes
     -----
     Minimises the objective of :class:`AdaptiveLikelihood` plus
-    ``mu max(0, s_z(f(x)) - c) / s_z(f(t))`` with s_z = -log p(z | f) and c =
-    `max_surprisal`. That the score is in the objective follows [1]_.
+    ``mu max(0, o_z(f(x)) - c) / max(1, o_z(f(t)) - c)``, with o_z the log odds
+    against z and c those that belong to `max_surprisal` s, log(exp(s) - 1). That the
+    score is in the objective follows [1]_.
 
     References
     ----------
@@ -222,93 +275,114 @@ class AdaptivePosterior(AdaptiveLikelihood):
     Examples
     --------
     >>> from sklgm.poisoning import AdaptivePosterior
-    >>> AdaptivePosterior(max_distance=70.0, max_surprisal=0.7).posterior_weight
+    >>> AdaptivePosterior(max_distance=70.0, max_surprisal=0.5).posterior_weight
     10.0
     """
 
     name: ClassVar[str] = "adaptive_posterior"
 
-    max_surprisal: float | tuple[float, ...] | None = None
+    max_surprisal: Allowance = None
     posterior_weight: float = 10.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_weight("posterior_weight", self.posterior_weight)
-        _check_allowance("max_surprisal", self.max_surprisal)
+        _check_allowance("max_surprisal", self.max_surprisal, zero=False)
 
-    def _penalties(self, problem: Problem, base_class: Tensor) -> list[Smooth]:
+    def penalties(self, problem: Problem, surrogate: GaussianSurrogate) -> list[Smooth]:
+        """Penalties on distances and on the log odds against the claim.
+
+        Parameters
+        ----------
+        problem : Problem
+            See :meth:`objective`.
+        surrogate : GaussianSurrogate
+            Its surrogate.
+
+        Returns
+        -------
+        list of callable
+            ``(features, groups) -> penalty``.
+        """
+
+        def log_odds(features: Tensor, claimed: Tensor) -> Tensor:
+            joint = surrogate.log_joint(features)
+            others = joint.scatter(1, claimed[:, None], -math.inf)
+            return others.logsumexp(dim=1) - joint.gather(1, claimed[:, None])[:, 0]
+
+        surprisal = _per_class("max_surprisal", self.max_surprisal, problem)
+        if surprisal is not None:  # log(exp(s) - 1), which overflows for no s
+            surprisal = surprisal + (-torch.expm1(-surprisal)).log()
         return [
-            *super()._penalties(problem, base_class),
+            self.likelihood_penalty(problem, surrogate),
             _penalty(
                 problem,
-                base_class,
-                partial(_surprisal, problem.surrogate),
+                log_odds,
+                claimed_posterior_penalty,
                 self.posterior_weight,
-                "max_surprisal",
-                self.max_surprisal,
+                surprisal,
             ),
         ]
 
 
-def _surprisal(surrogate: Surrogate, features: Tensor, claimed: Tensor) -> Tensor:
-    """-log p(z | f) >= 0 in nats of the class z that each row claims."""
-    return cross_entropy(surrogate.log_joint(features), claimed, reduction="none")
-
-
 def _penalty(
     problem: Problem,
-    base_class: Tensor,
-    cost: ClaimedCost,
+    cost: Callable[[Tensor, Tensor], Tensor],
+    excess: Callable[[Tensor, Tensor, Tensor], Tensor],
     weight: float,
-    name: str,
-    allowance: float | tuple[float, ...] | None,
+    allowed: Tensor | None,
 ) -> Smooth:
-    """Weighted excess of a cost in the claimed class, ``(features, groups) -> ...``."""
-    base_features = problem.base_features[:, 0]
+    """Weighted excess of ``cost(features, claimed)``; None allows that of the base."""
+    claimed = problem.base_class
+    assert claimed is not None
     with torch.no_grad():
-        of_target = cost(problem.target_features[:, 0], base_class)
-        allowed = cost(base_features, base_class)
-        n_classes = problem.surrogate.log_joint(base_features[:1]).shape[1]
-    if allowance is not None:
-        allowed = _allowed(name, allowance, base_class, n_classes).to(allowed)
+        of_target = cost(problem.target_features[:, 0], claimed)
+        of_base = cost(problem.base_features[:, 0], claimed)
+    up_to = of_base if allowed is None else allowed.to(of_base)
 
     def penalty(features: Tensor, groups: Tensor) -> Tensor:
-        found = cost(features, base_class[groups])
-        return weight * claimed_likelihood_penalty(
-            found, allowed[groups], of_target[groups]
-        )
+        found = cost(features, claimed[groups])
+        return weight * excess(found, up_to[groups], of_target[groups])
 
     return penalty
 
 
-def _allowed(
-    name: str, allowance: float | tuple[float, ...], base_class: Tensor, n_classes: int
-) -> Tensor:
-    """Take what a parameter allows the class that each poison claims."""
-    values = torch.as_tensor(allowance, dtype=torch.float64)
+@torch.no_grad()
+def _per_class(name: str, allowance: Allowance, problem: Problem) -> Tensor | None:
+    """Take what a parameter allows the class that each poison claims, float64."""
+    if allowance is None:
+        return None
+    claimed = problem.base_class
+    assert claimed is not None
+    values = torch.as_tensor(allowance, dtype=torch.float64, device=claimed.device)
     if values.ndim == 0:
-        return values.expand(len(base_class))
+        return values.expand(len(claimed))
+    n_classes = problem.surrogate.log_joint(problem.base_features[:1, 0]).shape[1]
     if len(values) != n_classes:
         raise ValueError(f"{name} holds {len(values)} values for {n_classes} classes")
-    return values.to(base_class.device)[base_class]
+    return values[claimed]
 
 
 def _check_weight(name: str, weight: object) -> None:
-    if not _is_non_negative(weight):
+    if not _is_from(weight, zero=True):
         raise ValueError(f"{name} must be a finite float >= 0, got {weight!r}")
 
 
-def _check_allowance(name: str, allowance: object) -> None:
+def _check_allowance(name: str, allowance: object, *, zero: bool) -> None:
     if isinstance(allowance, tuple):
-        is_valid = len(allowance) > 0 and all(map(_is_non_negative, allowance))
+        is_valid = len(allowance) > 0 and all(_is_from(a, zero=zero) for a in allowance)
     else:
-        is_valid = allowance is None or _is_non_negative(allowance)
+        is_valid = allowance is None or _is_from(allowance, zero=zero)
     if not is_valid:
+        bound = ">= 0" if zero else "> 0"
         raise ValueError(
-            f"{name} must be a finite float >= 0, a tuple of them, one a class, or "
+            f"{name} must be a finite float {bound}, a tuple of them, one a class, or "
             f"None, got {allowance!r}"
         )
 
 
-def _is_non_negative(value: object) -> bool:
-    return isinstance(value, Real) and 0.0 <= float(value) < math.inf
+def _is_from(value: object, *, zero: bool) -> bool:
+    """Whether a value is a finite number from 0 on, or above 0."""
+    if not isinstance(value, Real) or not math.isfinite(value):
+        return False
+    return float(value) >= 0.0 if zero else float(value) > 0.0

@@ -43,7 +43,7 @@ LABELS = np.array([0, 0, 1, 1])
 
 def crafted(model, X_base, X_target, attack, **settings):
     settings = {"poison_group": GROUP, "base_label": LABELS, "max_iter": 30} | settings
-    if isinstance(attack, AdaptiveLikelihood):
+    if isinstance(attack, AdaptiveLikelihood | AdaptivePosterior):
         networks = model if isinstance(model, list) else [model]
         model = [(n.backbone, gaussian_head(n, X_base)) for n in networks]
     return craft(model, X_base, X_target, attack=attack, **settings)
