@@ -87,9 +87,9 @@ interval where all of these have the same value. The seed stands with each run.
     that they claim the poisons go, as a share of the distance at which trimming begins;
     0.95 where none is named.
 *adaptive posterior*
-    the same attacker, who also keeps the surprisal of the claimed label (minus the
-    logarithm of its posterior) below that share of the one at which 1 % of the clean
-    rows are flagged.
+    the attacker who knows the posterior instead, and keeps the surprisal of the claimed
+    label (minus the logarithm of its posterior) below that share of the one at which
+    1 % of the clean rows are flagged.
 *kept share*
     share of the poisons that trimming, or a filter, keeps.
 *auto*, *oracle*

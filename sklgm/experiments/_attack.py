@@ -48,10 +48,10 @@ class PlannedAttack:
     watermark_opacity : float, default=0.0
         See :func:`sklgm.poisoning.craft`.
     reach : float or None, default=None
-        How far from the claimed class mean an adaptive attack goes, as a share of the
-        distance at which trimming begins; how improbable its claims are, as that share
-        of the surprisal at which 1 % of the clean rows are flagged. None: as far as its
-        base.
+        How far from the claimed class mean the likelihood attack goes, as a share of
+        the distance at which trimming begins; how improbable the claims of the
+        posterior attack are, as a share of the surprisal at which 1 % of the clean rows
+        are flagged. None: as far as its base.
     """
 
     name: str
@@ -95,20 +95,19 @@ class PlannedAttack:
         )
         if self.reach is None:
             return surrogate, self.attack
+        if isinstance(self.attack, AdaptivePosterior):
+            surprisals = claimed_surprisals(head, features, y)
+            flagged_from = np.quantile(surprisals, 1.0 - _FALSE_ALARM_RATE)
+            # Odds that underflow are flagged from 0 on, which no claim is below.
+            surprisal = max(float(self.reach * flagged_from), np.finfo(float).tiny)
+            return surrogate, dataclasses.replace(self.attack, max_surprisal=surprisal)
         assert isinstance(head.trim, float)  # as the settings of a run have it
         own = claimed_distances(head, features, y)
         trimmed_from = [
             np.quantile(own[y == label], 1.0 - head.trim) for label in head.classes_
         ]
         max_distance = tuple(float(self.reach**2 * d) for d in trimmed_from)
-        allowed: dict[str, Any] = {"max_distance": max_distance}
-        if isinstance(self.attack, AdaptivePosterior):
-            surprisals = claimed_surprisals(head, features, y)
-            flagged_from = np.quantile(surprisals, 1.0 - _FALSE_ALARM_RATE)
-            # Odds that underflow are flagged from 0 on, which no claim is below.
-            surprisal = max(float(self.reach * flagged_from), np.finfo(float).tiny)
-            allowed["max_surprisal"] = surprisal
-        return surrogate, dataclasses.replace(self.attack, **allowed)
+        return surrogate, dataclasses.replace(self.attack, max_distance=max_distance)
 
 
 def attacks_of(

@@ -96,10 +96,10 @@ class ExperimentConfig:
     max_perturbations : tuple of float or None, default=(None,)
         l-infinity bounds of the attacks in pixel units; None is unbounded.
     adaptive_reach : float > 0, default=0.95
-        How far from the claimed class mean the adaptive attacks go in transfer and
-        end to end, as a share of the distance at which trimming begins. The posterior
-        one's claims are as improbable as that share of the surprisal at which 1 % of
-        the clean rows are flagged.
+        How far the adaptive attacks go in transfer and end to end: the likelihood one
+        as a share of the distance from the claimed class mean at which trimming begins,
+        the posterior one as a share of the surprisal (minus the log posterior) of its
+        claims at which 1 % of the clean rows are flagged.
     frontier_bounds : tuple of float, default=(4 / 255, 8 / 255, 16 / 255, 32 / 255)
         l-infinity bounds of the frontier in pixel units; none is the last of them.
     frontier_reaches : tuple of float, default=(0.5, 0.75, 1.0, 1.25, 1.5, 2.0)

@@ -26,9 +26,9 @@ def run_frontier(
     """Sweep the strength of attacks, those of one who knows the defence among them.
 
     As :func:`run_transfer` with the largest number of poisons, for feature collision
-    and bullseye polytope under bounds that widen, and for the adaptive attacks as they
-    go further from the mean of the class that their poisons claim, and make these
-    claims less probable.
+    and bullseye polytope under bounds that widen, and for the adaptive attacks as
+    their poisons go further from the mean of the class that they claim, or their
+    claims get less probable.
 
     Parameters
     ----------

@@ -94,7 +94,7 @@ class _Adaptive(Attack):
         _check_allowance("max_distance", self.max_distance, zero=True)
 
     @abstractmethod
-    def penalties(self, problem: Problem, surrogate: GaussianSurrogate) -> list[Smooth]:
+    def penalties(self, problem: Problem) -> list[Smooth]:
         """Weighted penalties ``(features, groups) -> penalty`` beside the collision."""
 
     def objective(self, problem: Problem) -> Smooth:
@@ -113,21 +113,15 @@ class _Adaptive(Attack):
         Raises
         ------
         TypeError
-            If the surrogate has no class Gaussians.
+            If distances are penalised and the surrogate has no class Gaussians.
         ValueError
             If what is allowed to each class is not given for all of them.
         """
-        surrogate = problem.surrogate
-        if not isinstance(surrogate, GaussianSurrogate):
-            raise TypeError(
-                f"attack={self.name!r} needs a surrogate with squared_distances; "
-                f"{type(surrogate).__name__} has none"
-            )
         base_features = problem.base_features[:, 0]
         target_features = problem.target_features[:, 0]
         with torch.no_grad():
             scale = collision_objective(base_features, target_features)
-        penalties = self.penalties(problem, surrogate)
+        penalties = self.penalties(problem)
 
         def smooth(X: Tensor, groups: Tensor) -> Tensor:
             features = problem.features(X)[:, 0]
@@ -140,10 +134,14 @@ class _Adaptive(Attack):
 
         return smooth
 
-    def likelihood_penalty(
-        self, problem: Problem, surrogate: GaussianSurrogate
-    ) -> Smooth:
+    def likelihood_penalty(self, problem: Problem) -> Smooth:
         """Penalty on the distances from the claimed means."""
+        surrogate = problem.surrogate
+        if not isinstance(surrogate, GaussianSurrogate):
+            raise TypeError(
+                f"attack={self.name!r} needs a surrogate with squared_distances; "
+                f"{type(surrogate).__name__} has none"
+            )
 
         def distances(features: Tensor, claimed: Tensor) -> Tensor:
             of_classes = surrogate.squared_distances(features)
@@ -212,48 +210,47 @@ class AdaptiveLikelihood(_Adaptive):
 
     name: ClassVar[str] = "adaptive_likelihood"
 
-    def penalties(self, problem: Problem, surrogate: GaussianSurrogate) -> list[Smooth]:
+    def penalties(self, problem: Problem) -> list[Smooth]:
         """Penalty on distances alone.
 
         Parameters
         ----------
         problem : Problem
             See :meth:`objective`.
-        surrogate : GaussianSurrogate
-            Its surrogate.
 
         Returns
         -------
         list of callable
             ``(features, groups) -> penalty``.
         """
-        return [self.likelihood_penalty(problem, surrogate)]
+        return [self.likelihood_penalty(problem)]
 
 
 @dataclass(frozen=True)
 class AdaptivePosterior(_Adaptive):
-    """Feature collision by an attacker who knows the posterior score and ``trim``.
+    """Feature collision by an attacker who knows the posterior score.
 
-    As :class:`AdaptiveLikelihood`, while the claimed label stays probable as well:
-    against :class:`sklgm.LGMOutlierDetector` with its default score.
+    The poisons come as close to the target as they can while the label that they claim
+    stays probable: against :class:`sklgm.LGMOutlierDetector` with its default score,
+    and, with a penalty on distances too, against ``trim`` as well.
 
-    Needs a surrogate with class Gaussians, and the label that poisons claim.
+    Needs the label that poisons claim, and for `likelihood_weight` > 0 a surrogate with
+    class Gaussians.
 
     Parameters
     ----------
     max_distance : float, tuple of float or None, default=None
         As in :class:`AdaptiveLikelihood`.
-    likelihood_weight : float, default=10.0
-        Weight lambda >= 0 of the penalty on distances. 0 goes against the posterior
-        alone.
+    likelihood_weight : float, default=0.0
+        Weight lambda >= 0 of the penalty on distances, as in
+        :class:`AdaptiveLikelihood`. 0 goes against the posterior alone.
     max_surprisal : float, tuple of float or None, default=None
         -log p(z | f) of the claimed class in nats, > 0, up to which nothing is paid,
         for all classes or one each. Not to be flagged, take the largest of clean rows
         that are not. Up to log 2 the poisons stay where the claimed class is the more
         likely one. None takes that of each poison's base.
     posterior_weight : float, default=10.0
-        Weight mu >= 0 of the penalty on the posterior. 0 is
-        :class:`AdaptiveLikelihood`.
+        Weight mu >= 0 of the penalty on the posterior.
 
     See Also
     --------
@@ -275,12 +272,13 @@ class AdaptivePosterior(_Adaptive):
     Examples
     --------
     >>> from sklgm.poisoning import AdaptivePosterior
-    >>> AdaptivePosterior(max_distance=70.0, max_surprisal=0.5).posterior_weight
+    >>> AdaptivePosterior(max_surprisal=0.5).posterior_weight
     10.0
     """
 
     name: ClassVar[str] = "adaptive_posterior"
 
+    likelihood_weight: float = 0.0
     max_surprisal: Allowance = None
     posterior_weight: float = 10.0
 
@@ -289,15 +287,13 @@ class AdaptivePosterior(_Adaptive):
         _check_weight("posterior_weight", self.posterior_weight)
         _check_allowance("max_surprisal", self.max_surprisal, zero=False)
 
-    def penalties(self, problem: Problem, surrogate: GaussianSurrogate) -> list[Smooth]:
-        """Penalties on distances and on the log odds against the claim.
+    def penalties(self, problem: Problem) -> list[Smooth]:
+        """Penalties on the log odds against the claim, and on distances.
 
         Parameters
         ----------
         problem : Problem
             See :meth:`objective`.
-        surrogate : GaussianSurrogate
-            Its surrogate.
 
         Returns
         -------
@@ -306,23 +302,23 @@ class AdaptivePosterior(_Adaptive):
         """
 
         def log_odds(features: Tensor, claimed: Tensor) -> Tensor:
-            joint = surrogate.log_joint(features)
+            joint = problem.surrogate.log_joint(features)
             others = joint.scatter(1, claimed[:, None], -math.inf)
             return others.logsumexp(dim=1) - joint.gather(1, claimed[:, None])[:, 0]
 
         surprisal = _per_class("max_surprisal", self.max_surprisal, problem)
         if surprisal is not None:  # log(exp(s) - 1), which overflows for no s
             surprisal = surprisal + (-torch.expm1(-surprisal)).log()
-        return [
-            self.likelihood_penalty(problem, surrogate),
-            _penalty(
-                problem,
-                log_odds,
-                claimed_posterior_penalty,
-                self.posterior_weight,
-                surprisal,
-            ),
-        ]
+        on_odds = _penalty(
+            problem,
+            log_odds,
+            claimed_posterior_penalty,
+            self.posterior_weight,
+            surprisal,
+        )
+        if self.likelihood_weight == 0.0:
+            return [on_odds]
+        return [on_odds, self.likelihood_penalty(problem)]
 
 
 def _penalty(

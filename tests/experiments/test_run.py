@@ -383,10 +383,7 @@ def test_the_posterior_attack_knows_the_threshold_of_the_score(defended, backbon
     surprisal = np.logaddexp(0.0, others - joint[is_claimed])
     flagged_from = np.quantile(surprisal, 0.99)
     assert attack.max_surprisal == pytest.approx(0.95 * flagged_from, rel=0.05)
-    likelihood = plan_attack(defended.config, "adaptive_likelihood", None)
-    assert attack.max_distance == (
-        likelihood.against(clf, head, features, y)[1].max_distance
-    )
+    assert attack.likelihood_weight == 0.0
     found = surrogate.log_joint(torch.from_numpy(features)).numpy()
     np.testing.assert_allclose(found, joint, rtol=1e-4)
 

@@ -151,7 +151,7 @@ def test_without_its_penalty_the_posterior_attack_is_the_likelihood_attack(
         ).X_poison
         for attack in (
             AdaptiveLikelihood(0.5),
-            AdaptivePosterior(0.5, max_surprisal=0.1, posterior_weight=0.0),
+            AdaptivePosterior(0.5, 10.0, max_surprisal=0.1, posterior_weight=0.0),
         )
     ]
     np.testing.assert_allclose(*found)
@@ -167,7 +167,7 @@ def test_poisons_stop_at_the_allowed_posterior_next_to_the_target(surprisal):
         (torch.nn.Identity(), head),
         np.full((1, 4), 0.25),
         np.full((1, 4), 0.8),
-        attack=AdaptivePosterior(likelihood_weight=0.0, max_surprisal=surprisal),
+        attack=AdaptivePosterior(max_surprisal=surprisal),
         base_label=0,
         similarity_weight=0.0,
         max_iter=500,
@@ -188,7 +188,7 @@ def test_it_is_not_flagged_where_the_likelihood_attack_is(training_set):
     flagged = {}
     for attack in (
         AdaptiveLikelihood(max_distance=1e3),
-        AdaptivePosterior(1e3, max_surprisal=-0.9 * detector.label_offset_),
+        AdaptivePosterior(max_surprisal=-0.9 * detector.label_offset_),
     ):
         result = craft(
             clf,
@@ -270,6 +270,22 @@ def test_it_survives_the_trimming_that_drops_a_collision(training_set, new_rows)
         survived[attack.name] = float(np.mean(claimed <= 1.05 * kept[0]))
         assert (result.objective_final < result.objective_initial).all()
     assert survived == {"feature_collision": 0.0, "adaptive_likelihood": 1.0}
+
+
+def test_the_posterior_attack_takes_any_head(relu_network, rows):
+    settings = {"base_label": BASE_LABEL, "similarity_weight": 0.0, "max_iter": 50}
+    result = craft(relu_network, *rows, attack=AdaptivePosterior(), **settings)
+    logits = relu_network.head(relu_network.backbone(torch.tensor(result.X_poison)))
+    of_bases = relu_network.head(relu_network.backbone(torch.tensor(rows[0])))
+    claimed = torch.tensor(BASE_LABEL)
+    surprisal, allowed = (
+        torch.nn.functional.cross_entropy(z, claimed, reduction="none").detach().numpy()
+        for z in (logits, of_bases)
+    )
+    assert (surprisal <= allowed + 0.02).all()
+    assert (result.objective_final < result.objective_initial).all()
+    with pytest.raises(TypeError, match="must have class Gaussians"):
+        craft(relu_network, *rows, attack=AdaptivePosterior(None, 10.0), **settings)
 
 
 def test_a_network_without_gaussians_is_an_error(relu_network, rows):

@@ -32,7 +32,7 @@ ATTACKS = [
     GradientMatching("head"),
     AdaptiveLikelihood(),
     AdaptiveLikelihood(max_distance=1.0),
-    AdaptivePosterior(max_distance=1.0, max_surprisal=1.2),
+    AdaptivePosterior(1.0, 10.0, max_surprisal=1.2),
 ]
 all_attacks = pytest.mark.parametrize("attack", ATTACKS, ids=repr)
 joint = pytest.mark.parametrize("attack", [a for a in ATTACKS if a.is_joint], ids=repr)
