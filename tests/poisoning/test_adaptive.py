@@ -11,9 +11,11 @@ from sklgm.poisoning import (
     AdaptiveLikelihood,
     AdaptivePosterior,
     FeatureCollision,
+    Problem,
     claimed_likelihood_penalty,
     claimed_posterior_penalty,
     craft,
+    make_surrogate,
 )
 from tests.poisoning.conftest import gaussian_head
 
@@ -135,6 +137,23 @@ def test_the_posterior_term_is_that_of_a_literal_loop(
             penalties.append(max(0.0, log_odds(X[i], z) - allowed) / unit)
             assert found[i] == pytest.approx(expected + 2.0 * penalties[-1])
     assert max(penalties) > 0.0
+
+
+@pytest.mark.parametrize(
+    "attack", [AdaptiveLikelihood(0.5, 3.0), AdaptivePosterior(0.5, 3.0, 0.2)], ids=repr
+)
+def test_gradients_are_those_of_finite_differences(relu_network, rows, attack):
+    head = gaussian_head(relu_network, rows[0])
+    surrogate = make_surrogate((relu_network.backbone, head))
+    X_base, X_target = (torch.tensor(X)[:, None] for X in rows)
+    with torch.no_grad():
+        features = [surrogate.features(X[:, 0])[:, None] for X in (X_base, X_target)]
+    problem = Problem(surrogate, X_base, X_target, *features, torch.tensor(BASE_LABEL))
+    smooth = attack.objective(problem)
+    groups = torch.arange(len(X_base))
+    assert torch.autograd.gradcheck(
+        lambda X: smooth(X, groups), X_base.requires_grad_()
+    )
 
 
 def test_without_its_penalty_the_posterior_attack_is_the_likelihood_attack(
