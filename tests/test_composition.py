@@ -235,6 +235,7 @@ def test_searches_are_reproducible_and_their_best_pickles(search_type, pipe, gri
     )
 
 
+@pytest.mark.slow
 def test_margin_and_variance_can_be_chosen_for_robustness():
     scoring = {
         "accuracy": "accuracy",

@@ -447,6 +447,7 @@ def test_paired_rate_difference_matches_the_formula(table, confidence):
     assert (found.value, found.low, found.high) == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_paired_rate_difference_covers_as_often_as_it_says():
     """Exact coverage: every table of 20 pairs, weighted by its probability."""
     n = 20

@@ -69,6 +69,7 @@ def test_importing_loads_no_optional_dependency(name, loaded):
     assert loaded[name] == []
 
 
+@pytest.mark.slow
 def test_training_and_detecting_need_no_optional_dependency():
     code = (
         "import sys\n"

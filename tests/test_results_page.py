@@ -341,6 +341,7 @@ def test_frontier_without_detection_is_said_not_drawn(page_module):
 HOSTILE = "`x` *y* |z| w_ \\ - 1. ::"
 
 
+@pytest.mark.slow
 def test_sphinx_builds_the_page_without_a_warning(tmp_path):
     records = [*TRANSFER, *frontier(), rate("lgm", 2, dataset=HOSTILE)]
     records.append(rate("softmax_trimmed_gaussians", 1, arm=HOSTILE))

@@ -100,6 +100,7 @@ def outcome(tiny_npz):
     return result, data, stages
 
 
+@pytest.mark.slow
 def test_only_the_asked_protocol_runs(outcome):
     result, data, stages = outcome
     assert {item.protocol for item in (*result.records, *result.trials)} == {PROTOCOL}
@@ -272,6 +273,7 @@ def test_poisons_replace_unseen_rows_of_the_base_class(trained, calls):
         assert {row.tobytes() for row in call["X"][rows]} <= unseen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("opacity", [0.0, 0.3])
 def test_poisons_are_watermarked_with_their_target(trained, opacity):
     """With so strong a penalty a poison stays at the blend where its search starts."""
@@ -461,6 +463,7 @@ def shares_run(trained):
     return recorded(config, partition, backbones)
 
 
+@pytest.mark.slow
 def test_every_share_of_poisons_is_trained_on(shares_run):
     records, trials, calls = shares_run
     rates = {

@@ -25,6 +25,7 @@ def value(result, metric, attack):
     return record
 
 
+@pytest.mark.slow
 def test_flipped_rows_are_found_on_the_digits(noise_run):
     flips = "flip_labels_10_percent"
     assert value(noise_run, "flipped_flagged", flips).value > 0.8
@@ -33,6 +34,7 @@ def test_flipped_rows_are_found_on_the_digits(noise_run):
     assert value(noise_run, "clean_flagged", "none").value < 0.05
 
 
+@pytest.mark.slow
 def test_metrics_of_flips_are_not_recorded_where_there_are_none(noise_run):
     metrics = {r.metric for r in noise_run.records if r.attack == "none"}
     assert "flipped_flagged" not in metrics
@@ -40,6 +42,7 @@ def test_metrics_of_flips_are_not_recorded_where_there_are_none(noise_run):
     assert "clean_flagged" in metrics
 
 
+@pytest.mark.slow
 def test_rates_come_with_counts_and_intervals(noise_run):
     flips = "flip_labels_10_percent"
     n_rows = value(noise_run, "estimated_noise_share", flips).n

@@ -107,6 +107,7 @@ def detectors():
     return make_detectors(head, 0)
 
 
+@pytest.mark.slow
 def test_every_detector_is_recorded_on_every_backbone(peers_run):
     keys = {(r.model, r.arm, r.metric) for r in peers_run.records}
     assert keys == {
@@ -122,6 +123,7 @@ def test_every_detector_is_recorded_on_every_backbone(peers_run):
     assert len(keys) == len(peers_run.records)
 
 
+@pytest.mark.slow
 def test_records_take_the_largest_count_and_count_targets(peers_run):
     assert {r.n_poisons for r in peers_run.records} == {4}
     (n_targets,) = {r.n for r in peers_run.records if r.metric in SHARES}
@@ -131,6 +133,7 @@ def test_records_take_the_largest_count_and_count_targets(peers_run):
     assert {r.attack for r in peers_run.records} == {"feature_collision"}
 
 
+@pytest.mark.slow
 def test_shares_have_an_interval_over_targets_and_seconds_have_none(peers_run):
     for record in peers_run.records:
         if record.metric == "fit_seconds":

@@ -61,6 +61,7 @@ def test_every_factor_that_the_design_names_is_tried():
     }
 
 
+@pytest.mark.slow
 def test_every_setting_is_recorded_for_every_seed(search_run):
     validate(search_run.to_dict(), results_schema())
     keys = {(r.model, r.arm, r.metric, r.seed) for r in search_run.records}
@@ -75,6 +76,7 @@ def test_every_setting_is_recorded_for_every_seed(search_run):
     assert len(keys) == len(search_run.records)
 
 
+@pytest.mark.slow
 def test_settings_are_scored_on_training_rows(search_run):
     # 300 training rows, of which a sixth stands in for the 120 of the test set.
     accuracies = [r for r in search_run.records if r.metric == "backbone_accuracy"]
@@ -171,6 +173,7 @@ def accuracies(result, model, arm):
     ]
 
 
+@pytest.mark.slow
 def test_report_ranks_settings_below_softmax(search_run):
     from sklgm.report import run_tables
 
@@ -192,6 +195,7 @@ def test_report_ranks_settings_below_softmax(search_run):
         assert row.cells[index].text == f"{100 * difference:+.1f} points"
 
 
+@pytest.mark.slow
 def test_a_search_is_no_result_that_limits_are_read_off(search_run):
     from sklgm.report._limits import RULES
 

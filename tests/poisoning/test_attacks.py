@@ -86,7 +86,9 @@ def test_the_same_call_gives_the_same_poisons(attack, case):
 
 
 @all_attacks
-@pytest.mark.parametrize("batch_size", [1, 2, 3])
+@pytest.mark.parametrize(
+    "batch_size", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 3))]
+)
 def test_a_group_does_not_depend_on_what_is_in_the_batch(attack, case, batch_size):
     together = crafted(*case, attack, max_iter=10)
     apart = crafted(*case, attack, max_iter=10, batch_size=batch_size)
