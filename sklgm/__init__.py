@@ -2,8 +2,8 @@
 
 from importlib.metadata import version
 
-from sklgm._audit import audit
-from sklgm._audit_result import AuditResult
+from sklgm.auditing._audit import audit
+from sklgm.auditing._result import AuditResult
 from sklgm.classifiers import LGMClassifier, SoftmaxClassifier
 from sklgm.filtering import FilteredClassifier, PoisonFilter
 from sklgm.outliers import (

@@ -32,6 +32,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
+from sklgm._inputs import split_steps, transform_by_steps, validate_instances
 from sklgm._random import RandomState, draw_seed
 from sklgm._sklearn_private import (
     HasMethods,
@@ -40,8 +41,6 @@ from sklgm._sklearn_private import (
     routing_enabled,
     safe_indexing,
 )
-from sklgm._steps import split_steps, transform_by_steps
-from sklgm._validation import validate_instances
 from sklgm.outliers import LGMOutlierDetector
 
 

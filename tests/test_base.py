@@ -1,4 +1,4 @@
-"""sklgm._base: partial_fit, interruption, schedules, kinds of data."""
+"""sklgm.classifiers._network: partial_fit, interruption, schedules, kinds of data."""
 
 import pickle
 

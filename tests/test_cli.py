@@ -9,7 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import sklgm
-import sklgm.cli
+import sklgm.cli._app
 from sklgm.datasets import make_stripe_images
 from sklgm.experiments import _run as run_module
 from sklgm.experiments import stages_folder
@@ -18,7 +18,7 @@ from sklgm.results import results_schema
 
 @pytest.fixture(scope="module")
 def app():
-    return sklgm.cli.make_app()
+    return sklgm.cli._app.make_app()
 
 
 def invoke(app, *arguments):
@@ -34,7 +34,7 @@ def own_cache(monkeypatch, tmp_path):
 @pytest.fixture
 def fast_presets(monkeypatch):
     """Presets that end in seconds; the command's own path is the real one."""
-    real = sklgm.cli.preset_config
+    real = sklgm.cli._app.preset_config
 
     def fast(dataset, preset, **overrides):
         overrides = {
@@ -52,7 +52,7 @@ def fast_presets(monkeypatch):
         }
         return real(dataset, preset, **overrides)
 
-    monkeypatch.setattr(sklgm.cli, "preset_config", fast)
+    monkeypatch.setattr(sklgm.cli._app, "preset_config", fast)
 
 
 @pytest.mark.usefixtures("fast_presets")
@@ -161,8 +161,8 @@ def test_an_interrupted_run_goes_on_unless_told_to_restart(
     ],
 )
 def test_default_folder_names_protocols_that_are_not_the_default(protocols, name):
-    config = sklgm.cli.preset_config("digits", "quick", protocols=protocols)
-    assert sklgm.cli._default_folder(config).name == name
+    config = sklgm.cli._app.preset_config("digits", "quick", protocols=protocols)
+    assert sklgm.cli._app._default_folder(config).name == name
 
 
 def test_version_is_the_installed_one(app):
@@ -215,9 +215,9 @@ def test_missing_extra_is_named(monkeypatch, capsys):
     def missing(module, extra):
         raise ImportError(f'{module} is needed here: pip install "sklgm[{extra}]"')
 
-    monkeypatch.setattr(sklgm.cli, "import_extra", missing)
+    monkeypatch.setattr(sklgm.cli._app, "import_extra", missing)
     with pytest.raises(SystemExit) as raised:
-        sklgm.cli.main()
+        sklgm.cli._app.main()
     assert 'pip install "sklgm[cli]"' in str(raised.value)
 
 

@@ -278,5 +278,7 @@ def test_environment_names_versions_without_importing():
 
 
 def test_version_is_read_from_the_installed_package(monkeypatch):
-    monkeypatch.setattr("sklgm.results._installed_version", lambda name: None)
+    monkeypatch.setattr(
+        "sklgm.results._run_result.installed_version", lambda name: None
+    )
     assert RunResult("c", {}, {}, ()).sklgm_version == "unknown"

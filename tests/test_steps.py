@@ -7,7 +7,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
-from sklgm._steps import split_steps, transform_by_steps
+from sklgm._inputs import split_steps, transform_by_steps
 
 LAST = PCA(2)
 

@@ -1,4 +1,4 @@
-"""sklgm._validation and sklgm._random: checks with errors that name their cause."""
+"""sklgm._inputs and sklgm._random: checks with errors that name their cause."""
 
 import numpy as np
 import pytest
@@ -7,13 +7,13 @@ from scipy import sparse
 from sklearn.base import BaseEstimator
 
 from sklgm import LGMClassifier, LGMOutlierDetector, SoftmaxClassifier
-from sklgm._random import draw_seed, forked_generator
-from sklgm._validation import (
+from sklgm._inputs import (
     encode_labels,
     resolve_device,
     resolve_dtype,
     validate_instances,
 )
+from sklgm._random import draw_seed, forked_generator
 
 CLASSIFIERS = [LGMClassifier, SoftmaxClassifier]
 ESTIMATORS = [*CLASSIFIERS, LGMOutlierDetector]

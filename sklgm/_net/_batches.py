@@ -16,7 +16,7 @@ from torch.utils.data import (
     SequentialSampler,
 )
 
-from sklgm._validation import Instances
+from sklgm._inputs import Instances
 
 Batch = tuple[dict[str, Tensor], Tensor]
 

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from http.client import HTTPException
 from pathlib import Path
 
+from sklgm._running import user_cache
+
 
 def get_data_home(data_home: str | os.PathLike[str] | None = None) -> Path:
     """Return the folder in which downloaded data sets are kept.
@@ -34,21 +36,6 @@ def get_data_home(data_home: str | os.PathLike[str] | None = None) -> Path:
     if data_home is not None:
         return Path(data_home).expanduser()
     return user_cache()
-
-
-def user_cache() -> Path:
-    """Return the folder of this package in the user's cache, which may not exist yet.
-
-    Returns
-    -------
-    pathlib.Path
-        ``sklgm`` in ``XDG_CACHE_HOME``, else in ``~/.cache``.
-    """
-    # The XDG specification says that a relative XDG_CACHE_HOME is to be ignored.
-    cache_home = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if not cache_home.is_absolute():
-        cache_home = Path("~/.cache").expanduser()
-    return cache_home / "sklgm"
 
 
 def ensure_files(

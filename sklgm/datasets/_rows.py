@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from sklgm._extras import import_extra
+from sklgm._running import import_extra
 from sklgm.datasets._folder import read_class_folders
 from sklgm.datasets._npz import read_npz_rows
 from sklgm.datasets._splits import scale_pixels

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from sklgm._runner import Runner
+from sklgm._running import Runner
 from sklgm.experiments._backbones import Classifier
 from sklgm.experiments._cells import Control
 from sklgm.experiments._config import ExperimentConfig

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from sklgm._net import one_cycle
-from sklgm._runner import Progress
+from sklgm._running import Progress
 from sklgm.classifiers import LGMClassifier, SoftmaxClassifier
 from sklgm.experiments._config import ExperimentConfig
 from sklgm.experiments._partition import Partition

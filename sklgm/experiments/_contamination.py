@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from sklgm._runner import Runner
+from sklgm._running import Runner
 from sklgm.classifiers import LGMClassifier
 from sklgm.experiments._arena import make_arena
 from sklgm.experiments._attack import attacks_of

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from sklgm._runner import Runner
-from sklgm._validation import resolve_device
+from sklgm._inputs import resolve_device
+from sklgm._running import Runner
 from sklgm.classifiers import LGMClassifier
 from sklgm.experiments._attack import (
     PlannedAttack,

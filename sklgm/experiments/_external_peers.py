@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-from sklgm._extras import import_extra
+from sklgm._running import import_extra
 
 _EXTRA = "bench"
 _DEFENCES = "art.defences.detector.poison"

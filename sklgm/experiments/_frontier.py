@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from sklgm._runner import Runner
+from sklgm._running import Runner
 from sklgm.experiments._arena import make_arena
 from sklgm.experiments._attack import PlannedAttack, attack_name, plan_attack
 from sklgm.experiments._backbones import Classifier

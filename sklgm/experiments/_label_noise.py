@@ -7,10 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
-from sklgm._audit import audit
-from sklgm._audit_result import AuditResult
-from sklgm._extras import import_extra
-from sklgm._runner import Runner
+from sklgm._running import Runner, import_extra
+from sklgm.auditing._audit import audit
+from sklgm.auditing._result import AuditResult
 from sklgm.experiments._config import ExperimentConfig
 from sklgm.experiments._partition import Partition
 from sklgm.metrics import auroc_interval, wilson_rate

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
-from sklgm._runner import Runner
+from sklgm._running import Runner
 from sklgm.experiments._arena import Arena, make_arena
 from sklgm.experiments._attack import PlannedAttack, attacks_of
 from sklgm.experiments._backbones import Classifier

@@ -6,8 +6,8 @@ from functools import partial
 
 import torch
 
-from sklgm._runner import Progress, Runner, stage_key
-from sklgm._validation import resolve_device
+from sklgm._inputs import resolve_device
+from sklgm._running import Progress, Runner, stage_key
 from sklgm.experiments._backbones import train_backbones
 from sklgm.experiments._config import ExperimentConfig
 from sklgm.experiments._contamination import contamination_counts, run_contamination
@@ -23,8 +23,16 @@ from sklgm.experiments._peers import check_peers, run_peers
 from sklgm.experiments._search import run_search
 from sklgm.experiments._transfer import run_transfer
 from sklgm.experiments._white_box import make_scatter, run_white_box
-from sklgm.figure_data import DetectionScores, FeatureScatter, FigureData, PoisonImages
-from sklgm.results import Record, RunResult, Trial, describe_environment
+from sklgm.results import (
+    DetectionScores,
+    FeatureScatter,
+    FigureData,
+    PoisonImages,
+    Record,
+    RunResult,
+    Trial,
+    describe_environment,
+)
 
 
 def run(

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 
-from sklgm._runner import Runner
+from sklgm._running import Runner
 from sklgm.classifiers import LGMClassifier, SoftmaxClassifier
 from sklgm.experiments._attack import attacks_of
 from sklgm.experiments._backbones import (

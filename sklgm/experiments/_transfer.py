@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sklgm._runner import Runner
+from sklgm._running import Runner
 from sklgm.classifiers import LGMClassifier
 from sklgm.experiments._arena import Arena, fit_head, make_arena
 from sklgm.experiments._attack import (
@@ -31,9 +31,8 @@ from sklgm.experiments._judging import rows_kept_by_trim
 from sklgm.experiments._partition import Partition
 from sklgm.experiments._targets import Targets
 from sklgm.experiments._victims import Victim, strongest_defence
-from sklgm.figure_data import PoisonImages
 from sklgm.poisoning import CraftResult, flip_labels
-from sklgm.results import Record, Trial
+from sklgm.results import PoisonImages, Record, Trial
 
 PROTOCOL = "transfer"
 FLIP_LABELS = "flip_labels"

@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 
-from sklgm._runner import Progress, Runner
+from sklgm._running import Progress, Runner
 from sklgm.classifiers import LGMClassifier
 from sklgm.experiments._attack import (
     PlannedAttack,
@@ -33,11 +33,10 @@ from sklgm.experiments._victims import (
     make_victims,
     strongest_defence,
 )
-from sklgm.figure_data import DetectionScores, FeatureScatter
 from sklgm.metrics import auroc_interval, tpr_at_fpr_rate, wilson_rate
 from sklgm.outliers import LGMOutlierDetector
 from sklgm.poisoning import CraftResult, craft
-from sklgm.results import Record, Trial
+from sklgm.results import DetectionScores, FeatureScatter, Record, Trial
 
 PROTOCOL = "white-box"
 

@@ -16,6 +16,7 @@ from sklearn.utils.validation import (
     column_or_1d,
 )
 
+from sklgm._inputs import encode_labels, validate_instances
 from sklgm._sklearn_private import (
     HasMethods,
     Interval,
@@ -23,7 +24,6 @@ from sklgm._sklearn_private import (
     fit_context,
     safe_indexing,
 )
-from sklgm._validation import encode_labels, validate_instances
 from sklgm.outliers._conformal import (
     ChiSquareLaw,
     HeldOutScores,

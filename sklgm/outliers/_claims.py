@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 from torch import Tensor
 
-from sklgm._steps import split_steps, transform_by_steps
+from sklgm._inputs import split_steps, transform_by_steps
 from sklgm.gaussian import (
     estimate_gaussians,
     log_density,

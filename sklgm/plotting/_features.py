@@ -10,9 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from sklgm._steps import split_steps, transform_by_steps
-from sklgm._streaming import as_array
-from sklgm._validation import encode_labels
+from sklgm._inputs import as_array, encode_labels, split_steps, transform_by_steps
 from sklgm.plotting._masks import check_mask
 from sklgm.plotting._matplotlib import axes_or_new, open_frame
 from sklgm.plotting._projection import fit_projection

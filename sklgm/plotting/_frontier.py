@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sklgm._extras import import_extra
+from sklgm._running import import_extra
 from sklgm.plotting._attacks import attack_name, split_strength
 from sklgm.plotting._matplotlib import axes_or_new, open_frame, percent
 from sklgm.plotting._models import MODEL_COLORS, MODEL_NAMES, pooled_rate

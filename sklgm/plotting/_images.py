@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from sklgm._streaming import as_array
+from sklgm._inputs import as_array
 from sklgm.plotting._matplotlib import axes_or_new
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from sklgm._steps import split_steps, transform_by_steps
+from sklgm._inputs import split_steps, transform_by_steps
 from sklgm.plotting._masks import check_mask
 from sklgm.plotting._matplotlib import axes_or_new, open_frame, percent
 

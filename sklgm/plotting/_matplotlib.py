@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sklgm._extras import import_extra
+from sklgm._running import import_extra
 
 
 def axes_or_new(ax: Any | None, **options: Any) -> Any:

@@ -17,9 +17,9 @@ from sklearn.utils import Tags, check_array, check_consistent_length, check_rand
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sklgm._inputs import resolve_device, validate_instances
 from sklgm._random import RandomState, draw_seed
 from sklgm._sklearn_private import HasMethods, Interval, StrOptions, fit_context
-from sklgm._validation import resolve_device, validate_instances
 from sklgm.poisoning._attack import Attack
 from sklgm.poisoning._bases import (
     check_bases,

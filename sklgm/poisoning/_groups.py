@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sklgm._validation import encode_labels
+from sklgm._inputs import encode_labels
 from sklgm.poisoning._attack import Attack
 from sklgm.poisoning._surrogate import Surrogate
 

@@ -12,7 +12,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from sklgm._validation import resolve_device
+from sklgm._inputs import resolve_device
 from sklgm.nn import GaussianMixtureHead
 from sklgm.poisoning._affine import affine_map
 from sklgm.poisoning._folding import folded

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sklgm._audit_result import AuditResult
-from sklgm._extras import import_extra
+from sklgm._running import import_extra
+from sklgm.auditing._result import AuditResult
 from sklgm.plotting import ClaimedLikelihoodDisplay, FeatureSpaceDisplay
 from sklgm.report._cells import plural
 from sklgm.report._page import (

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from sklgm.figure_data import DetectionScores, FeatureScatter, FigureData, PoisonImages
 from sklgm.plotting import (
     MODEL_NAMES,
     ClaimedLikelihoodDisplay,
@@ -13,7 +12,13 @@ from sklgm.plotting import (
     plot_success_rates,
 )
 from sklgm.report._run import ReportFigure
-from sklgm.results import RunResult
+from sklgm.results import (
+    DetectionScores,
+    FeatureScatter,
+    FigureData,
+    PoisonImages,
+    RunResult,
+)
 
 # The score whose histogram is shown: L-GM's own density.
 _SHOWN_MODEL, _SHOWN_ARM = "lgm", "likelihood"

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sklgm._extras import import_extra
+from sklgm._running import import_extra
 
 #: CSS pixels an inch of a matplotlib figure.
 PIXELS_PER_INCH = 96

@@ -9,7 +9,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from sklgm._runner import Runner
+from sklgm._running import Runner
 from sklgm.datasets import load_npz
 from sklgm.experiments import ExperimentConfig, run
 from sklgm.experiments import _end_to_end as end_to_end

@@ -6,8 +6,8 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
 from sklgm import LGMClassifier, LGMOutlierDetector, SoftmaxClassifier
-from sklgm._extras import import_extra as sklgm_import_extra
 from sklgm._net import step_decay
+from sklgm._running import import_extra as sklgm_import_extra
 from sklgm.experiments import preset_config, run
 from sklgm.experiments._external_peers import EXTERNAL_PEERS
 from sklgm.experiments._peers import (

@@ -10,7 +10,7 @@ from sklearn.base import clone
 
 import sklgm
 from sklgm import LGMClassifier
-from sklgm._runner import Runner, stage_key
+from sklgm._running import Runner, stage_key
 from sklgm.datasets import load_npz
 from sklgm.experiments import _transfer as transfer
 from sklgm.experiments import run
@@ -646,7 +646,9 @@ def test_versions_are_those_at_the_start_of_the_run(tiny_npz, monkeypatch):
     # Another version installed while it runs is not what computed.
     def progress(stage, n_done, n_steps):
         if stage == "train backbones":
-            monkeypatch.setattr("sklgm.results._installed_version", lambda name: "9.9")
+            monkeypatch.setattr(
+                "sklgm._running._environment.installed_version", lambda name: "9.9"
+            )
 
     config = tiny_config(tiny_npz, protocols=("transfer",))
     result, _ = run(config, progress=progress, n_jobs=1)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import false_discovery_control
 
-from sklgm._audit_result import AuditResult
+from sklgm.auditing._result import AuditResult
 from sklgm.report import write_audit_report
 
 pytestmark = pytest.mark.browser

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy.stats import false_discovery_control
 
-from sklgm._audit_result import AuditResult
+from sklgm.auditing._result import AuditResult
 from sklgm.report import _audit, render_audit_report, write_audit_report
 
 pillow = pytest.importorskip("PIL.Image")

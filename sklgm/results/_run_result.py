@@ -6,12 +6,10 @@ imports torch.
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.resources
 import json
 import math
 import os
-import platform
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -20,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from sklgm._running import installed_version
+
 __all__ = [
     "MODELS",
     "PROTOCOLS",
@@ -27,7 +27,6 @@ __all__ = [
     "Record",
     "RunResult",
     "Trial",
-    "describe_environment",
     "results_schema",
 ]
 
@@ -49,18 +48,6 @@ PROTOCOLS = (
     "peers",
     "contamination",
     "search",
-)
-
-_PACKAGES = (
-    "sklgm",
-    "numpy",
-    "scipy",
-    "scikit-learn",
-    "torch",
-    "torchvision",
-    "skorch",
-    "adversarial-robustness-toolbox",
-    "cleanlab",
 )
 
 
@@ -315,16 +302,8 @@ class Trial:
         return cls(**_checked_keys(cls, mapping))
 
 
-def _installed_version(package: str) -> str | None:
-    """Version of an installed distribution, None if it is not installed."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
 def _sklgm_version() -> str:
-    return _installed_version("sklgm") or "unknown"
+    return installed_version("sklgm") or "unknown"
 
 
 @dataclass(frozen=True)
@@ -491,30 +470,6 @@ class RunResult:
         return cls.from_dict(mapping)
 
 
-def describe_environment() -> dict[str, Any]:
-    """Describe where a run takes place: Python, machine and package versions.
-
-    Returns
-    -------
-    dict
-        ``"python"``, ``"platform"``, ``"cpu_count"``, and ``"packages"``, a dict from
-        distribution name to version, None where it is not installed. No package is
-        imported to learn its version.
-
-    Examples
-    --------
-    >>> from sklgm.results import describe_environment
-    >>> sorted(describe_environment())
-    ['cpu_count', 'packages', 'platform', 'python']
-    """
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpu_count": os.cpu_count(),
-        "packages": {name: _installed_version(name) for name in _PACKAGES},
-    }
-
-
 def results_schema() -> dict[str, Any]:
     """Return the JSON Schema (Draft 2020-12) of a saved `RunResult`.
 
@@ -529,7 +484,7 @@ def results_schema() -> dict[str, Any]:
     >>> results_schema()["properties"]["schema_version"]
     {'const': 1}
     """
-    file = importlib.resources.files("sklgm").joinpath("results.schema.json")
+    file = importlib.resources.files("sklgm.results").joinpath("results.schema.json")
     schema: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return schema
 

@@ -11,7 +11,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 from torch.utils.data import DataLoader, Dataset
 
-from sklgm._streaming import StreamedInstances, as_array
+from sklgm._inputs._streaming import StreamedInstances, as_array
 
 InputShape = tuple[int, ...]
 Instances = NDArray[Any] | StreamedInstances

@@ -11,8 +11,7 @@ import joblib
 import torch
 from threadpoolctl import threadpool_limits
 
-from sklgm.datasets._cache import user_cache
-from sklgm.results import describe_environment
+from sklgm._running._environment import describe_environment, user_cache
 
 Progress = Callable[[str, int, int], None]
 

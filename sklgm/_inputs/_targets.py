@@ -10,9 +10,9 @@ from sklearn.utils import assert_all_finite, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
+from sklgm._inputs._instances import Instances
+from sklgm._inputs._streaming import StreamedInstances, as_array
 from sklgm._sklearn_private import check_sample_weight
-from sklgm._streaming import StreamedInstances, as_array
-from sklgm._validation import Instances
 
 
 def validate_targets(

@@ -2,7 +2,7 @@
 
 import warnings
 from abc import ABCMeta, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -21,6 +21,19 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from sklgm._inputs import (
+    Instances,
+    StreamedInstances,
+    check_every_class_has_weight,
+    encode_labels,
+    resolve_device,
+    resolve_dtype,
+    split_off_validation,
+    validate_instances,
+    validate_stream,
+    validate_targets,
+    weight_by_class,
+)
 from sklgm._net import (
     BatchDataset,
     LossNet,
@@ -39,23 +52,11 @@ from sklgm._sklearn_private import (
     check_partial_fit_first_call,
     fit_context,
 )
-from sklgm._skorch_params import SkorchParams
-from sklgm._streaming import StreamedInstances
-from sklgm._training_rows import (
-    check_every_class_has_weight,
-    split_off_validation,
-    validate_targets,
-    weight_by_class,
-)
-from sklgm._validation import (
-    Instances,
-    encode_labels,
-    resolve_device,
-    resolve_dtype,
-    validate_instances,
-    validate_stream,
-)
-from sklgm.nn import FeatureNetwork, make_backbone, output_dim
+from sklgm.classifiers._skorch_params import SkorchParams
+from sklgm.nn import BackboneFactory, FeatureNetwork, make_backbone, output_dim
+
+Backbone = str | nn.Module | BackboneFactory
+Optimizer = str | Callable[..., torch.optim.Optimizer]
 
 OPTIMIZERS: Mapping[str, type[torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,

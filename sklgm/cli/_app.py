@@ -12,9 +12,9 @@ from typing import Annotated, Any
 import numpy as np
 
 from sklgm import __version__
-from sklgm._audit import audit as audit_rows
-from sklgm._audit_result import AuditResult
-from sklgm._extras import import_extra
+from sklgm._running import import_extra
+from sklgm.auditing._audit import audit as audit_rows
+from sklgm.auditing._result import AuditResult
 from sklgm.datasets import LabelledRows, load_rows
 from sklgm.experiments import ExperimentConfig, preset_config, run, stages_folder
 from sklgm.report import (

@@ -22,13 +22,12 @@ from sklearn.utils import check_array
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
-from sklgm._audit_result import AuditResult, is_flagged
+from sklgm._inputs import as_array, encode_labels, resolve_device
 from sklgm._net import one_cycle
 from sklgm._random import RandomState, draw_seed
-from sklgm._runner import Progress, Runner, stage_key
+from sklgm._running import Progress, Runner, stage_key
 from sklgm._sklearn_private import safe_indexing
-from sklgm._streaming import as_array
-from sklgm._validation import encode_labels, resolve_device
+from sklgm.auditing._result import AuditResult, is_flagged
 from sklgm.classifiers import LGMClassifier
 from sklgm.outliers._claims import claimed_log_density
 from sklgm.outliers._conformal import (

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 class DetectionScores:
     """Outlier scores of clean rows and poisons under one model.
 
-    Attributes
+    Parameters
     ----------
     model : str
         One of :data:`sklgm.results.MODELS`.
@@ -36,7 +36,7 @@ class DetectionScores:
 class FeatureScatter:
     """Two-dimensional features of a model, its Gaussians, poisons and targets.
 
-    Attributes
+    Parameters
     ----------
     features : ndarray of shape (n_samples, 2)
         Features of clean rows and poisons.
@@ -73,7 +73,7 @@ class FeatureScatter:
 class PoisonImages:
     """Some bases, targets and the poisons made of them.
 
-    Attributes
+    Parameters
     ----------
     attack : str
         As in :class:`sklgm.results.Record`.
@@ -94,13 +94,13 @@ class PoisonImages:
 class FigureData:
     """All arrays of one run.
 
-    Attributes
+    Parameters
     ----------
-    detection : tuple of DetectionScores
+    detection : tuple of DetectionScores, default=()
         Scores of the white-box protocol.
-    scatter : FeatureScatter or None
+    scatter : FeatureScatter or None, default=None
         Features of a model with two features.
-    images : tuple of PoisonImages
+    images : tuple of PoisonImages, default=()
         Examples of poisons; empty where instances are no images.
     """
 

@@ -1,0 +1,188 @@
+"""Classifier trained with softmax cross-entropy, for comparison."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import nn
+from torch.utils.data import Dataset
+
+from sklgm._net import BatchDataset, LossNet, SoftmaxCriterion
+from sklgm.classifiers._network import Backbone, NetworkClassifier, Optimizer
+from sklgm.nn import LinearHead
+
+
+class SoftmaxClassifier(NetworkClassifier):
+    """Classifier trained with softmax cross-entropy, for comparison.
+
+    Everything but the head and the loss is that of
+    :class:`~sklgm.LGMClassifier`.
+
+    Parameters
+    ----------
+    backbone : str, nn.Module or callable, default="auto"
+        Network from instances to features: ``"auto"`` (``"cnn"`` for images,
+        ``"mlp"`` for rows), ``"mlp"``, ``"cnn"``, ``"vgg19"``, ``"resnet18"``,
+        ``"identity"``, a module (deep-copied: its weights are the start), or a
+        callable ``(input_shape, feature_dim) -> nn.Module``.
+    feature_dim : int >= 1, default=64
+        Number of features; ``"identity"`` and a module have their own.
+    normalize_features : bool, default=False
+        Scale every feature vector to the norm ``sqrt(feature_dim)``.
+    freeze_backbone : bool, default=False
+        Train the head only.
+    max_epochs : int >= 0, default=20
+        Passes over the training rows.
+    batch_size : int >= 1 or "all", default=128
+        Rows a step.
+    lr : float > 0, default=0.003
+        Learning rate.
+    optimizer : {"adam", "adamw", "sgd"} or callable, default="adam"
+        Optimiser, or a subclass of ``torch.optim.Optimizer``.
+    early_stopping : bool, default=False
+        Hold out a stratified ``validation_fraction`` and stop after 5 epochs
+        without a lower validation loss; the best weights are kept.
+    validation_fraction : float in (0, 1), default=0.1
+        Share of the rows held out by ``early_stopping``.
+    class_weight : dict, "balanced" or None, default=None
+        Weight of each class, as in scikit-learn.
+    warm_start : bool, default=False
+        Continue from the weights of the fit before, with its structure.
+    input_shape : tuple of int or None, default=None
+        Shape to fold flat rows into, such as (1, 28, 28); None takes that of X.
+    device : str or torch.device, default="auto"
+        ``"auto"`` takes CUDA if there is one, else the CPU.
+    dtype : {"float32", "float64"} or torch.dtype, default="float32"
+        Type of the network and of what it returns.
+    callbacks : sequence of skorch callbacks or None, default=None
+        Deep-copied before use.
+    random_state : int, RandomState instance or None, default=None
+        Seed of weights, split, shuffling and dropout. The same seed gives the same
+        bits on the CPU with the same number of threads.
+    verbose : int, default=0
+        1 prints a line an epoch.
+    **skorch_params : dict
+        skorch's nested parameters: ``optimizer__*``, ``callbacks__*``,
+        ``iterator_train__*``, ``iterator_valid__*``.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels seen in ``fit``, sorted.
+    class_count_ : ndarray of shape (n_classes,)
+        Summed weight of the training rows of each class, those of fits that were
+        continued among them.
+    net_ : skorch.NeuralNet
+        The trained net.
+    history_ : skorch.history.History
+        Losses of each epoch.
+    n_iter_ : int
+        Epochs trained.
+    n_features_in_ : int
+        Values of one instance.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Column names, where X has them.
+    input_shape_ : tuple of int
+        Shape of one instance.
+
+    See Also
+    --------
+    LGMClassifier : The same with class Gaussians and a margin.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklgm import SoftmaxClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> clf = SoftmaxClassifier(lr=0.01, random_state=0).fit(X, y)
+    >>> clf.score(X, y) > 0.9
+    True
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone = "auto",
+        *,
+        feature_dim: int = 64,
+        normalize_features: bool = False,
+        freeze_backbone: bool = False,
+        max_epochs: int = 20,
+        batch_size: int | str = 128,
+        lr: float = 0.003,
+        optimizer: Optimizer = "adam",
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        class_weight: Mapping[Any, float] | str | None = None,
+        warm_start: bool = False,
+        input_shape: Sequence[int] | None = None,
+        device: str | torch.device = "auto",
+        dtype: str | torch.dtype = "float32",
+        callbacks: Sequence[Any] | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+        **skorch_params: Any,
+    ) -> None:
+        self.backbone = backbone
+        self.feature_dim = feature_dim
+        self.normalize_features = normalize_features
+        self.freeze_backbone = freeze_backbone
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.optimizer = optimizer
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.class_weight = class_weight
+        self.warm_start = warm_start
+        self.input_shape = input_shape
+        self.device = device
+        self.dtype = dtype
+        self.callbacks = callbacks
+        self.random_state = random_state
+        self.verbose = verbose
+        if skorch_params:
+            self._skorch_params = skorch_params
+
+    def score_samples(self, X: ArrayLike | Dataset[Any]) -> NDArray[np.floating]:
+        """Energy of each row: the logsumexp of its logits, not a density.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape), \
+                or torch.utils.data.Dataset
+            Instances.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Higher is more like the training rows of some class; the scale has no
+            meaning beyond the order.
+        """
+        return self._score_samples(X)
+
+    def _make_head(
+        self, feature_dim: int, class_count: NDArray[np.float64]
+    ) -> nn.Module:
+        return LinearHead(feature_dim, len(class_count))
+
+    def _make_criterion(self) -> nn.Module:
+        return SoftmaxCriterion()
+
+    def _own_callbacks(self) -> list[tuple[str, Any]]:
+        return []
+
+    def _start(
+        self, net: LossNet, train: BatchDataset, classes: NDArray[np.int64]
+    ) -> None:
+        """Nothing: a linear head starts from noise."""
+
+    def _finish(self, net: LossNet, train: BatchDataset) -> None:
+        """Nothing: the gradient is all."""
+
+    def _set_priors(self, net: LossNet, class_count: NDArray[np.float64]) -> None:
+        """Nothing: a linear head learns its offsets."""
+
+    def _publish_head(self, head: nn.Module) -> None:
+        """Nothing beyond what both classifiers publish."""

@@ -1,0 +1,179 @@
+"""Distances of features to class Gaussians, and their log densities.
+
+Every function is pure. Tensors are (n_samples, feature_dim) for features,
+(n_classes, feature_dim) for means; ``log_variances`` has the shape that
+:func:`log_variances_shape` gives for a covariance type.
+"""
+
+import math
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+CovarianceType = Literal["identity", "spherical", "diag", "tied_diag"]
+COVARIANCE_TYPES: tuple[str, ...] = get_args(CovarianceType)
+
+
+def log_variances_shape(
+    covariance_type: CovarianceType, n_classes: int, feature_dim: int
+) -> tuple[int, ...]:
+    """Shape of ``log_variances`` for a covariance type.
+
+    Parameters
+    ----------
+    covariance_type : {"identity", "spherical", "diag", "tied_diag"}
+        Structure of the class covariances.
+    n_classes, feature_dim : int
+        Number of classes and of feature dimensions.
+
+    Returns
+    -------
+    tuple of int
+        ``()``, ``(n_classes,)``, ``(n_classes, feature_dim)`` or
+        ``(feature_dim,)``, in the order of the types above.
+
+    Raises
+    ------
+    ValueError
+        If ``covariance_type`` is not one of the four.
+    """
+    shapes: dict[str, tuple[int, ...]] = {
+        "identity": (),
+        "spherical": (n_classes,),
+        "diag": (n_classes, feature_dim),
+        "tied_diag": (feature_dim,),
+    }
+    if covariance_type not in shapes:
+        raise ValueError(
+            f"covariance_type must be one of {COVARIANCE_TYPES}, "
+            f"got {covariance_type!r}"
+        )
+    return shapes[covariance_type]
+
+
+def squared_mahalanobis(
+    features: Tensor,
+    means: Tensor,
+    log_variances: Tensor,
+    covariance_type: CovarianceType = "identity",
+) -> Tensor:
+    """Squared Mahalanobis distance of every row to every class mean.
+
+    ``D[i, k] = (f_i - mu_k)' inv(Sigma_k) (f_i - mu_k)``, without one half.
+
+    Parameters
+    ----------
+    features : Tensor of shape (n_samples, feature_dim)
+        Features f, any finite values.
+    means : Tensor of shape (n_classes, feature_dim)
+        Class means mu.
+    log_variances : Tensor
+        Natural logarithms of the variances; shape by :func:`log_variances_shape`.
+    covariance_type : {"identity", "spherical", "diag", "tied_diag"}, default="identity"
+        Structure of the class covariances Sigma.
+
+    Returns
+    -------
+    Tensor of shape (n_samples, n_classes)
+        Distances >= 0, in the dtype of ``features``.
+
+    Raises
+    ------
+    ValueError
+        If ``covariance_type`` is unknown or ``log_variances`` has another shape.
+
+    Notes
+    -----
+    The (n_samples, n_classes, feature_dim) array of differences is never made:
+    the square is expanded into at most two matrix products and the norms they
+    need. Expanding cancels digits where D is small against ``|f|**2``, so the
+    features are first centred on the mean of the class means and the products
+    are taken in float64 (float32 on devices without it).
+    """
+    n_classes, feature_dim = means.shape
+    expected = log_variances_shape(covariance_type, n_classes, feature_dim)
+    if tuple(log_variances.shape) != expected:
+        raise ValueError(
+            f"log_variances must have shape {expected} for covariance_type="
+            f"{covariance_type!r}, got {tuple(log_variances.shape)}"
+        )
+    work = torch.float32 if features.device.type == "mps" else torch.float64
+    # The distance does not change when features and means are shifted together.
+    centre = means.detach().to(work).mean(dim=0)
+    f = features.to(work) - centre
+    mu = means.to(work) - centre
+    log_variances = log_variances.to(work)
+    if covariance_type == "diag":
+        precisions = torch.exp(-log_variances)
+        distances = (
+            f.square() @ precisions.T
+            - 2.0 * f @ (precisions * mu).T
+            + (precisions * mu.square()).sum(dim=1)
+        )
+    else:
+        if covariance_type == "tied_diag":
+            scale = torch.exp(-0.5 * log_variances)
+            f, mu = f * scale, mu * scale
+        distances = (
+            f.square().sum(dim=1, keepdim=True)
+            - 2.0 * f @ mu.T
+            + mu.square().sum(dim=1)
+        )
+        if covariance_type != "tied_diag":
+            distances = distances * torch.exp(-log_variances)
+    return distances.clamp_min(0.0).to(features.dtype)
+
+
+def log_determinant(
+    log_variances: Tensor,
+    covariance_type: CovarianceType,
+    n_classes: int,
+    feature_dim: int,
+) -> Tensor:
+    """Log-determinant of each class covariance.
+
+    Parameters
+    ----------
+    log_variances : Tensor
+        Log-variances; shape by :func:`log_variances_shape`.
+    covariance_type : {"identity", "spherical", "diag", "tied_diag"}
+        Structure of the class covariances.
+    n_classes, feature_dim : int
+        Number of classes and of feature dimensions.
+
+    Returns
+    -------
+    Tensor of shape (n_classes,)
+        ``log|Sigma_k|``, natural log.
+    """
+    if covariance_type == "diag":
+        return log_variances.sum(dim=1)
+    if covariance_type == "tied_diag":
+        return log_variances.sum().expand(n_classes)
+    return (feature_dim * log_variances).expand(n_classes)
+
+
+def log_density(
+    squared_distances: Tensor, log_determinants: Tensor, feature_dim: int
+) -> Tensor:
+    """Log density of every row under every class Gaussian.
+
+    ``log N_k(f) = -(D_k + log|Sigma_k| + d log 2 pi) / 2``.
+
+    Parameters
+    ----------
+    squared_distances : Tensor of shape (n_samples, n_classes)
+        Squared Mahalanobis distances D.
+    log_determinants : Tensor of shape (n_classes,)
+        ``log|Sigma_k|``.
+    feature_dim : int
+        Number of feature dimensions d.
+
+    Returns
+    -------
+    Tensor of shape (n_samples, n_classes)
+        Natural log of the density, per unit of feature volume.
+    """
+    constant = feature_dim * math.log(2.0 * math.pi)
+    return -0.5 * (squared_distances + log_determinants + constant)
