@@ -22,6 +22,7 @@ from sklgm import (
     LGMOutlierDetector,
     PoisonCrafter,
     PoisonFilter,
+    RobustGaussianClassifier,
     SelfConfidenceDetector,
     SoftmaxClassifier,
     SpectralSignatureDetector,
@@ -122,6 +123,7 @@ def expected_failed_checks(estimator):
 
 
 DEFAULTS = [
+    RobustGaussianClassifier(),
     LGMClassifier(),
     SoftmaxClassifier(),
     LGMOutlierDetector(),

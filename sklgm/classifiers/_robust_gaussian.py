@@ -467,7 +467,8 @@ def _normalised(priors: Any, n_classes: int) -> NDArray[np.float64]:
         raise ValueError(
             f"priors must be {n_classes} positive numbers, got {shares.tolist()!r}"
         )
-    return shares / shares.sum()
+    normalised: NDArray[np.float64] = shares / shares.sum()
+    return normalised
 
 
 def _float_type(rows: NDArray[Any]) -> type[np.floating[Any]]:

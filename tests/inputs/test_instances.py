@@ -344,9 +344,9 @@ def test_parameters_of_the_detector_out_of_range_are_named(name, value, blobs):
 @pytest.mark.parametrize("trim", [0.0, 0.2])
 def test_diverging_training_names_lr(trim, early_stopping, blobs):
     clf = LGMClassifier(
-        lr=1e6, trim=trim, early_stopping=early_stopping, random_state=0
+        lr=1e30, trim=trim, early_stopping=early_stopping, random_state=0
     )
-    with pytest.raises(ValueError, match="training diverged: .* lr=1000000.0"):
+    with pytest.raises(ValueError, match="training diverged: .* lr=1e\\+30"):
         clf.fit(*blobs)
 
 
