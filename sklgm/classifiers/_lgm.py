@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 from torch.utils.data import Dataset
 
+from sklgm._inputs import resolve_dtype
 from sklgm._net import (
     BatchDataset,
     LGMCriterion,
@@ -410,13 +411,14 @@ class LGMClassifier(NetworkClassifier):
     def _make_head(
         self, feature_dim: int, class_count: NDArray[np.float64]
     ) -> nn.Module:
-        return GaussianMixtureHead(
+        head = GaussianMixtureHead(
             feature_dim,
             len(class_count),
             covariance_type=self.covariance_type,
             variance=1.0 if self.variance == "auto" else self.variance,
-            priors=_shares(class_count),
-        )
+        ).to(resolve_dtype(self.dtype))
+        head.set_priors(_shares(class_count))  # in the precision of that type
+        return head
 
     def _make_criterion(self) -> nn.Module:
         return LGMCriterion(self.margin, self.likelihood_weight)
