@@ -399,7 +399,10 @@ class LGMClassifier(NetworkClassifier):
                 f"location={self._location()!r} has no bound on what poisons can do; "
                 "fit with location='median' or 'trimmed_mean'"
             )
-        return self.head_.certified_poisons(features, threat=threat, change=change)
+        counts: NDArray[np.int64] = self.head_.certified_poisons(
+            features, threat=threat, change=change
+        )
+        return counts
 
     def _structure(self) -> dict[str, Any]:
         return {
@@ -435,15 +438,18 @@ class LGMClassifier(NetworkClassifier):
             net.partial_fit(training.train)
         if warmed is not None:
             net.continue_history(warmed)
-        is_kept, head = np.ones(len(training.train), dtype=bool), None
+        is_kept = np.ones(len(training.train), dtype=bool)
+        estimated: RobustGaussianClassifier | None = None
         if location != "gradient":
             is_trained = not is_new or n_epochs > 0
             try:
-                head = self._estimate_head(net, training.train, location, is_trained)
-                is_kept = head.is_kept_
+                estimated = self._estimate_head(
+                    net, training.train, location, is_trained
+                )
+                is_kept = estimated.is_kept_
             except KeyboardInterrupt:  # the head is as the last epoch left it
                 net.was_interrupted = True
-        return Trained(net, is_kept, head)
+        return Trained(net, is_kept, estimated)
 
     def _location(self) -> Location | Literal["gradient"]:
         if self.location == "auto":

@@ -449,19 +449,20 @@ class RobustGaussianClassifier(ClassifierMixin, BaseEstimator):
         was fitted on trusted rows and is kept frozen.
         """
         check_is_fitted(self, "means_")
-        self._check_certifiable(threat, change)
+        bounds = self._checked_bounds(threat, change)
         instances = validate_instances(self, X, reset=False)
         return certified_poisons(
             instances.reshape(len(instances), -1),
             self.means_,
-            self._location_bounds,
+            bounds,
             np.log(self.priors_),
             float(self.covariances_),
             threat=threat,
             change=change,
         )
 
-    def _check_certifiable(self, threat: str, change: str) -> None:
+    def _checked_bounds(self, threat: str, change: str) -> list[LocationBounds]:
+        """Bounds of the classes, unless settings leave none."""
         for name, value, allowed in (
             ("threat", threat, get_args(Threat)),
             ("change", change, get_args(Change)),
@@ -494,6 +495,8 @@ class RobustGaussianClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(
                 "sample_weight: rows of different weight have no bound; fit without"
             )
+        bounds: list[LocationBounds] = self._location_bounds
+        return bounds
 
     def _estimate(
         self,
