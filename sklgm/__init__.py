@@ -6,6 +6,7 @@ from sklgm.auditing._audit import audit
 from sklgm.auditing._result import AuditResult
 from sklgm.classifiers import (
     LGMClassifier,
+    PartitionedClassifier,
     RobustGaussianClassifier,
     SoftmaxClassifier,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "FilteredClassifier",
     "LGMClassifier",
     "LGMOutlierDetector",
+    "PartitionedClassifier",
     "PoisonCrafter",
     "PoisonFilter",
     "RobustGaussianClassifier",

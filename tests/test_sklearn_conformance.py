@@ -20,6 +20,7 @@ from sklgm import (
     FilteredClassifier,
     LGMClassifier,
     LGMOutlierDetector,
+    PartitionedClassifier,
     PoisonCrafter,
     PoisonFilter,
     RobustGaussianClassifier,
@@ -134,6 +135,7 @@ def expected_failed_checks(estimator):
 
 DEFAULTS = [
     RobustGaussianClassifier(),
+    PartitionedClassifier(LogisticRegression(), n_partitions=3),
     LGMClassifier(),
     SoftmaxClassifier(),
     LGMOutlierDetector(),
