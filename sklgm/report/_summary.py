@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from sklgm.metrics import Rate
-from sklgm.plotting import pooled_rate, victim_color, victim_name
+from sklgm.plotting import pool_seeds, rate_of, victim_color, victim_name
 from sklgm.report._cells import (
     TableRow,
     number,
     percent,
     plural,
-    rate_cell,
     rate_digits,
     value_cell,
 )
@@ -25,9 +23,10 @@ if TYPE_CHECKING:
 
 #: The defences that a run puts to the test; all other victims are compared with them.
 DEFENCES = ("lgm", "lgm_trim")
+_COMPARED = ("victim", "variant", "score")
 
-#: Victim and variant.
-Victim: TypeAlias = tuple[str, str | None]
+#: A row of what `pool_seeds` returns.
+_Row: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -58,172 +57,124 @@ def summaries(
     """
     found = []
     for description in descriptions:
-        headline = description.headline
-        if headline is None:
+        if description.headline is None:
             continue
         own = table.filter(protocol=description.name).drop_nulls("attack")
         for at, group in groups(own, ["dataset", "attack", "bound", "reach"]):
-            title = headline.title.format_map(names_of(at))
-            is_rate = headline.metric == "attack_success_rate"
-            summary = (_of_rates if is_rate else _of_detection)(group, title)
-            if summary is not None:
-                found.append(summary)
+            title = description.headline.title.format_map(names_of(at))
+            summary = _summary(group, description.headline.metric, title)
+            found += [] if summary is None else [summary]
     return found
 
 
-def success_rates(rows: pl.DataFrame) -> dict[Victim, Rate]:
-    """Pooled success rates by victim and variant.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        Rows of one protocol, data set, attack and number of poisons.
-
-    Returns
-    -------
-    dict from (victim, variant) to Rate
-        In the order of tables; only rates with cases.
-    """
-    parts = groups(rows.filter(metric="attack_success_rate"), ["victim", "variant"])
-    parts.sort(key=lambda part: [order_of(*item) for item in part[0].items()])
-    rates = {(at["victim"], at["variant"]): pooled_rate(part) for at, part in parts}
-    return {victim: rate for victim, rate in rates.items() if rate.n_targets}
-
-
-def _of_rates(rows: pl.DataFrame, title: str) -> Summary | None:
-    """Compare success rates at the largest number of poisons."""
-    for n_poisons in _counts(rows, "attack_success_rate"):
-        at_count = rows.filter(n_poisons=n_poisons)
-        rates = success_rates(at_count)
-        if rates:
+def _summary(group: pl.DataFrame, metric: str, title: str) -> Summary | None:
+    counts = group.filter(metric=metric)["n_poisons"].unique().sort(descending=True)
+    for n_poisons in counts:
+        rows = group.filter(n_poisons=n_poisons)
+        compared = _quantities(rows, metric)
+        if compared:
             break
     else:
         return None
-    lines = [
-        TableRow(
-            victim_name(*victim),
-            [rate_cell(rate, victim_color(victim[0]))],
-            f"{rate.n_success:,} of {plural(rate.n_targets, 'target')} misled",
-            victim_color(victim[0]),
-        )
-        for victim, rate in rates.items()
-    ]
-    sentences = [*_rate_sentences(rates), *_accuracy_sentences(at_count)]
-    sentences += _detection_sentences(at_count)
-    title = f"{title}, {plural(n_poisons, 'poison')} per target"
+    sentences = _detection_sentences(_quantities(rows, "auroc"))
+    kind, details = "area", [_score_detail(row) for row in compared]
+    if metric == "attack_success_rate":
+        title += f", {plural(n_poisons, 'poison')} per target"
+        kind, details = "rate", [_count_detail(row) for row in compared]
+        accuracies = _accuracy_sentences(_quantities(rows, "clean_accuracy"))
+        sentences = [*_rate_sentences(compared), *accuracies, *sentences]
+    lines = []
+    for row, detail in zip(compared, details, strict=True):
+        color = victim_color(row["victim"])
+        cell = value_cell(row, kind, color=color)
+        name = victim_name(row["victim"], row["variant"])
+        lines.append(TableRow(name, [cell], detail, color))
     return Summary(title, lines, sentences)
 
 
-def _of_detection(rows: pl.DataFrame, title: str) -> Summary | None:
-    """Compare the AUROC at the largest number of poisons."""
-    for n_poisons in _counts(rows, "auroc"):
-        at_count = rows.filter(n_poisons=n_poisons)
-        areas = _areas(at_count)
-        if areas:
-            break
-    else:
-        return None
-    lines = [
-        TableRow(
-            victim_name(victim, variant),
-            [value_cell(part, "area", color=victim_color(victim))],
-            "AUROC" + (f", score: {score}" if score else ""),
-        )
-        for (victim, variant, score), part in areas.items()
-    ]
-    return Summary(title, lines, _detection_sentences(at_count))
+def _quantities(rows: pl.DataFrame, metric: str) -> list[_Row]:
+    """Known values by victim, variant and score, in the order of tables."""
+    pooled = pool_seeds(rows.filter(metric=metric), _COMPARED).rows(named=True)
+    known = [row for row in pooled if row["n"]]
+    return sorted(known, key=lambda row: [order_of(c, row[c]) for c in _COMPARED])
 
 
-def _counts(rows: pl.DataFrame, metric: str) -> list[int]:
-    """Numbers of poisons with that metric, the largest first."""
-    counts = rows.filter(metric=metric)["n_poisons"].unique()
-    found: list[int] = counts.sort(descending=True).to_list()
-    return found
+def _score_detail(row: _Row) -> str:
+    return "AUROC" + (f", score: {row['score']}" if row["score"] else "")
 
 
-def _rate_sentences(rates: dict[Victim, Rate]) -> list[str]:
-    if len(rates) < 2:
+def _count_detail(row: _Row) -> str:
+    return f"{row['n_success']:,} of {plural(row['n'], 'target')} misled"
+
+
+def _rate_sentences(compared: Sequence[_Row]) -> list[str]:
+    if len(compared) < 2:
         return []
-    lowest = min(rate.value for rate in rates.values())
-    first = [victim for victim, rate in rates.items() if rate.value == lowest]
-    share = percent(lowest, rate_digits(rates[first[0]]))
-    if len(first) == len(rates):
+    rates = [rate_of(row) for row in compared]
+    lowest = min(rate.value for rate in rates)
+    is_first = [rate.value == lowest for rate in rates]
+    first = [row for row, chosen in zip(compared, is_first, strict=True) if chosen]
+    share = percent(lowest, rate_digits(rates[is_first.index(True)]))
+    if all(is_first):
         return [f"All models show the same attack success rate, {share}."]
-    sentences = [f"Lowest attack success rate: {_join(first)}, {share}."]
-    bound = min(rates[victim].high for victim in first)
-    near = [v for v, rate in rates.items() if v not in first and rate.low <= bound]
+    sentences = [f"Lowest attack success rate: {_names(first)}, {share}."]
+    bound = min(r.high for r, chosen in zip(rates, is_first, strict=True) if chosen)
+    near = [
+        row
+        for row, rate in zip(compared, rates, strict=True)
+        if row not in first and rate.low <= bound
+    ]
     if near:
-        verb = "overlaps" if len(near) == 1 else "overlap"
-        noun = "interval" if len(near) == 1 else "intervals"
+        noun, verb = (
+            ("interval", "overlaps") if len(near) == 1 else ("intervals", "overlap")
+        )
         sentences.append(
-            f"The {noun} of {_join(near)} {verb} with that of the lowest rate: these "
+            f"The {noun} of {_names(near)} {verb} with that of the lowest rate: these "
             "targets are too few to rank them."
         )
-    if _is_missed_by_defence(rates, first):
+    if _is_missed_by_defence(compared, first):
         sentences.append("No L-GM model reaches that rate in this run.")
     return sentences
 
 
-def _accuracy_sentences(rows: pl.DataFrame) -> list[str]:
-    main = rows.filter(rows["variant"].is_null())
-    parts = groups(main.filter(metric="clean_accuracy").drop_nulls("value"), ["victim"])
-    if len(parts) < 2:
-        return []
-    parts.sort(key=lambda part: order_of("victim", part[0]["victim"]))
+def _accuracy_sentences(accuracies: Sequence[_Row]) -> list[str]:
     listed = [
-        f"{victim_name(at['victim'])} {value_cell(part, 'share').text}"
-        for at, part in parts
+        f"{victim_name(row['victim'])} {percent(row['value'])}"
+        for row in accuracies
+        if row["variant"] is None
     ]
+    if len(listed) < 2:
+        return []
     return [f"Clean accuracy after the attack: {', '.join(listed)}."]
 
 
-def _detection_sentences(rows: pl.DataFrame) -> list[str]:
-    areas = {key: _mean(part) for key, part in _areas(rows).items()}
-    if len({victim for victim, *_ in areas}) < 2:
+def _detection_sentences(areas: Sequence[_Row]) -> list[str]:
+    if len({row["victim"] for row in areas}) < 2:
         return []
-    highest = max(areas.values())
-    first = [key for key, area in areas.items() if area == highest]
-    names = [
-        victim_name(victim, variant) + (f" ({score} score)" if score else "")
-        for victim, variant, score in first
-    ]
+    highest = max(row["value"] for row in areas)
+    first = [row for row in areas if row["value"] == highest]
     sentences = [
-        f"Best at ranking poisons first: {_and(names)}, AUROC {number(highest)}."
+        f"Best at ranking poisons first: {_names(first)}, AUROC {number(highest)}."
     ]
     if _is_missed_by_defence(areas, first):
-        best = max(area for (victim, *_), area in areas.items() if victim in DEFENCES)
+        best = max(row["value"] for row in areas if row["victim"] in DEFENCES)
         sentences.append(f"The best L-GM model reaches {number(best)}.")
     return sentences
 
 
-def _areas(
-    rows: pl.DataFrame,
-) -> dict[tuple[str, str | None, str | None], pl.DataFrame]:
-    """Rows of each AUROC by victim, variant and score, in the order of tables."""
-    known = rows.filter(metric="auroc").drop_nulls("value")
-    parts = groups(known, ["victim", "variant", "score"])
-    parts.sort(key=lambda part: [order_of(*item) for item in part[0].items()])
-    return {(at["victim"], at["variant"], at["score"]): part for at, part in parts}
-
-
-def _mean(rows: pl.DataFrame) -> float:
-    values: list[float] = rows["value"].to_list()
-    return sum(values) / len(values)
-
-
-def _is_missed_by_defence(
-    compared: Iterable[tuple[Any, ...]], first: Iterable[tuple[Any, ...]]
-) -> bool:
+def _is_missed_by_defence(compared: Sequence[_Row], first: Sequence[_Row]) -> bool:
     """Whether a defence took part and none came first."""
-    all_victims, best = {key[0] for key in compared}, {key[0] for key in first}
-    return bool(all_victims & set(DEFENCES)) and not best & set(DEFENCES)
+    took_part = any(row["victim"] in DEFENCES for row in compared)
+    return took_part and not any(row["victim"] in DEFENCES for row in first)
 
 
-def _join(victims: Iterable[Victim]) -> str:
-    return _and([victim_name(*victim) for victim in victims])
-
-
-def _and(names: Sequence[str]) -> str:
+def _names(rows: Sequence[_Row]) -> str:
+    """Names of victims, with their kinds of score, joined as prose does."""
+    names = [
+        victim_name(row["victim"], row["variant"])
+        + (f" ({row['score']} score)" if row["score"] else "")
+        for row in rows
+    ]
     if len(names) == 1:
         return names[0]
     return f"{', '.join(names[:-1])} and {names[-1]}"
