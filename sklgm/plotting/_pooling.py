@@ -59,7 +59,11 @@ def pool_seeds(table: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
             value.max().alias("highest"),
             value.count().cast(polars.Int64).alias("n_values"),
             polars.col("n").filter(is_known).sum(),
-            (value * polars.col("n")).round().sum().cast(polars.Int64).alias("n_success"),
+            (value * polars.col("n"))
+            .round()
+            .sum()
+            .cast(polars.Int64)
+            .alias("n_success"),
         )
     )
     return pooled

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal, TypeAlias
 
 #: Which rows are meant: a value, or a tuple of values, by column. None is "no value",
@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 Where: TypeAlias = Mapping[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ColumnSpec:
     """A column of a table, or several.
 
@@ -49,6 +49,7 @@ class ColumnSpec:
     metric: str
     title: str
     kind: Literal["rate", "share", "area", "number"] = "number"
+    _: KW_ONLY
     where: Where = field(default_factory=dict)
     by: tuple[str, ...] = ()
     join: str | None = None
@@ -146,7 +147,7 @@ class FigureSpec:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class HeadlineSpec:
     """A comparison of all victims in sentences, at the top of a report.
 
