@@ -31,8 +31,6 @@ MODULES = [
     "sklgm.outliers",
     "sklgm.plotting",
     "sklgm.poisoning",
-    "sklgm.report",
-    "sklgm.results",
 ]
 
 
@@ -67,6 +65,13 @@ def loaded():
 @pytest.mark.parametrize("name", MODULES)
 def test_importing_loads_no_optional_dependency(name, loaded):
     assert loaded[name] == []
+
+
+def test_reports_load_polars_alone_and_say_how_to_install_it():
+    assert loaded_in_turn(["sklgm.report"]) == {"sklgm.report": ["polars"]}
+    code = "import sys; sys.modules['polars'] = None; import sklgm.results"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert 'pip install "sklgm[cli]"' in run.stderr
 
 
 @pytest.mark.slow

@@ -81,6 +81,16 @@ def names_of(values: Mapping[str, Any], noun: str = "poison") -> dict[str, str]:
     return names
 
 
+class _OrNone(dict[str, str]):
+    def __missing__(self, name: str) -> str:
+        return "none"
+
+
+def titled(text: str, names: Mapping[str, str]) -> str:
+    """Fill names into a title; a missing value is called none."""
+    return text.format_map(_OrNone(names))
+
+
 def filled(texts: Sequence[str], names: Mapping[str, str]) -> list[str]:
     """Fill names into texts; those that name a missing value are left out."""
     found = []

@@ -15,7 +15,7 @@ from sklgm.report._cells import (
     rate_digits,
     value_cell,
 )
-from sklgm.report._names import groups, names_of, order_of
+from sklgm.report._names import groups, names_of, order_of, titled
 from sklgm.results import ProtocolDescription
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def summaries(
             continue
         own = table.filter(protocol=description.name).drop_nulls("attack")
         for at, group in groups(own, ["dataset", "attack", "bound", "reach"]):
-            title = description.headline.title.format_map(names_of(at))
+            title = titled(description.headline.title, names_of(at))
             summary = _summary(group, description.headline.metric, title)
             found += [] if summary is None else [summary]
     return found

@@ -14,6 +14,7 @@ from sklgm.report._names import (
     names_of,
     order_of,
     select,
+    titled,
 )
 from sklgm.results import (
     TABLE_SCHEMA,
@@ -111,8 +112,8 @@ def _table(
         names = names_of({**values, **at}, spec.noun)
         color = victim_color(at["victim"]) if at.get("victim") else None
         details = "; ".join(filled(spec.details, names))
-        rows.append(TableRow(spec.header.format_map(names), cells, details, color))
-    caption = spec.title.format_map(names_of(values, spec.noun))
+        rows.append(TableRow(titled(spec.header, names), cells, details, color))
+    caption = titled(spec.title, names_of(values, spec.noun))
     titles = [spec.header_title, *(title for title, _ in columns)]
     return _without_empty_columns(Table(caption, titles, rows))
 
@@ -157,7 +158,7 @@ def _columns(
         names = names_of({**values, **at}, spec.noun)
         details = filled([column.detail] if column.detail else [], names)
         cells = {key: _cell(rows, column, details) for key, rows in found[by].items()}
-        columns.append((column.title.format_map(names), instead | cells))
+        columns.append((titled(column.title, names), instead | cells))
     return columns
 
 
