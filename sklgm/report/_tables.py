@@ -257,20 +257,18 @@ def all_rows_table(table: pl.DataFrame) -> Table:
     -------
     Table
     """
-    shown = [
-        name
-        for name in TABLE_SCHEMA
-        if name not in ("victim", "low", "high") and table[name].count()
-    ]
-    titles = ["victim", *shown]
+    shown = [name for name in TABLE_SCHEMA if name == "value" or table[name].count()]
+    shown = [name for name in shown if name not in ("victim", "low", "high")]
+    titles = [*shown]
     titles.insert(titles.index("value") + 1, "95 % interval")
     rows = []
     for row in table.iter_rows(named=True):
         texts = {name: "" if row[name] is None else str(row[name]) for name in shown}
         texts["value"] = "unknown" if row["value"] is None else f"{row['value']:.4g}"
-        ends = (row["low"], row["high"])
-        is_known = None not in ends
-        texts["95 % interval"] = "{:.4g} to {:.4g}".format(*ends) if is_known else ""
-        cells = [Cell(texts[title]) for title in titles[1:]]
+        texts["95 % interval"] = ""
+        if row["low"] is not None and row["high"] is not None:
+            texts["95 % interval"] = f"{row['low']:.4g} to {row['high']:.4g}"
+        cells = [Cell(texts[title]) for title in titles]
         rows.append(TableRow(row["victim"] or "", cells))
-    return Table("Every number as it stands in table.parquet", titles, rows)
+    caption = "Every number as it stands in table.parquet"
+    return Table(caption, ["victim", *titles], rows)
