@@ -314,9 +314,9 @@ _PEERS = ProtocolDescription(
 _SEARCH = ProtocolDescription(
     name="search",
     title="How should L-GM be trained?",
-    question="One setting of the training differs from the run's at a time. Numbers "
-    "are of training rows that were held out for this choice: they rank settings and "
-    "are no results.",
+    question="One setting of the training of the backbone differs from the run's at a "
+    "time. Numbers are of training rows that were held out for this choice: they rank "
+    "settings and are no results.",
     is_result=False,
     tables=(
         TableSpec(
@@ -325,7 +325,7 @@ _SEARCH = ProtocolDescription(
             header_title="Setting",
             sort_by="backbone_accuracy",
             columns=(
-                ColumnSpec("backbone_accuracy", "Accuracy", "share"),
+                ColumnSpec("backbone_accuracy", "Backbone accuracy", "share"),
                 ColumnSpec(
                     "backbone_accuracy",
                     "Minus softmax",

@@ -87,6 +87,7 @@ def value_cell(
     lines, interval = list(details), None
     if row["n_values"] > 1:
         spread = f"{show(row['lowest'])} to {show(row['highest'])}"
+        spread = spread.replace(" points to", " to")
         lines.append(f"{spread} over {plural(row['n_values'], 'seed')}")
     elif not is_difference:
         low, high = row["low"], row["high"]

@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from sklgm.plotting import pool_seeds, rate_of, victim_color, victim_name
-from sklgm.report._cells import (
-    TableRow,
-    number,
-    percent,
-    plural,
-    rate_digits,
-    value_cell,
-)
+from sklgm.report._cells import TableRow, percent, plural, value_cell
 from sklgm.report._names import groups, names_of, order_of, titled
 from sklgm.results import ProtocolDescription
 
@@ -76,19 +69,24 @@ def _summary(group: pl.DataFrame, metric: str, title: str) -> Summary | None:
             break
     else:
         return None
-    sentences = _detection_sentences(_quantities(rows, "auroc"))
-    kind, details = "area", [_score_detail(row) for row in compared]
-    if metric == "attack_success_rate":
-        title += f", {plural(n_poisons, 'poison')} per target"
-        kind, details = "rate", [_count_detail(row) for row in compared]
-        accuracies = _accuracy_sentences(_quantities(rows, "clean_accuracy"))
-        sentences = [*_rate_sentences(compared), *accuracies, *sentences]
+    is_rate = metric == "attack_success_rate"
     lines = []
-    for row, detail in zip(compared, details, strict=True):
+    for row in compared:
         color = victim_color(row["victim"])
-        cell = value_cell(row, kind, color=color)
+        cell = value_cell(row, "rate" if is_rate else "area", color=color)
+        detail = "AUROC" + (f", score: {row['score']}" if row["score"] else "")
+        if is_rate:
+            detail = f"{row['n_success']:,} of {plural(row['n'], 'target')} misled"
         name = victim_name(row["victim"], row["variant"])
         lines.append(TableRow(name, [cell], detail, color))
+    sentences = []
+    if is_rate:
+        title += f", {plural(n_poisons, 'poison')} per target"
+        sentences += _ranking(compared, "Lowest attack success rate", is_rate=True)
+        sentences += _accuracy_sentences(_quantities(rows, "clean_accuracy"))
+    areas = _quantities(rows, "auroc")
+    if len({row["victim"] for row in areas}) > 1:
+        sentences += _ranking(areas, "Highest AUROC of poisons against other rows")
     return Summary(title, lines, sentences)
 
 
@@ -99,41 +97,54 @@ def _quantities(rows: pl.DataFrame, metric: str) -> list[_Row]:
     return sorted(known, key=lambda row: [order_of(c, row[c]) for c in _COMPARED])
 
 
-def _score_detail(row: _Row) -> str:
-    return "AUROC" + (f", score: {row['score']}" if row["score"] else "")
+class _Contender(NamedTuple):
+    """A quantity, as a loss with the ends of its interval: the less the better."""
+
+    loss: float
+    low: float
+    high: float
+    text: str
+    name: str
+    is_defence: bool
 
 
-def _count_detail(row: _Row) -> str:
-    return f"{row['n_success']:,} of {plural(row['n'], 'target')} misled"
+def _contender(row: _Row, *, is_rate: bool) -> _Contender:
+    name = victim_name(row["victim"], row["variant"])
+    name += f" ({row['score']} score)" if row["score"] else ""
+    text = value_cell(row, "rate" if is_rate else "area").text
+    if is_rate:
+        rate = rate_of(row)
+        ends = rate.value, rate.low, rate.high
+    else:
+        value = row["value"]
+        high = value if row["high"] is None else row["high"]
+        low = value if row["low"] is None else row["low"]
+        ends = -value, -high, -low
+    return _Contender(*ends, text, name, row["victim"] in DEFENCES)
 
 
-def _rate_sentences(compared: Sequence[_Row]) -> list[str]:
-    if len(compared) < 2:
+def _ranking(rows: Sequence[_Row], what: str, *, is_rate: bool = False) -> list[str]:
+    """Say who comes first, whose interval overlaps with that, and where L-GM stands."""
+    everyone = [_contender(row, is_rate=is_rate) for row in rows]
+    best = min(everyone, key=lambda one: one.loss, default=None)
+    if best is None or len(everyone) < 2:
         return []
-    rates = [rate_of(row) for row in compared]
-    lowest = min(rate.value for rate in rates)
-    is_first = [rate.value == lowest for rate in rates]
-    first = [row for row, chosen in zip(compared, is_first, strict=True) if chosen]
-    share = percent(lowest, rate_digits(rates[is_first.index(True)]))
-    if all(is_first):
-        return [f"All models show the same attack success rate, {share}."]
-    sentences = [f"Lowest attack success rate: {_names(first)}, {share}."]
-    bound = min(r.high for r, chosen in zip(rates, is_first, strict=True) if chosen)
-    near = [
-        row
-        for row, rate in zip(compared, rates, strict=True)
-        if row not in first and rate.low <= bound
-    ]
+    first = [one for one in everyone if one.loss == best.loss]
+    if len(first) == len(everyone):
+        return [f"{what}: {best.text}, the same for all."]
+    sentences = [f"{what}: {_listed(first)}, {best.text}."]
+    bound = min(one.high for one in first)
+    near = [one for one in everyone if one not in first and one.low <= bound]
     if near:
-        noun, verb = (
-            ("interval", "overlaps") if len(near) == 1 else ("intervals", "overlap")
-        )
+        words = ("interval", "overlaps") if len(near) == 1 else ("intervals", "overlap")
         sentences.append(
-            f"The {noun} of {_names(near)} {verb} with that of the lowest rate: these "
-            "targets are too few to rank them."
+            f"The {words[0]} of {_listed(near)} {words[1]} with that: these cases are "
+            "too few to rank them."
         )
-    if _is_missed_by_defence(compared, first):
-        sentences.append("No L-GM model reaches that rate in this run.")
+    defences = [one for one in everyone if one.is_defence]
+    if defences and not any(one.is_defence for one in first):
+        closest = min(defences, key=lambda one: one.loss)
+        sentences.append(f"The best L-GM model reaches {closest.text}.")
     return sentences
 
 
@@ -148,33 +159,7 @@ def _accuracy_sentences(accuracies: Sequence[_Row]) -> list[str]:
     return [f"Clean accuracy after the attack: {', '.join(listed)}."]
 
 
-def _detection_sentences(areas: Sequence[_Row]) -> list[str]:
-    if len({row["victim"] for row in areas}) < 2:
-        return []
-    highest = max(row["value"] for row in areas)
-    first = [row for row in areas if row["value"] == highest]
-    sentences = [
-        f"Best at ranking poisons first: {_names(first)}, AUROC {number(highest)}."
-    ]
-    if _is_missed_by_defence(areas, first):
-        best = max(row["value"] for row in areas if row["victim"] in DEFENCES)
-        sentences.append(f"The best L-GM model reaches {number(best)}.")
-    return sentences
-
-
-def _is_missed_by_defence(compared: Sequence[_Row], first: Sequence[_Row]) -> bool:
-    """Whether a defence took part and none came first."""
-    took_part = any(row["victim"] in DEFENCES for row in compared)
-    return took_part and not any(row["victim"] in DEFENCES for row in first)
-
-
-def _names(rows: Sequence[_Row]) -> str:
-    """Names of victims, with their kinds of score, joined as prose does."""
-    names = [
-        victim_name(row["victim"], row["variant"])
-        + (f" ({row['score']} score)" if row["score"] else "")
-        for row in rows
-    ]
-    if len(names) == 1:
-        return names[0]
-    return f"{', '.join(names[:-1])} and {names[-1]}"
+def _listed(contenders: Sequence[_Contender]) -> str:
+    """Names, joined as prose does."""
+    *names, last = [one.name for one in contenders]
+    return f"{', '.join(names)} and {last}" if names else last

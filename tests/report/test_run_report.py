@@ -119,20 +119,23 @@ def test_headline_counts_the_misled_targets():
     assert "L-GM + trim 0 of 50 targets misled 0 %" in text
     assert "Lowest attack success rate: L-GM + trim, 0 %." in text
     assert "Clean accuracy after the attack: softmax 74.1 %, L-GM + trim 72.2 %" in text
-    assert "Best at ranking poisons first: L-GM + trim (likelihood score)" in text
-    assert "No L-GM model" not in text
+    assert (
+        "Highest AUROC of poisons against other rows: L-GM + trim (likelihood score), "
+        "0.960."
+    ) in text
+    assert "The best L-GM model" not in text
 
 
 def test_headline_names_the_baseline_where_it_wins():
     text = page_text(transfer(n_gaussians=0, n_lgm=5))
     assert "Lowest attack success rate: softmax + trimmed Gaussians, 0 %." in text
-    assert "No L-GM model reaches that rate in this run." in text
+    assert "The best L-GM model reaches 10 %." in text
 
 
 def test_headline_says_where_intervals_overlap():
     assert (
         "The intervals of softmax + trimmed Gaussians and softmax + trimmed Gaussians "
-        "(diag) overlap with that of the lowest rate"
+        "(diag) overlap with that"
     ) in page_text(transfer())
 
 
@@ -140,15 +143,13 @@ def test_headline_names_all_who_tie():
     text = page_text(transfer(n_gaussians=0, n_lgm=0))
     assert "rate: softmax + trimmed Gaussians and L-GM + trim, 0 %." in text
     text = page_text([rate("softmax", 5), rate("lgm", 5)])
-    assert "All models show the same attack success rate, 10 %." in text
+    assert "Lowest attack success rate: 10 %, the same for all." in text
 
 
 def test_headline_of_detection_names_the_best_score_whoever_it_is():
     text = page_text(white_box(softmax=0.98))
     assert "digits, feature collision: finding the poisons" in text
-    assert "Best at ranking poisons first: softmax (posterior score), AUROC 0.980" in (
-        text
-    )
+    assert "against other rows: softmax (posterior score), 0.980." in text
     assert "The best L-GM model reaches 0.950." in text
 
 

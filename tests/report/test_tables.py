@@ -184,7 +184,7 @@ def test_differences_are_taken_seed_by_seed_to_the_same_variant_or_the_model_its
     assert [row[1] for row in cells(table)] == [
         [],
         [],
-        ["−12.5 points", "−25.0 points to +0.0 points over 2 seeds"],
+        ["−12.5 points", "−25.0 to +0.0 points over 2 seeds"],
         ["+25.0 points"],
     ]
 
