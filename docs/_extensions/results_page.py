@@ -19,7 +19,6 @@ from sklgm.report import (
     paired_tables,
     protocol_tables,
     table_figures,
-    victim_tables,
 )
 from sklgm.report._cells import Table
 from sklgm.report._page import figure_png
@@ -31,8 +30,22 @@ COMMANDS = {
     "CIFAR-10 (JPEG)": "sklgm reproduce PATH",
     "digits": "sklgm reproduce digits",
 }
-PAIR = ("bullseye_polytope", "feature_collision")
-RIVALS = ("lgm_trim", "softmax_trimmed_gaussians")
+#: What is compared on the same targets, under which heading, and what it means.
+COMPARISONS = (
+    (
+        ("attack", "bullseye_polytope", "feature_collision"),
+        "bullseye polytope minus feature collision",
+        "Both attacks with the same bound, on the same model and targets. Above 0, the "
+        "first attack is the stronger, or the easier to find.",
+    ),
+    (
+        ("victim", "lgm_trim", "softmax_trimmed_gaussians"),
+        "L-GM + trim minus the cheap baseline",
+        "L-GM + trim minus softmax + trimmed Gaussians, each attacked on its own "
+        "backbone, for the same targets and bases. Below 0 the defence is misled less "
+        "often.",
+    ),
+)
 #: Kinds of figures that the page shows.
 FIGURES = ("frontier",)
 #: Settings in which runs may differ that are compared together.
@@ -203,8 +216,9 @@ def render_page(runs: Sequence[Run], figures: Figures) -> str:
             section = list(_protocol_section(own, dataset, description, figures))
             parts += section
             missing += [] if section else [description.name]
-        parts += _paired_section(own, dataset)
-        parts += _rivals_section(own, dataset)
+        for names, title, meaning in COMPARISONS:
+            parts.append(_heading(f"{dataset}: {title}", "-"))
+            parts += _comparison(own, dataset, names, meaning)
         if missing:
             noun = "protocol" if len(missing) == 1 else "protocols"
             parts.append(
@@ -307,47 +321,25 @@ def _provenance(run: Run) -> list[str]:
     ]
 
 
-def _paired_section(runs: Sequence[Run], dataset: str) -> list[str]:
-    first, second = (name.replace("_", " ") for name in PAIR)
-    heading = _heading(f"{dataset}: {first} minus {second}", "-")
-    parts = [
-        heading,
-        f"Success rate of {first} minus that of {second}, in percentage points, on the "
-        "same model and targets, with a 95 % interval for paired rates "
-        "(:func:`~sklgm.metrics.paired_rate_difference`). Only targets count that "
-        "count in both. Above 0, the first attack is the stronger.",
-    ]
-    sections = []
-    for run in runs:
-        tables = paired_tables(run.result.trials.filter(dataset=dataset), *PAIR)
-        if tables:
-            sections.append(_heading(run.label[0].upper() + run.label[1:], "~"))
-            sections += [*map(render_table, tables), *_provenance(run)]
-    if not sections:
-        return [heading, "No committed run on this data set holds both attacks."]
-    return [*parts, *sections]
-
-
-def _rivals_section(runs: Sequence[Run], dataset: str) -> list[str]:
-    """The defence minus the cheap baseline, runs of other seeds taken together."""
+def _comparison(
+    runs: Sequence[Run], dataset: str, names: tuple[str, str, str], meaning: str
+) -> list[str]:
+    """Compare two attacks or victims, runs of other seeds taken together."""
     alike: dict[str, list[pl.DataFrame]] = {}
     for run in runs:
         own = {k: v for k, v in run.settings.items() if k not in _FREE_SETTINGS}
         key = repr(sorted({**run.result.settings, "run": sorted(own.items())}.items()))
         alike.setdefault(key, []).append(run.result.trials.filter(dataset=dataset))
-    tables = [
-        t for group in alike.values() for t in victim_tables(pl.concat(group), *RIVALS)
-    ]
+    grouped = [pl.concat(trials) for trials in alike.values()]
+    tables = [table for trials in grouped for table in paired_tables(trials, *names)]
     if not tables:
-        return []
+        return ["No committed run on this data set holds both."]
     return [
-        _heading(f"{dataset}: L-GM + trim minus the cheap baseline", "-"),
-        "L-GM + trim minus softmax + trimmed Gaussians, each attacked on its own "
-        "backbone, for the same targets and bases: the success rate in percentage "
-        "points, over targets that count for both, and the AUROC of the posterior, "
-        "with 95 % intervals for pairs. Runs that differ in their seed only are taken "
-        "together. Below 0 the defence is misled less often; an interval that holds 0 "
-        "ranks nothing.",
+        f"{meaning} The success rate is in percentage points, over targets that count "
+        "for both, with a 95 % interval for paired rates "
+        "(:func:`~sklgm.metrics.paired_rate_difference`); the AUROC is that of the "
+        "posterior. Runs that differ in their seed only are taken together. An "
+        "interval that holds 0 ranks nothing.",
         *map(render_table, tables),
     ]
 

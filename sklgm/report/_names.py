@@ -124,3 +124,15 @@ def groups(
         return [({}, table)] if len(table) else []
     parts = table.partition_by(columns, as_dict=True, maintain_order=True)
     return [(dict(zip(columns, key, strict=True)), part) for key, part in parts.items()]
+
+
+def sorted_groups(
+    table: pl.DataFrame, columns: Sequence[str]
+) -> list[tuple[dict[str, Any], pl.DataFrame]]:
+    """Split a table by the values of columns, in the order of tables."""
+    attacks = table["attack"].unique(maintain_order=True).to_list()
+
+    def order(part: tuple[dict[str, Any], pl.DataFrame]) -> list[Any]:
+        return [order_of(name, value, attacks) for name, value in part[0].items()]
+
+    return sorted(groups(table, columns), key=order)

@@ -14,6 +14,7 @@ from sklgm.report._names import (
     names_of,
     order_of,
     select,
+    sorted_groups,
     titled,
 )
 from sklgm.results import (
@@ -206,20 +207,19 @@ def _differences(
 
 def _sorted_index(group: pl.DataFrame, spec: TableSpec) -> list[dict[str, Any]]:
     """Values of the index, one per row of the table, in its order."""
-    attacks = group["attack"].unique(maintain_order=True).to_list()
-    means = {}
-    if spec.sort_by is not None:
-        pooled = pool_seeds(group.filter(metric=spec.sort_by), spec.index)
-        for row in pooled.iter_rows(named=True):
-            means[tuple(row[name] for name in spec.index)] = row["value"] or 0.0
-
-    def key(at: dict[str, Any]) -> list[Any]:
-        order = [order_of(*item, attacks) for item in at.items()]
-        if spec.sort_by is not None:  # within each victim
-            order.insert(1, -means.get(tuple(at.values()), 0.0))
-        return order
-
-    return sorted((at for at, _ in groups(group, spec.index)), key=key)
+    rows = [at for at, _ in sorted_groups(group, spec.index)]
+    if spec.sort_by is None:
+        return rows
+    pooled = pool_seeds(group.filter(metric=spec.sort_by), spec.index)
+    means = {
+        tuple(row[name] for name in spec.index): row["value"] or 0.0
+        for row in pooled.iter_rows(named=True)
+    }
+    first = spec.index[0]  # sorted within each victim
+    return sorted(
+        rows,
+        key=lambda at: (order_of(first, at[first]), -means.get((*at.values(),), 0.0)),
+    )
 
 
 def _is_clean(column: ColumnSpec) -> bool:
