@@ -1,8 +1,10 @@
 """No optional dependency is loaded before it is needed."""
 
 import json
+import runpy
 import subprocess
 import sys
+from importlib.resources import files
 
 import pytest
 
@@ -59,7 +61,7 @@ def loaded_in_turn(modules):
 
 @pytest.fixture(scope="module")
 def loaded():
-    return loaded_in_turn(MODULES)
+    return loaded_in_turn([*MODULES, "sklgm.report"])
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -67,11 +69,15 @@ def test_importing_loads_no_optional_dependency(name, loaded):
     assert loaded[name] == []
 
 
-def test_reports_load_polars_alone_and_say_how_to_install_it():
-    assert loaded_in_turn(["sklgm.report"]) == {"sklgm.report": ["polars"]}
-    code = "import sys; sys.modules['polars'] = None; import sklgm.results"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert 'pip install "sklgm[cli]"' in run.stderr
+def test_results_and_reports_load_polars_alone(loaded):
+    assert loaded["sklgm.report"] == ["polars"]
+
+
+def test_results_without_polars_say_how_to_install_it(monkeypatch):
+    path = files("sklgm.results").joinpath("_rows.py")
+    monkeypatch.setitem(sys.modules, "polars", None)
+    with pytest.raises(ImportError, match=r'pip install "sklgm\[cli\]"'):
+        runpy.run_path(str(path))
 
 
 @pytest.mark.slow
