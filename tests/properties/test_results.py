@@ -2,7 +2,7 @@
 
 import tempfile
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sklgm.results import Row, RunResult, Trial
@@ -18,7 +18,7 @@ BY_ANNOTATION = {
     "float | None": st.none() | numbers,
     "bool | None": st.none() | st.booleans(),
 }
-settings = st.dictionaries(
+nested = st.dictionaries(
     st.text(),
     st.recursive(
         st.none() | st.booleans() | st.integers() | numbers | st.text(),
@@ -34,14 +34,15 @@ def instances(cls):
     return st.builds(cls, **{name: BY_ANNOTATION[kind] for name, kind in fields})
 
 
+@settings(max_examples=30)
 @given(
     st.lists(instances(Row), max_size=3),
     st.lists(instances(Trial), max_size=3),
-    settings,
+    nested,
 )
-def test_results_survive_save_and_load(rows, trials, settings):
+def test_results_survive_save_and_load(rows, trials, values):
     result = RunResult.from_rows(
-        rows, trials, command="c", settings=settings, environment=settings
+        rows, trials, command="c", settings=values, environment=values
     )
     with tempfile.TemporaryDirectory() as folder:
         again = RunResult.load(result.save(folder))
