@@ -24,7 +24,7 @@ from sklearn.utils.validation import column_or_1d
 
 from sklgm._inputs import as_array, encode_labels, resolve_device
 from sklgm._random import RandomState, draw_seed
-from sklgm._running import Progress, Runner, stage_key
+from sklgm._running import Progress, Runner, describe_environment, stage_key
 from sklgm._sklearn_private import safe_indexing
 from sklgm.auditing._result import AuditResult, is_flagged
 from sklgm.classifiers import LGMClassifier
@@ -37,7 +37,6 @@ from sklgm.outliers._conformal import (
 from sklgm.outliers._posterior_null import PosteriorNull
 from sklgm.outliers._splits import folds
 from sklgm.outliers._standardisation import standardise
-from sklgm.results import describe_environment
 
 SCORE_KINDS = ("posterior", "likelihood")
 _PROBABILITIES = ("predict_log_proba", "predict_proba")

@@ -1,26 +1,19 @@
-"""What does not work: sentences that follow from the records by stated rules."""
+"""What does not work: sentences that follow from the table by stated rules."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from sklgm.metrics import Rate
-from sklgm.plotting import attack_name
-from sklgm.report._cells import (
-    detector_name,
-    mean_value,
-    model_name,
-    percent,
-    plural,
-    rate_digits,
-    select,
-    success_rates,
-)
-from sklgm.results import Record
+from sklgm.plotting import attack_name, pool_seeds, rate_of, victim_name
+from sklgm.report._cells import percent, plural, rate_digits, rate_interval
+from sklgm.report._names import detector_name, groups, order_of
+from sklgm.report._summary import DEFENCES
 
-_DEFENCES = ("lgm", "lgm_trim")
+if TYPE_CHECKING:
+    import polars as pl
+
 _BASELINE = "softmax_trimmed_gaussians"
 _OWN_DETECTORS = ("lgm_likelihood", "lgm_posterior", "lgm_combined")
 #: Clean accuracy may be lower by this much before it counts, in [0, 1].
@@ -29,16 +22,21 @@ _ACCURACY_NAMES = {
     "clean_accuracy": "clean accuracy",
     "backbone_accuracy": "accuracy of the backbone",
 }
+#: Columns that must agree for two numbers to be compared.
+_PLACE = ("dataset", "protocol", "attack", "bound", "reach", "n_poisons")
+
+#: A case: what a sentence is about, and what it says of it; None if all is well.
+_Case: TypeAlias = tuple[str, str | None]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a rule finds among the records of a run.
+    """What a rule finds in the table of a run.
 
     Parameters
     ----------
     sentences : sequence of str
-        One a data set, protocol, attack, number of poisons and rival.
+        One per data set, protocol, attack, number of poisons and rival.
     n_found : int
         Cases that the sentences name.
     n_compared : int
@@ -52,165 +50,38 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule, in words and as a function of the records of one run."""
+    """A rule, in words and as a function of the tidy table of one run.
+
+    Parameters
+    ----------
+    title : str
+        Heading.
+    statement : str
+        The rule, in full sentences.
+    cases : callable
+        Gives every case that it looks at, of a tidy table.
+    """
 
     title: str
     statement: str
-    apply: Callable[[Sequence[Record]], Verdict]
+    cases: Callable[[pl.DataFrame], Iterable[_Case]]
 
+    def apply(self, table: pl.DataFrame) -> Verdict:
+        """Gather the cases of one subject in one sentence.
 
-@dataclass(frozen=True)
-class _Value:
-    """A number with its interval, None where there is none."""
+        Parameters
+        ----------
+        table : DataFrame
+            Tidy table of one run. Protocols whose numbers are no results must be left
+            out.
 
-    value: float
-    low: float | None
-    high: float | None
-    n: int
-
-
-#: A case: what a sentence is about, and what it says of it; None if all is well.
-_Case = tuple[str, str | None]
-
-
-def _misled_defences(records: Sequence[Record]) -> Iterable[_Case]:
-    for place, rates in _attacked(records):
-        for (model, arm), rate in rates.items():
-            if model in _DEFENCES:
-                text = f"{model_name(model, arm)} {_rate_text(rate)}"
-                yield place, text if rate.n_success else None
-
-
-def _unbeaten_baselines(records: Sequence[Record]) -> Iterable[_Case]:
-    for place, rates in _attacked(records):
-        if ("lgm_trim", "attack") not in rates or _is_no_test(rates):
-            continue
-        for (model, arm), rate in rates.items():
-            if model != _BASELINE:
-                continue
-            # By the same rule of trimming, where the defence was tried by it.
-            own_arm = arm if ("lgm_trim", arm) in rates else "attack"
-            defence = rates["lgm_trim", own_arm]
-            name = model_name("lgm_trim", own_arm)
-            subject = f"{place}, {name} {_rate_text(defence)}"
-            if rate.low > defence.high:
-                yield subject, None
-                continue
-            word = "higher, intervals overlap"
-            if rate.value < defence.value:
-                word = "lower"
-            elif rate.value == defence.value:
-                word = "the same"
-            yield subject, f"{model_name(model, arm)} {_rate_text(rate)}, {word}"
-
-
-def _lost_accuracies(records: Sequence[Record]) -> Iterable[_Case]:
-    for record in _once(records):
-        if record.model not in _DEFENCES or record.metric not in _ACCURACY_NAMES:
-            continue
-        own = _value_of(_alike(records, record))
-        softmax = _value_of(_alike(records, record, model="softmax"))
-        if own is None or softmax is None:
-            continue
-        arm = "attack" if record.arm == "clean" else record.arm
-        subject = (
-            f"{_place(record)}, {_ACCURACY_NAMES[record.metric]}, "
-            f"{model_name('softmax', arm)} {_share_text(softmax)}"
-        )
-        loss = softmax.value - own.value
-        is_apart = loss > 0 and _is_above(softmax, own)
-        text = f"{model_name(record.model, arm)} {_share_text(own)}"
-        yield subject, text if is_apart or loss > _ACCURACY_TOLERANCE else None
-
-
-def _detection_behind(rival: str) -> Callable[[Sequence[Record]], Iterable[_Case]]:
-    """AUROC that is not above that of `rival`, with the intervals apart."""
-
-    def cases(records: Sequence[Record]) -> Iterable[_Case]:
-        for record in _once(records):
-            if record.model not in _DEFENCES or record.metric != "auroc":
-                continue
-            if record.protocol == "peers":
-                continue  # models there are backbones; see `_unbeaten_peers`
-            arm = record.arm
-            if rival == "softmax" and arm in ("likelihood", "combined"):
-                arm = "posterior"  # the only score that softmax has
-            own = _value_of(_alike(records, record))
-            other = _value_of(_alike(records, record, model=rival, arm=arm))
-            if own is None or other is None:
-                continue
-            subject = f"{_place(record)}, {model_name(rival, arm)} {_area_text(other)}"
-            is_ahead, word = _stand(own, other)
-            if is_ahead is None:
-                continue
-            name = model_name(record.model, record.arm)
-            text = f"{name} {_area_text(own)}, {word}"
-            yield subject, None if is_ahead else text
-
-    return cases
-
-
-def _unbeaten_peers(records: Sequence[Record]) -> Iterable[_Case]:
-    """Other detectors than L-GM's whose AUROC is not below, with intervals apart."""
-    for record in _once(select(records, protocol="peers", metric="auroc")):
-        if record.arm not in _OWN_DETECTORS:
-            continue
-        own = _value_of(_alike(records, record))
-        if own is None:
-            continue
-        subject = (
-            f"{_place(record)}, features of {model_name(record.model)}, "
-            f"{detector_name(record.arm)} {_area_text(own)}"
-        )
-        alike = select(records, protocol="peers", model=record.model)
-        for arm in dict.fromkeys(other.arm for other in alike):
-            rival = _value_of(_alike(records, record, arm=arm))
-            if arm in _OWN_DETECTORS or rival is None:
-                continue
-            is_ahead, _ = _stand(own, rival)
-            if is_ahead is None:
-                continue
-            word = _stand(rival, own)[1]
-            if rival.value < own.value:
-                word = "lower, intervals overlap"
-            text = f"{detector_name(arm)} {_area_text(rival)}, {word}"
-            yield subject, None if is_ahead else text
-
-
-def _stand(own: _Value, other: _Value) -> tuple[bool | None, str]:
-    """Whether a value is above another with intervals apart, and how it stands.
-
-    None where it is above and an interval is missing: nothing can be said then.
-    """
-    if own.value < other.value:
-        return False, "lower"
-    if own.value == other.value:
-        return False, "the same"
-    if not _has_interval(own) or not _has_interval(other):
-        return None, "higher"
-    if _is_above(own, other):
-        return True, "higher"
-    return False, "higher, intervals overlap"
-
-
-def _failed_attacks(records: Sequence[Record]) -> Iterable[_Case]:
-    for place, rates in _attacked(records):
-        if ("softmax", "attack") in rates:
-            text = f"softmax {_rate_text(rates['softmax', 'attack'])}"
-            yield place, text if _is_no_test(rates) else None
-
-
-def _verdict(
-    cases: Callable[[Sequence[Record]], Iterable[_Case]],
-) -> Callable[[Sequence[Record]], Verdict]:
-    """Gather the cases of one subject in one sentence."""
-
-    def apply(records: Sequence[Record]) -> Verdict:
-        # A search chooses on its own rows: what it measures is no result.
-        records = [record for record in records if record.protocol != "search"]
+        Returns
+        -------
+        Verdict
+        """
         found: dict[str, list[str]] = {}
         n_compared = 0
-        for subject, text in cases(records):
+        for subject, text in self.cases(table.unique(maintain_order=True)):
             n_compared += 1
             if text is not None:
                 found.setdefault(subject, []).append(text)
@@ -220,7 +91,138 @@ def _verdict(
             n_compared,
         )
 
-    return apply
+
+class _Who(NamedTuple):
+    """What was measured at one place."""
+
+    victim: str
+    variant: str | None
+    score: str | None
+    detector: str | None
+
+    @property
+    def name(self) -> str:
+        """Name of the victim, with variant and score in brackets."""
+        parts = [part for part in (self.variant, self.score) if part]
+        return victim_name(self.victim, ", ".join(parts) or None)
+
+
+@dataclass(frozen=True)
+class _Number:
+    """A number with its interval, None where there is none, and how it is written."""
+
+    value: float
+    low: float | None
+    high: float | None
+    text: str
+
+    def is_above(self, other: _Number) -> bool:
+        """Whether both intervals are known and apart."""
+        if self.low is None or other.high is None:
+            return False
+        return self.low > other.high
+
+    def is_known_beside(self, other: _Number) -> bool:
+        """Whether it is not above the other number, or both intervals say more."""
+        ends = (self.low, self.high, other.low, other.high)
+        return self.value <= other.value or None not in ends
+
+    def standing(self, other: _Number) -> str:
+        """How it stands against the other number, in words."""
+        if self.value == other.value:
+            return "the same"
+        word = "lower" if self.value < other.value else "higher"
+        if None in (self.low, self.high, other.low, other.high):
+            return word
+        is_apart = self.is_above(other) or other.is_above(self)
+        return word if is_apart else f"{word}, intervals overlap"
+
+
+_Numbers: TypeAlias = Mapping[_Who, _Number]
+
+
+def _misled_defences(table: pl.DataFrame) -> Iterable[_Case]:
+    for place, rates in _attacked(table):
+        for who, rate in rates.items():
+            if who.victim in DEFENCES:
+                yield place, f"{who.name} {rate.text}" if rate.value else None
+
+
+def _unbeaten_baselines(table: pl.DataFrame) -> Iterable[_Case]:
+    main = _Who("lgm_trim", None, None, None)
+    for place, rates in _attacked(table):
+        if main not in rates or _is_no_test(rates):
+            continue
+        for who, rate in rates.items():
+            if who.victim == _BASELINE:
+                # By the same rule of trimming, where the defence was tried by it.
+                own = who._replace(victim="lgm_trim")
+                own = own if own in rates else main
+                text = f"{who.name} {rate.text}, {rate.standing(rates[own])}"
+                is_beaten = rate.is_above(rates[own])
+                subject = f"{place}, {own.name} {rates[own].text}"
+                yield subject, None if is_beaten else text
+
+
+def _lost_accuracies(table: pl.DataFrame) -> Iterable[_Case]:
+    for metric, name in _ACCURACY_NAMES.items():
+        for place, shares in _places(table, metric):
+            for who, own in shares.items():
+                rival = who._replace(victim="softmax")
+                if who.victim not in DEFENCES or rival not in shares:
+                    continue
+                softmax = shares[rival]
+                loss = softmax.value - own.value
+                is_lost = loss > _ACCURACY_TOLERANCE or softmax.is_above(own)
+                subject = f"{place}, {name}, {rival.name} {softmax.text}"
+                yield subject, f"{who.name} {own.text}" if is_lost else None
+
+
+def _detection_behind(victim: str) -> Callable[[pl.DataFrame], Iterable[_Case]]:
+    """AUROC that is not above that of a victim, with the intervals apart."""
+
+    def cases(table: pl.DataFrame) -> Iterable[_Case]:
+        for place, areas in _places(table, "auroc"):
+            for who, own in areas.items():
+                rival = who._replace(victim=victim)
+                if victim == "softmax" and who.score:  # the only score that it has
+                    rival = rival._replace(score="posterior")
+                # Detectors have victims for backbones; see `_unbeaten_peers`.
+                is_compared = who.victim in DEFENCES and who.detector is None
+                other = areas.get(rival)
+                if not is_compared or not other or not own.is_known_beside(other):
+                    continue
+                text = f"{who.name} {own.text}, {own.standing(other)}"
+                subject = f"{place}, {rival.name} {other.text}"
+                yield subject, None if own.is_above(other) else text
+
+    return cases
+
+
+def _unbeaten_peers(table: pl.DataFrame) -> Iterable[_Case]:
+    """Other detectors than L-GM's whose AUROC is not below, with intervals apart."""
+    for place, areas in _places(table.drop_nulls("detector"), "auroc"):
+        for who, own in areas.items():
+            if who.detector not in _OWN_DETECTORS:
+                continue
+            name = f"features of {who.name}, {detector_name(who.detector)}"
+            for rival, other in areas.items():
+                is_peer = rival.detector not in _OWN_DETECTORS
+                is_peer &= rival._replace(detector=who.detector) == who
+                if not is_peer or not own.is_known_beside(other):
+                    continue
+                text = f"{detector_name(rival.detector)} {other.text}"
+                text += f", {other.standing(own)}"
+                subject = f"{place}, {name} {own.text}"
+                yield subject, None if own.is_above(other) else text
+
+
+def _failed_attacks(table: pl.DataFrame) -> Iterable[_Case]:
+    softmax = _Who("softmax", None, None, None)
+    for place, rates in _attacked(table):
+        if softmax in rates:
+            text = f"softmax {rates[softmax].text}"
+            yield place, text if _is_no_test(rates) else None
 
 
 #: In the order of the page.
@@ -228,140 +230,97 @@ RULES = (
     Rule(
         "Attacks that mislead an L-GM model",
         "Every success rate above 0 of L-GM or L-GM + trim, variants included.",
-        _verdict(_misled_defences),
+        _misled_defences,
     ),
     Rule(
         "Where the cheap baseline is not worse",
         "The success rate of softmax + trimmed Gaussians is lower than that of L-GM + "
         "trim, or the same, or the intervals overlap. Attacks that mislead no model "
         "are left out: they stand under the last rule.",
-        _verdict(_unbeaten_baselines),
+        _unbeaten_baselines,
     ),
     Rule(
         "Where L-GM costs accuracy",
         "The accuracy of L-GM or L-GM + trim is below that of softmax in the same "
         f"arm by more than {100 * _ACCURACY_TOLERANCE:.1f} points, or the intervals "
         "are apart.",
-        _verdict(_lost_accuracies),
+        _lost_accuracies,
     ),
     Rule(
         "Where L-GM finds poisons no better than softmax",
         "The AUROC of L-GM or L-GM + trim is not above that of the posterior of "
         "softmax with the intervals apart. Variants are compared with the same variant "
         "of softmax.",
-        _verdict(_detection_behind("softmax")),
+        _detection_behind("softmax"),
     ),
     Rule(
         "Where L-GM finds poisons no better than the cheap baseline",
         "The AUROC of L-GM or L-GM + trim is not above that of softmax + trimmed "
         "Gaussians, by the same kind of score, with the intervals apart.",
-        _verdict(_detection_behind(_BASELINE)),
+        _detection_behind(_BASELINE),
     ),
     Rule(
         "Where another detector finds poisons no worse than L-GM's",
         "Fitted to the same rows and features, its AUROC is not below that of the "
         "likelihood, the posterior, or both combined, of trimmed Gaussians with the "
         "intervals apart.",
-        _verdict(_unbeaten_peers),
+        _unbeaten_peers,
     ),
     Rule(
         "Attacks that are no test of a defence",
         "The attack misleads no model, softmax included, so that a rate of 0 says "
         "nothing for a defence.",
-        _verdict(_failed_attacks),
+        _failed_attacks,
     ),
 )
 
 
-def _attacked(
-    records: Sequence[Record],
-) -> Iterable[tuple[str, dict[tuple[str, str], Rate]]]:
-    """Rates of all models for each protocol, data set, attack and count."""
-    main = [
-        record
-        for record in select(records, metric="attack_success_rate")
-        if record.arm not in ("control", "common")
-    ]
-    keys = dict.fromkeys((r.protocol, r.dataset, r.attack) for r in main)
-    for protocol, dataset, attack in keys:
-        own = select(main, protocol=protocol, dataset=dataset, attack=attack)
-        for n_poisons in sorted({record.n_poisons for record in own}):
-            if found := success_rates(own, n_poisons):
-                yield _place(select(own, n_poisons=n_poisons)[0]), found
+def _attacked(table: pl.DataFrame) -> Iterator[tuple[str, _Numbers]]:
+    """Success rates at each place with an attack."""
+    attacked = table.drop_nulls("attack")
+    return _places(attacked, "attack_success_rate")
 
 
-def _is_no_test(rates: dict[tuple[str, str], Rate]) -> bool:
+def _places(table: pl.DataFrame, metric: str) -> Iterator[tuple[str, _Numbers]]:
+    """Known values of a metric, over all seeds, by place and who was measured."""
+    pooled = pool_seeds(table.filter(metric=metric), [*_PLACE, *_Who._fields])
+    for at, strengths in groups(pooled.filter(pooled["n"] > 0), _PLACE[:-1]):
+        attack = attack_name(at["attack"], at["bound"], at["reach"])
+        for count, group in groups(strengths.sort("n_poisons"), _PLACE[-1:]):
+            n_poisons = count["n_poisons"]
+            place = f"{at['dataset']}, {at['protocol']}, {attack}"
+            place += f", {plural(n_poisons, 'poison')}" if n_poisons else ""
+            numbers = {}
+            for row in group.iter_rows(named=True):
+                who = _Who(*(row[name] for name in _Who._fields))
+                numbers[who] = _number(row, metric)
+            order = sorted(numbers, key=lambda who: [*map(order_of, who._fields, who)])
+            yield place, {who: numbers[who] for who in order}
+
+
+def _number(row: Mapping[str, Any], metric: str) -> _Number:
+    value, low, high = row["value"], row["low"], row["high"]
+    if metric == "attack_success_rate":
+        rate = rate_of(row)
+        value, low, high = rate.value, rate.low, rate.high
+        text = f"{rate.n_success:,} of {rate.n_targets:,} targets "
+        text += f"({percent(rate.value, rate_digits(rate))}, {rate_interval(rate)})"
+    else:
+        write = _area if metric == "auroc" else percent
+        ends = "no interval"
+        if low is not None and high is not None:
+            # A range of shares has one percent sign.
+            ends = f"{write(low)} to {write(high)}"
+            if write is percent:
+                ends = f"{100 * low:.1f} to {percent(high)}"
+        text = f"{write(value)} ({ends})"
+    return _Number(value, low, high, text)
+
+
+def _is_no_test(rates: _Numbers) -> bool:
     """Whether softmax was attacked and no model misled."""
-    nobody = all(rate.n_success == 0 for rate in rates.values())
-    return nobody and ("softmax", "attack") in rates
-
-
-def _place(record: Record) -> str:
-    place = f"{record.dataset}, {record.protocol}, {attack_name(record.attack)}"
-    if record.n_poisons:
-        place += f", {plural(record.n_poisons, 'poison')}"
-    return place
-
-
-def _once(records: Sequence[Record]) -> Iterable[Record]:
-    """First record of each quantity; the others are further seeds."""
-    seen = set()
-    for record in records:
-        key = (
-            *(record.protocol, record.dataset, record.model, record.attack),
-            *(record.n_poisons, record.arm, record.metric),
-        )
-        if key not in seen:
-            seen.add(key)
-            yield record
-
-
-def _alike(records: Sequence[Record], like: Record, **changes: str) -> Sequence[Record]:
-    """Select the records of all seeds of the quantity of `like`, but for changes."""
-    names = ("protocol", "dataset", "model", "attack", "n_poisons", "arm", "metric")
-    return select(records, **{name: getattr(like, name) for name in names} | changes)
-
-
-def _value_of(records: Sequence[Record]) -> _Value | None:
-    """Mean over seeds, with the interval and n of a single one."""
-    known = [record for record in records if not math.isnan(record.value)]
-    if not known:
-        return None
-    if len(known) == 1:
-        return _Value(known[0].value, known[0].low, known[0].high, known[0].n)
-    return _Value(mean_value(known), None, None, sum(r.n for r in known))
-
-
-def _has_interval(value: _Value) -> bool:
-    return value.low is not None and value.high is not None
-
-
-def _is_above(upper: _Value, lower: _Value) -> bool:
-    """Whether both intervals are known and apart."""
-    if upper.low is None or lower.high is None:
-        return False
-    return upper.low > lower.high
-
-
-def _rate_text(rate: Rate) -> str:
-    digits = rate_digits(rate)
-    return (
-        f"{rate.n_success:,} of {rate.n_targets:,} targets "
-        f"({percent(rate.value, digits)}, {100 * rate.low:.{digits}f} to "
-        f"{percent(rate.high, digits)})"
-    )
-
-
-def _share_text(value: _Value) -> str:
-    if value.low is None or value.high is None:
-        return f"{percent(value.value)} (no interval)"
-    return f"{percent(value.value)} ({100 * value.low:.1f} to {percent(value.high)})"
-
-
-def _area_text(value: _Value) -> str:
-    if value.low is None or value.high is None:
-        return f"{_area(value.value)} (no interval)"
-    return f"{_area(value.value)} ({_area(value.low)} to {_area(value.high)})"
+    nobody = all(rate.value == 0 for rate in rates.values())
+    return nobody and _Who("softmax", None, None, None) in rates
 
 
 def _area(value: float) -> str:

@@ -1,204 +1,165 @@
-"""Headline of a report: what the records say, whoever comes first."""
+"""Headline of a report: what the numbers say, whoever comes first."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from sklgm.metrics import Rate
-from sklgm.plotting import MODEL_COLORS, attack_name
-from sklgm.report._cells import (
-    Cell,
-    Row,
-    mean_value,
-    model_name,
-    number,
-    percent,
-    plural,
-    poison_counts,
-    rate_cell_of,
-    rate_digits,
-    select,
-    success_rates,
-)
-from sklgm.results import MODELS, Record
+from sklgm.plotting import pool_seeds, rate_of, victim_color, victim_name
+from sklgm.report._cells import TableRow, percent, plural, value_cell
+from sklgm.report._names import groups, names_of, order_of, titled
+from sklgm.results import ProtocolDescription
 
-#: The defence that a run puts to the test; all other models are compared with it.
-_DEFENCES = ("lgm", "lgm_trim")
+if TYPE_CHECKING:
+    import polars as pl
+
+#: The defences that a run puts to the test; all other victims are compared with them.
+DEFENCES = ("lgm", "lgm_trim")
+_COMPARED = ("victim", "variant", "score")
+
+#: A row of what `pool_seeds` returns.
+_Row: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Summary:
-    """One comparison: a title, a row a model, and sentences about them."""
+    """One comparison: a title, a row per victim, and sentences about them."""
 
     title: str
-    rows: Sequence[Row]
+    rows: Sequence[TableRow]
     sentences: Sequence[str]
 
 
-def attack_summary(records: Sequence[Record], title: str) -> Summary | None:
-    """Compare success rates at the largest number of poisons.
+def summaries(
+    table: pl.DataFrame, descriptions: Iterable[ProtocolDescription]
+) -> list[Summary]:
+    """Compare the victims, for each protocol with a headline, data set and attack.
 
     Parameters
     ----------
-    records : sequence of Record
-        Those of one protocol, data set and attack.
-    title : str
-        Title of the comparison.
+    table : DataFrame
+        Tidy table.
+    descriptions : iterable of ProtocolDescription
+        Protocols, in the order of the summaries.
 
     Returns
     -------
-    Summary or None
-        None if no success rate has a target that counts.
+    list of Summary
+        Of the largest number of poisons with a known value.
     """
-    for n_poisons in reversed(poison_counts(records, "attack_success_rate")):
-        rates = success_rates(records, n_poisons)
-        if rates:
+    found = []
+    for description in descriptions:
+        if description.headline is None:
+            continue
+        own = table.filter(protocol=description.name).drop_nulls("attack")
+        for at, group in groups(own, ["dataset", "attack", "bound", "reach"]):
+            title = titled(description.headline.title, names_of(at))
+            summary = _summary(group, description.headline.metric, title)
+            found += [] if summary is None else [summary]
+    return found
+
+
+def _summary(group: pl.DataFrame, metric: str, title: str) -> Summary | None:
+    counts = group.filter(metric=metric)["n_poisons"].unique().sort(descending=True)
+    for n_poisons in counts:
+        rows = group.filter(n_poisons=n_poisons)
+        compared = _quantities(rows, metric)
+        if compared:
             break
     else:
         return None
-    rows = [
-        Row(
-            model_name(*key),
-            [rate_cell_of(rate, MODEL_COLORS[key[0]])],
-            f"{rate.n_success:,} of {plural(rate.n_targets, 'target')} misled",
-            MODEL_COLORS[key[0]],
-        )
-        for key, rate in rates.items()
-    ]
-    sentences = [*_rate_sentences(rates), *_accuracy_sentences(records, n_poisons)]
-    sentences += _detection_sentences(records, n_poisons)
-    title = f"{title}, {plural(n_poisons, 'poison')} a target"
-    return Summary(title, rows, sentences)
+    is_rate = metric == "attack_success_rate"
+    lines = []
+    for row in compared:
+        color = victim_color(row["victim"])
+        cell = value_cell(row, "rate" if is_rate else "area", color=color)
+        detail = "AUROC" + (f", score: {row['score']}" if row["score"] else "")
+        if is_rate:
+            detail = f"{row['n_success']:,} of {plural(row['n'], 'target')} misled"
+        name = victim_name(row["victim"], row["variant"])
+        lines.append(TableRow(name, [cell], detail, color))
+    sentences = []
+    if is_rate:
+        title += f", {plural(n_poisons, 'poison')} per target"
+        sentences += _ranking(compared, "Lowest attack success rate", is_rate=True)
+        sentences += _accuracy_sentences(_quantities(rows, "clean_accuracy"))
+    areas = _quantities(rows, "auroc")
+    if len({row["victim"] for row in areas}) > 1:
+        sentences += _ranking(areas, "Highest AUROC of poisons against other rows")
+    return Summary(title, lines, sentences)
 
 
-def detection_summary(records: Sequence[Record], title: str) -> Summary | None:
-    """Compare the AUROC at the largest number of poisons.
+def _quantities(rows: pl.DataFrame, metric: str) -> list[_Row]:
+    """Known values by victim, variant and score, in the order of tables."""
+    pooled = pool_seeds(rows.filter(metric=metric), _COMPARED).rows(named=True)
+    known = [row for row in pooled if row["n"]]
+    return sorted(known, key=lambda row: [order_of(c, row[c]) for c in _COMPARED])
 
-    Parameters
-    ----------
-    records : sequence of Record
-        Those of one protocol, data set and attack.
-    title : str
-        Title of the comparison.
 
-    Returns
-    -------
-    Summary or None
-        None if no AUROC is known.
-    """
-    for n_poisons in reversed(poison_counts(records, "auroc")):
-        areas = _areas(records, n_poisons)
-        if areas:
-            break
+class _Contender(NamedTuple):
+    """A quantity, as a loss with the ends of its interval: the less the better."""
+
+    loss: float
+    low: float
+    high: float
+    text: str
+    name: str
+    is_defence: bool
+
+
+def _contender(row: _Row, *, is_rate: bool) -> _Contender:
+    name = victim_name(row["victim"], row["variant"])
+    name += f" ({row['score']} score)" if row["score"] else ""
+    text = value_cell(row, "rate" if is_rate else "area").text
+    if is_rate:
+        rate = rate_of(row)
+        ends = rate.value, rate.low, rate.high
     else:
-        return None
-    rows = []
-    for (model, arm), area in areas.items():
-        own = select(records, metric="auroc", model=model, arm=arm, n_poisons=n_poisons)
-        interval = None
-        if len(own) == 1 and own[0].low is not None and own[0].high is not None:
-            interval = (own[0].low, area, own[0].high)
-        color = MODEL_COLORS[model]
-        detail = "AUROC" + ("" if arm == "attack" else f", score: {arm}")
-        rows.append(
-            Row(model_name(model), [Cell(number(area), (), interval, color)], detail)
-        )
-    sentences = _detection_sentences(records, n_poisons)
-    return Summary(title, rows, sentences)
+        value = row["value"]
+        high = value if row["high"] is None else row["high"]
+        low = value if row["low"] is None else row["low"]
+        ends = -value, -high, -low
+    return _Contender(*ends, text, name, row["victim"] in DEFENCES)
 
 
-def _rate_sentences(rates: dict[tuple[str, str], Rate]) -> list[str]:
-    """Name the lowest rate, what cannot be told from it, and who misses it."""
-    if len(rates) < 2:
+def _ranking(rows: Sequence[_Row], what: str, *, is_rate: bool = False) -> list[str]:
+    """Say who comes first, whose interval overlaps with that, and where L-GM stands."""
+    everyone = [_contender(row, is_rate=is_rate) for row in rows]
+    best = min(everyone, key=lambda one: one.loss, default=None)
+    if best is None or len(everyone) < 2:
         return []
-    lowest = min(rate.value for rate in rates.values())
-    first = [key for key, rate in rates.items() if rate.value == lowest]
-    share = percent(lowest, rate_digits(rates[first[0]]))
-    if len(first) == len(rates):
-        return [f"All models show the same attack success rate, {share}."]
-    sentences = [f"Lowest attack success rate: {_join(first)}, {share}."]
-    bound = min(rates[key].high for key in first)
-    near = [
-        key for key, rate in rates.items() if key not in first and rate.low <= bound
-    ]
+    first = [one for one in everyone if one.loss == best.loss]
+    if len(first) == len(everyone):
+        return [f"{what}: {best.text}, the same for all."]
+    sentences = [f"{what}: {_listed(first)}, {best.text}."]
+    bound = min(one.high for one in first)
+    near = [one for one in everyone if one not in first and one.low <= bound]
     if near:
-        verb = "overlaps" if len(near) == 1 else "overlap"
-        noun = "interval" if len(near) == 1 else "intervals"
+        words = ("interval", "overlaps") if len(near) == 1 else ("intervals", "overlap")
         sentences.append(
-            f"The {noun} of {_join(near)} {verb} with that of the lowest rate: these "
-            "targets are too few to rank them."
+            f"The {words[0]} of {_listed(near)} {words[1]} with that: these cases are "
+            "too few to rank them."
         )
-    if _missed_by_defence([model for model, _ in rates], [model for model, _ in first]):
-        sentences.append("No L-GM model reaches that rate in this run.")
+    defences = [one for one in everyone if one.is_defence]
+    if defences and not any(one.is_defence for one in first):
+        closest = min(defences, key=lambda one: one.loss)
+        sentences.append(f"The best L-GM model reaches {closest.text}.")
     return sentences
 
 
-def _accuracy_sentences(records: Sequence[Record], n_poisons: int) -> list[str]:
-    values = {}
-    for model in MODELS:
-        own = select(
-            records,
-            metric="clean_accuracy",
-            model=model,
-            arm="attack",
-            n_poisons=n_poisons,
-        )
-        if not math.isnan(value := mean_value(own)):
-            values[model] = value
-    if len(values) < 2:
+def _accuracy_sentences(accuracies: Sequence[_Row]) -> list[str]:
+    listed = [
+        f"{victim_name(row['victim'])} {percent(row['value'])}"
+        for row in accuracies
+        if row["variant"] is None
+    ]
+    if len(listed) < 2:
         return []
-    listed = [f"{model_name(model)} {percent(v)}" for model, v in values.items()]
     return [f"Clean accuracy after the attack: {', '.join(listed)}."]
 
 
-def _detection_sentences(records: Sequence[Record], n_poisons: int) -> list[str]:
-    areas = _areas(records, n_poisons)
-    if len({model for model, _ in areas}) < 2:
-        return []
-    highest = max(areas.values())
-    first = [key for key, area in areas.items() if area == highest]
-    names = []
-    for model, arm in first:
-        kind = "" if arm == "attack" else f" ({arm} score)"
-        names.append(model_name(model) + kind)
-    sentences = [
-        f"Best at ranking poisons first: {_and(names)}, AUROC {number(highest)}."
-    ]
-    if _missed_by_defence([model for model, _ in areas], [model for model, _ in first]):
-        best = max(area for (model, _), area in areas.items() if model in _DEFENCES)
-        sentences.append(f"The best L-GM model reaches {number(best)}.")
-    return sentences
-
-
-def _areas(records: Sequence[Record], n_poisons: int) -> dict[tuple[str, str], float]:
-    """Mean AUROC of each model and score kind at one number of poisons."""
-    areas = {}
-    found = select(records, metric="auroc", n_poisons=n_poisons)
-    for model in MODELS:
-        own = select(found, model=model)
-        for arm in sorted({record.arm for record in own}):
-            if not math.isnan(value := mean_value(select(own, arm=arm))):
-                areas[model, arm] = value
-    return areas
-
-
-def _missed_by_defence(models: Sequence[str], first: Sequence[str]) -> bool:
-    """Whether a defence took part and none came first."""
-    return bool(set(models) & set(_DEFENCES)) and not set(first) & set(_DEFENCES)
-
-
-def _join(keys: Sequence[tuple[str, str]]) -> str:
-    return _and([model_name(*key) for key in keys])
-
-
-def _and(names: Sequence[str]) -> str:
-    if len(names) == 1:
-        return names[0]
-    return f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def title_of(dataset: str, attack: str) -> str:
-    """Title of a comparison."""
-    return f"{dataset}, {attack_name(attack)}"
+def _listed(contenders: Sequence[_Contender]) -> str:
+    """Names, joined as prose does."""
+    *names, last = [one.name for one in contenders]
+    return f"{', '.join(names)} and {last}" if names else last

@@ -1,33 +1,38 @@
-"""What an experiment found: records, single trials, arrays for figures."""
+"""What a run measured: one tidy table, single trials, arrays for figures.
 
-from sklgm._running import describe_environment
+Needs polars, which comes with the extra ``cli``.
+"""
+
 from sklgm.results._figure_data import (
     DetectionScores,
     FeatureScatter,
-    FigureData,
+    FigureArrays,
     PoisonImages,
 )
-from sklgm.results._run_result import (
-    MODELS,
-    PROTOCOLS,
-    SCHEMA_VERSION,
-    Record,
-    RunResult,
-    Trial,
-    results_schema,
+from sklgm.results._protocol import (
+    ColumnSpec,
+    FigureSpec,
+    HeadlineSpec,
+    ProtocolDescription,
+    TableSpec,
 )
+from sklgm.results._rows import TABLE_SCHEMA, TRIALS_SCHEMA, Row, Trial
+from sklgm.results._run_result import SCHEMA_VERSION, RunResult
 
 __all__ = [
-    "MODELS",
-    "PROTOCOLS",
     "SCHEMA_VERSION",
+    "TABLE_SCHEMA",
+    "TRIALS_SCHEMA",
+    "ColumnSpec",
     "DetectionScores",
     "FeatureScatter",
-    "FigureData",
+    "FigureArrays",
+    "FigureSpec",
+    "HeadlineSpec",
     "PoisonImages",
-    "Record",
+    "ProtocolDescription",
+    "Row",
     "RunResult",
+    "TableSpec",
     "Trial",
-    "describe_environment",
-    "results_schema",
 ]
