@@ -603,11 +603,13 @@ class LGMClassifier(NetworkClassifier):
                 priors=priors,
                 classes=classes,
             )
-        else:  # on class indices, and with the variance of the features
-            head.classes_ = classes
+        else:
+            head.classes_ = classes  # it was fitted on their indices
             if self.covariance_type == "identity":
                 head.covariances_ = covariances.astype(np.float64)
-                head.variance = "within" if self.variance == "auto" else self.variance
+                # That of a trained network is given with it, not by the rows.
+                is_of_rows = self.variance == "auto" and self._features_are_fixed()
+                head.variance = "within" if is_of_rows else float(covariances)
         self.head_ = head
         self.means_ = module.means.detach().cpu().numpy().copy()
         self.covariances_ = covariances

@@ -5,6 +5,7 @@ of score only, ``outlier_score``: higher is more outlying, and the positive clas
 is the outlier (the poison). It is minus what ``score_samples`` returns.
 """
 
+from sklgm.metrics._certified import certified_accuracy, make_certified_scorer
 from sklgm.metrics._detection import (
     auroc,
     auroc_interval,
@@ -27,7 +28,9 @@ __all__ = [
     "attack_success_rate",
     "auroc",
     "auroc_interval",
+    "certified_accuracy",
     "make_attack_scorer",
+    "make_certified_scorer",
     "mean_interval",
     "paired_rate_difference",
     "tpr_at_fpr",

@@ -1,0 +1,88 @@
+"""Certified accuracy and the scorer of it."""
+
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_validate
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklgm import LGMClassifier, PartitionedClassifier, RobustGaussianClassifier
+from sklgm.metrics import certified_accuracy, make_certified_scorer, wilson_rate
+
+
+@pytest.mark.parametrize(("n_poisons", "n_right"), [(0, 3), (1, 2), (2, 1), (3, 0)])
+def test_rows_count_that_are_right_and_certified(n_poisons, n_right):
+    rate = certified_accuracy([0, 0, 1, 1], [0, 0, 1, 0], [0, 1, 2, 9], n_poisons)
+    assert rate == wilson_rate(n_right, 4)
+
+
+def test_it_never_grows_with_the_number_of_poisons():
+    rng = np.random.default_rng(0)
+    y, predicted, counts = rng.integers(0, 3, size=(3, 100))
+    values = [certified_accuracy(y, predicted, counts, r).value for r in range(5)]
+    assert values == sorted(values, reverse=True)
+    assert values[0] == pytest.approx(np.mean(y == predicted))
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        RobustGaussianClassifier(location="median"),
+        make_pipeline(StandardScaler(), RobustGaussianClassifier(location="median")),
+        LGMClassifier("identity", location="trimmed_mean", trim=0.25),
+        PartitionedClassifier(GaussianNB(), n_partitions=5),
+    ],
+    ids=["robust", "pipeline", "lgm", "partitioned"],
+)
+def test_scorer_is_the_certified_accuracy_of_what_is_fitted(estimator, blobs):
+    X, y = blobs
+    fitted = estimator.fit(X, y)
+    last, rows = fitted, X
+    if hasattr(fitted, "steps"):
+        last, rows = fitted[-1], fitted[:-1].transform(X)
+    counts = last.certified_poisons(rows)
+    for r in (0, 1, 3):
+        expected = np.mean((fitted.predict(X) == y) & (counts >= r))
+        scorer = pickle.loads(pickle.dumps(make_certified_scorer(r)))
+        assert scorer(fitted, X, y) == pytest.approx(expected)
+        assert scorer(FrozenEstimator(fitted), X, y) == pytest.approx(expected)
+
+
+def test_parameters_reach_the_estimator(blobs):
+    X, y = blobs
+    clf = RobustGaussianClassifier(location="median").fit(X, y)
+    scorer = make_certified_scorer(4, threat="any")
+    expected = np.mean(clf.certified_poisons(X, threat="any") >= 4)
+    assert scorer(clf, X, y) == pytest.approx(expected)
+
+
+def test_it_scores_searches_and_cross_validation(blobs):
+    X, y = blobs
+    search = GridSearchCV(
+        RobustGaussianClassifier(location="trimmed_mean", variance=1.0),
+        {"trim": [0.0, 0.3]},
+        scoring=make_certified_scorer(3),
+        cv=2,
+    ).fit(X, y)
+    assert search.best_params_ == {"trim": 0.3}  # without trim nothing is certified
+    scores = cross_validate(
+        search.best_estimator_, X, y, scoring=make_certified_scorer(1), cv=2
+    )
+    assert (scores["test_score"] > 0.5).all()
+
+
+def test_an_estimator_without_certificates_is_named(blobs):
+    clf = LogisticRegression().fit(*blobs)
+    with pytest.raises(TypeError, match="LogisticRegression has no certified_poisons"):
+        make_certified_scorer(1)(clf, *blobs)
+
+
+@pytest.mark.parametrize(("value", "error"), [(-1, ValueError), (0.5, TypeError)])
+def test_number_of_poisons_is_checked(value, error):
+    with pytest.raises(error, match="n_poisons must be"):
+        make_certified_scorer(value)
