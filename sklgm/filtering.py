@@ -310,8 +310,8 @@ class FilteredClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         y : array-like of shape (n_samples,)
             Claimed labels.
         **fit_params : dict
-            For the classifier's ``fit``, such as ``sample_weight``; what has a value
-            a row is cut to the kept rows.
+            For the classifier's ``fit``, such as ``sample_weight``; what has one
+            value per row is cut to the kept rows.
 
         Returns
         -------
@@ -515,7 +515,7 @@ def _densified(X: Any) -> Any:
 
 
 def _single_labels(y: ArrayLike) -> NDArray[Any]:
-    """One label a row, from a column or from one-against-the-rest columns."""
+    """One label per row, from a column or from one-against-the-rest columns."""
     check_classification_targets(y)
     values = np.asarray(y)
     assert_all_finite(values, input_name="y")

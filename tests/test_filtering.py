@@ -54,9 +54,9 @@ class Rejecting(LGMOutlierDetector):
 
 
 FILTERS = {
-    "PoisonFilter": lambda found: PoisonFilter(found),
-    "FilteredClassifier": lambda found: FilteredClassifier(
-        LogisticRegression(max_iter=1000), found
+    "PoisonFilter": lambda detector: PoisonFilter(detector),
+    "FilteredClassifier": lambda detector: FilteredClassifier(
+        LogisticRegression(max_iter=1000), detector
     ),
 }
 both = pytest.mark.parametrize("make", FILTERS.values(), ids=FILTERS)
@@ -75,8 +75,8 @@ def test_the_given_detector_is_not_fitted(make, flipped):
     X, _, claimed = flipped
     given = detector()
     fitted = make(given).fit(X, claimed)
-    assert not hasattr(given, "estimator_")
-    assert hasattr(fitted.detector_, "estimator_")
+    assert not hasattr(given, "estimators_")
+    assert hasattr(fitted.detector_, "estimators_")
 
 
 @both

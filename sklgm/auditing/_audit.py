@@ -1,10 +1,8 @@
 """Audit labelled rows: which of them claim an implausible label."""
 
-import hashlib
 import os
 import pickle
 import re
-import warnings
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral, Real
@@ -13,30 +11,29 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import false_discovery_control
-from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils import check_array
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import column_or_1d
 
-from sklgm._inputs import as_array, encode_labels, resolve_device
+from sklgm._inputs import encode_labels, resolve_device, split_steps
 from sklgm._random import RandomState, draw_seed
 from sklgm._running import Progress, Runner, describe_environment, stage_key
 from sklgm._sklearn_private import safe_indexing
-from sklgm.auditing._result import AuditResult, is_flagged
+from sklgm.auditing._result import AuditResult
 from sklgm.classifiers import LGMClassifier
-from sklgm.outliers._claims import claimed_log_density
-from sklgm.outliers._conformal import (
-    conformal_p_values,
-    conformal_threshold,
-    n_rows_for_level,
+from sklgm.metrics._levels import is_flagged
+from sklgm.outliers._calibration import (
+    FoldScores,
+    RowScores,
+    calibrate_claims,
+    warn_if_uninformative,
 )
-from sklgm.outliers._posterior_null import PosteriorNull
-from sklgm.outliers._splits import folds
-from sklgm.outliers._standardisation import standardise
+from sklgm.outliers._conformal import n_rows_for_level
+from sklgm.outliers._decisions import Thresholds, q_values
+from sklgm.outliers._evidence import ask_folds, fitted_estimator, read_evidence
+from sklgm.outliers._lgm import KINDS, claimed_density
+from sklgm.outliers._splits import Split, make_folds
+from sklgm.outliers._trusted import Trusted, check_rows, check_trusted
 
 SCORE_KINDS = ("posterior", "likelihood")
 _PROBABILITIES = ("predict_log_proba", "predict_proba")
@@ -64,7 +61,7 @@ def audit(
 ) -> AuditResult:
     """Find rows whose claimed label is implausible, with p-values and q-values.
 
-    Every row is judged by a classifier that was not trained on it: one a fold. Use it
+    Every row is judged by a classifier that was not trained on it, one per fold. Use it
     on labels that others made; what `sklgm audit` does, as a function.
 
     Parameters
@@ -72,7 +69,7 @@ def audit(
     X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
         Instances, images in [0, 1].
     y : array-like of shape (n_samples,)
-        Claimed labels, of at least two classes with at least ``cv`` rows each.
+        Claimed labels, of at least two classes.
     estimator : classifier or None, default=None
         Cloned and fitted in every fold: anything with probabilities, and class
         Gaussians for ``score_kind="likelihood"``. A ``FrozenEstimator`` judges all
@@ -117,8 +114,8 @@ def audit(
     Raises
     ------
     ValueError
-        If y has one class, or a class with fewer rows than folds; if parameters are
-        out of range or exclude each other; if a trusted label is none of y's, or
+        If y has one class, if ``cv`` cannot split the rows; if parameters are out of
+        range or exclude each other; if a trusted label is none of y's, or
         ``score_kind="likelihood"`` misses a class among the trusted rows; or if the
         estimator gives no probabilities.
     TypeError
@@ -171,16 +168,17 @@ def audit(
     """
     _check_settings(score_kind, false_alarm_rate, max_epochs, trusted is not None)
     seed = draw_seed(random_state)
-    rows, claimed_labels = _checked_rows(X, y, "X", "y")
+    rows, claimed_labels = check_rows(X, y, "X", "y")
     classes = np.unique(claimed_labels)
     if len(classes) < 2:
         raise ValueError(
             f"y must have at least 2 classes to audit, got {classes.tolist()}"
         )
-    known = None if trusted is None else _trusted_rows(trusted, rows, classes)
-    if known is not None:
-        _check_trusted(known, classes, score_kind, false_alarm_rate)
-    splits = _splits(claimed_labels, cv, seed)
+    known = None
+    if trusted is not None:
+        known = check_trusted(trusted, rows, classes, stacklevel=2)
+        _check_enough_trusted(known, classes, score_kind, false_alarm_rate)
+    splits = make_folds(claimed_labels, len(claimed_labels), cv=cv, seed=seed)
     if estimator is None:
         estimator = _default_estimator(rows, splits, backbone, max_epochs, device, seed)
 
@@ -203,30 +201,40 @@ def audit(
         data = (rows, claimed_labels, splits, known, estimator)
         key = _stage_key(score_kind, data, device_name)
     runner = Runner(progress, folder=resume_from, key=key)
-    judgements = _judge_folds(
-        estimator, rows, claimed_labels, splits, known, classes, score_kind, runner
-    )
-
     claimed = encode_labels(claimed_labels, classes, name="y")
-    log_proba = _in_order([fold.log_proba for fold in judgements], splits)
+    ask = partial(
+        _ask_fold,
+        estimator=estimator,
+        X=rows,
+        y=claimed_labels,
+        claimed=claimed,
+        classes=classes,
+        known=known,
+        score_kind=score_kind,
+    )
+    answers = ask_folds(ask, splits, runner)
+    calibration = calibrate_claims(
+        [answer.scores for answer in answers],
+        claimed,
+        len(classes),
+        KINDS[score_kind],
+        calibration="auto",
+        trusted=None if known is None else known[1],
+    )
+    model = calibration.right_claims
+    if model is not None:
+        warn_if_uninformative(model, stacklevel=2)
+    log_proba = np.empty((len(claimed), len(classes)))
+    folds = np.empty(len(claimed), dtype=np.intp)
+    for number, answer in enumerate(answers):
+        assert answer.scores.held_out.log_proba is not None
+        log_proba[answer.scores.rows] = answer.scores.held_out.log_proba
+        folds[answer.scores.rows] = number
     likely = np.argmax(log_proba, axis=1)
-    null = None
-    if known is None:
-        null = PosteriorNull.fit(log_proba, claimed)
-        scores = null.scores(log_proba, claimed)
-        p_values = null.p_values(scores)
-        threshold = null.threshold(false_alarm_rate)
-        if not null.is_informative:
-            warnings.warn(
-                "The estimator is certain of hardly any row: p-values and noise_share "
-                "mean little. Train it longer, give another estimator, or trusted rows",
-                UserWarning,
-                stacklevel=2,
-            )
-    else:
-        scores = _in_order([fold.scores for fold in judgements], splits)
-        p_values, threshold = _conformal(judgements, splits, false_alarm_rate)
-    folds_of_rows = [np.full(len(rows), i) for i, (_, rows) in enumerate(splits)]
+    scores, p_values = calibration.scores, calibration.p_values
+    thresholds = Thresholds.of_folds(
+        np.array([law.thresholds(false_alarm_rate) for law in calibration.laws])
+    )
     map_rows = np.asarray(splits[0][1], dtype=np.intp)
     is_typical = (likely == claimed) & ~is_flagged(p_values, false_alarm_rate)
     return AuditResult(
@@ -234,20 +242,20 @@ def audit(
         likely_labels=classes[likely],
         scores=scores,
         p_values=p_values,
-        q_values=false_discovery_control(p_values, method="bh"),
-        folds=_in_order(folds_of_rows, splits),
+        q_values=q_values(p_values),
+        folds=folds,
         classes=classes,
         false_alarm_rate=float(false_alarm_rate),
-        threshold=threshold,
+        threshold=float(thresholds.offsets[0]),
         score_kind=score_kind,
         n_trusted=0 if known is None else len(known[1]),
-        noise_share=None if null is None else null.noise_share,
-        temperature=None if null is None else null.temperature,
+        noise_share=None if model is None else model.noise_share,
+        temperature=None if model is None else model.temperature,
         map_rows=map_rows,
-        map_features=judgements[0].features,
+        map_features=answers[0].features,
         typical_rows=_typical_rows(
             map_rows,
-            judgements[0].features,
+            answers[0].features,
             np.where(is_typical, claimed, -1)[map_rows],
             scores[map_rows],
             len(classes),
@@ -262,18 +270,12 @@ def audit(
     )
 
 
-Splits = list[tuple[NDArray[np.intp], NDArray[np.intp]]]
-Known = tuple[Any, NDArray[np.int64]]
-
-
 @dataclass(frozen=True, eq=False)
-class _FoldJudgement:
-    """What the model of one fold says of the rows it did not see."""
+class _FoldAnswer:
+    """What the model of one fold says of the rows that it was not trained on."""
 
-    log_proba: NDArray[np.float64]  # (n_held_out, n_classes)
+    scores: FoldScores
     features: NDArray[np.floating[Any]]  # (n_held_out, feature_dim), or no columns
-    scores: NDArray[np.float64]  # (n_held_out,); none where no rows are trusted
-    trusted_scores: NDArray[np.float64]  # (n_trusted,)
 
 
 def _check_settings(
@@ -304,54 +306,8 @@ def _check_settings(
         )
 
 
-def _checked_rows(
-    X: ArrayLike, y: ArrayLike, X_name: str, y_name: str
-) -> tuple[Any, NDArray[Any]]:
-    """Rows as an estimator takes them, with column names if there are any."""
-    instances = check_array(as_array(X), allow_nd=True, input_name=X_name)
-    labels = column_or_1d(as_array(y), warn=True)
-    if len(labels) != len(instances):
-        raise ValueError(
-            f"{y_name} must have a label for each of the {len(instances)} rows of "
-            f"{X_name}, got {len(labels)}"
-        )
-    check_classification_targets(labels)
-    return X if hasattr(X, "columns") else instances, labels
-
-
-def _trusted_rows(trusted: Any, rows: Any, classes: NDArray[Any]) -> Known:
-    """Trusted instances, shaped like the audited ones, and their encoded labels."""
-    if not isinstance(trusted, tuple) or len(trusted) != 2:
-        raise TypeError(
-            "trusted must be a tuple (X_trusted, y_trusted), got "
-            f"{type(trusted).__name__}"
-        )
-    X, labels = _checked_rows(*trusted, "X_trusted", "y_trusted")
-    if X.shape[1:] != rows.shape[1:]:
-        raise ValueError(
-            f"trusted rows must have the shape of those of X, {rows.shape[1:]}, "
-            f"got {X.shape[1:]}"
-        )
-    audited = _row_hashes(rows)
-    n_shared = len(audited & _row_hashes(X))
-    if n_shared > 0:
-        warnings.warn(
-            f"{n_shared} trusted rows are rows of X too: models are trained on them, "
-            "so that they score too well and too many others are flagged. Leave them "
-            "out of X",
-            UserWarning,
-            stacklevel=3,
-        )
-    return X, encode_labels(labels, classes, name="y_trusted")
-
-
-def _row_hashes(X: Any) -> set[bytes]:
-    rows = np.ascontiguousarray(as_array(X))
-    return {hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows}
-
-
-def _check_trusted(
-    known: Known,
+def _check_enough_trusted(
+    known: Trusted,
     classes: NDArray[Any],
     score_kind: str,
     false_alarm_rate: float,
@@ -371,22 +327,9 @@ def _check_trusted(
         )
 
 
-def _splits(y: NDArray[Any], cv: Any, seed: int) -> Splits:
-    if isinstance(cv, Integral):
-        classes, counts = np.unique(y, return_counts=True)
-        if cv < 2:
-            raise ValueError(f"cv must be at least 2 folds, got cv={cv!r}")
-        if counts.min() < cv:
-            raise ValueError(
-                f"cv={cv!r} needs at least {cv} rows of each class, but class "
-                f"{classes.tolist()[counts.argmin()]!r} has {counts.min()}"
-            )
-    return folds(y, len(y), cv=cv, random_state=seed)
-
-
 def _default_estimator(
     rows: Any,
-    splits: Splits,
+    splits: list[Split],
     backbone: str,
     max_epochs: int | None,
     device: str | torch.device,
@@ -433,121 +376,48 @@ def _stage_key(score_kind: str, data: Any, device: str) -> str:
         ) from error
 
 
-def _judge_folds(
+def _ask_fold(
+    number: int,
+    split: Split,
+    *,
     estimator: Any,
     X: Any,
     y: NDArray[Any],
-    splits: Splits,
-    known: Known | None,
+    claimed: NDArray[np.int64],
     classes: NDArray[Any],
+    known: Trusted | None,
     score_kind: str,
-    runner: Runner,
-) -> list[_FoldJudgement]:
-    """Train a model a fold, and let it judge the rows it did not see."""
-    stage = "train and score folds"
-    judgements = []
-    runner.progress(stage, 0, len(splits))
-    for number, (train_rows, held_out_rows) in enumerate(splits):
-
-        def judge(
-            train_rows: NDArray[np.intp] = train_rows,
-            held_out_rows: NDArray[np.intp] = held_out_rows,
-            keeps_features: bool = number == 0,
-        ) -> _FoldJudgement:
-            model = _fitted(estimator, X, y, train_rows, classes)
-            held_out = safe_indexing(X, held_out_rows)
-            claimed = encode_labels(y[held_out_rows], classes, name="y")
-            log_proba = _log_proba(model, held_out)
-            features = np.empty((len(claimed), 0), dtype=np.float32)
-            if keeps_features and hasattr(model, "transform"):
-                features = np.asarray(model.transform(held_out))
-                features = features.reshape(len(features), -1)
-            scores = trusted_scores = np.empty(0)
-            if known is not None and score_kind == "posterior":
-                scores = log_proba[np.arange(len(claimed)), claimed]
-                of_trusted = _log_proba(model, known[0])
-                trusted_scores = of_trusted[np.arange(len(known[1])), known[1]]
-            elif known is not None:
-                scores, trusted_scores = _densities(model, held_out, claimed, known)
-            return _FoldJudgement(log_proba, features, scores, trusted_scores)
-
-        judgements.append(runner.once(f"fold {number}", judge))
-        runner.progress(stage, number + 1, len(splits))
-    return judgements
-
-
-def _fitted(
-    estimator: Any,
-    X: Any,
-    y: NDArray[Any],
-    train_rows: NDArray[np.intp],
-    classes: NDArray[Any],
-) -> Any:
-    model = estimator
-    if not isinstance(estimator, FrozenEstimator):
-        model = clone(estimator).fit(safe_indexing(X, train_rows), y[train_rows])
+) -> _FoldAnswer:
+    """Train the model of a fold, and ask it about the rows that did not train it."""
+    train_rows, held_out_rows = split
+    model = fitted_estimator(estimator, safe_indexing(X, train_rows), y[train_rows])
     if not np.array_equal(model.classes_, classes):
         raise ValueError(
             f"estimator knows the classes {list(model.classes_)}, but y holds "
             f"{classes.tolist()}"
         )
-    return model
+    is_frozen = isinstance(estimator, FrozenEstimator)
+    n_train = len(y) if is_frozen else len(train_rows)
+    name = type(split_steps(model)[1]).__name__
 
-
-def _densities(
-    model: Any, X: Any, claimed: NDArray[np.int64], known: Known
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Log densities of claims and of trusted rows, standardised by the latter."""
-    X_trusted, trusted = known
-    density = claimed_log_density(model, X_trusted, trusted)
-    scale = standardise(density, trusted, len(model.classes_))
-    own = claimed_log_density(model, X, claimed)
-    if np.isnan(own).any() or np.isnan(density).any():
-        raise ValueError("estimator gave densities that are NaN: its training diverged")
-    return (own - scale.medians[claimed]) / scale.scales[claimed], scale.left_out
-
-
-def _in_order(of_folds: list[NDArray[Any]], splits: Splits) -> NDArray[Any]:
-    """Put what was said of the rows of each fold into the order of the rows."""
-    values = np.concatenate(of_folds)
-    in_order = np.empty_like(values)
-    in_order[np.concatenate([rows for _, rows in splits])] = values
-    return in_order
-
-
-def _conformal(
-    judgements: list[_FoldJudgement], splits: Splits, false_alarm_rate: float
-) -> tuple[NDArray[np.float64], float]:
-    """p-values against the trusted rows, and the median threshold of the folds."""
-    of_trusted = [np.sort(fold.trusted_scores) for fold in judgements]
-    p_values = [
-        conformal_p_values(calibration, fold.scores)
-        for calibration, fold in zip(of_trusted, judgements, strict=True)
-    ]
-    thresholds = [conformal_threshold(each, false_alarm_rate) for each in of_trusted]
-    return _in_order(p_values, splits), float(np.median(thresholds))
-
-
-def _log_proba(model: Any, X: Any) -> NDArray[np.float64]:
-    """Log posteriors, finite; shape (n_samples, n_classes)."""
-    with np.errstate(divide="ignore"):  # a tree takes the logarithm of 0
-        log_proba = (
-            model.predict_log_proba(X)
-            if hasattr(model, "predict_log_proba")
-            else np.log(model.predict_proba(X))
+    def scores_of(
+        rows: Any, claims: NDArray[np.int64], wants_features: bool
+    ) -> tuple[RowScores, Any]:
+        evidence = read_evidence(model, rows, n_train, wants_features=wants_features)
+        own = (
+            None
+            if KINDS[score_kind].is_posterior
+            else claimed_density(evidence, claims, name)
         )
-    log_proba = np.array(log_proba, dtype=np.float64)
-    n_samples, n_classes = len(X), len(model.classes_)
-    if log_proba.shape != (n_samples, n_classes) or np.isnan(log_proba).any():
-        raise ValueError(
-            f"estimator must give probabilities of shape {(n_samples, n_classes)}, not "
-            f"NaN; {type(model).__name__} gave shape {log_proba.shape} with "
-            f"{np.isnan(log_proba).sum()} NaN. Did its training diverge?"
-        )
-    # A probability of 0, of a tree say, is an estimate from counts: no temperature
-    # could soften it.
-    log_proba[np.isneginf(log_proba)] = -np.log(n_samples + n_classes)
-    return log_proba
+        return RowScores(own, evidence.log_proba), evidence.features
+
+    held_out, features = scores_of(
+        safe_indexing(X, held_out_rows), claimed[held_out_rows], number == 0
+    )
+    if features is None or number > 0:  # only features of one model can be compared
+        features = np.empty((len(held_out_rows), 0), dtype=np.float32)
+    of_trusted = None if known is None else scores_of(*known, False)[0]
+    return _FoldAnswer(FoldScores(held_out_rows, held_out, of_trusted), features)
 
 
 def _typical_rows(

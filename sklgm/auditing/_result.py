@@ -1,4 +1,4 @@
-"""What an audit of claimed labels found, as plain arrays."""
+"""Result of an audit of claimed labels, as plain arrays."""
 
 import csv
 import io
@@ -13,26 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-
-def is_flagged(
-    p_values: NDArray[np.float64], false_alarm_rate: float
-) -> NDArray[np.bool_]:
-    """Which p-values are at most the level.
-
-    Parameters
-    ----------
-    p_values : ndarray of shape (n_samples,)
-        In [0, 1].
-    false_alarm_rate : float in (0, 1)
-        The level.
-
-    Returns
-    -------
-    ndarray of bool of shape (n_samples,)
-        A level of exactly m / n is not lost to rounding.
-    """
-    flags: NDArray[np.bool_] = p_values <= false_alarm_rate * (1 + 1e-12)
-    return flags
+from sklgm.metrics._levels import is_flagged
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -157,7 +138,7 @@ class AuditResult:
 
         Notes
         -----
-        ``suspects.csv`` holds a line a suspect, the most suspect first: ``row``
+        ``suspects.csv`` holds one line per suspect, the most suspect first: ``row``
         (counted from 0), ``name`` if there are names, ``claimed_label``,
         ``likely_label``, ``p_value``, ``q_value``, ``score``. ``clean_index.csv``
         holds the ``row`` (and ``name``) of all others, so that

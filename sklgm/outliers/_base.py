@@ -2,13 +2,14 @@
 
 import warnings
 from abc import ABC, abstractmethod
-from numbers import Real
+from collections.abc import Iterable
+from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import false_discovery_control
 from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils import Tags, assert_all_finite
 from sklearn.utils.validation import (
     check_consistent_length,
@@ -16,7 +17,8 @@ from sklearn.utils.validation import (
     column_or_1d,
 )
 
-from sklgm._inputs import encode_labels, validate_instances
+from sklgm._inputs import encode_labels, split_steps, validate_instances
+from sklgm._random import draw_seed
 from sklgm._sklearn_private import (
     HasMethods,
     Interval,
@@ -24,33 +26,39 @@ from sklgm._sklearn_private import (
     fit_context,
     safe_indexing,
 )
-from sklgm.outliers._conformal import (
-    ChiSquareLaw,
-    HeldOutScores,
-    ScoreLaw,
-    n_rows_for_level,
-)
-from sklgm.outliers._members import (
+from sklgm.metrics._levels import is_flagged
+from sklgm.outliers._calibration import (
     Calibration,
-    Member,
-    calibration_of,
-    contamination_threshold,
-    upper_median,
+    FoldScores,
+    RowScores,
+    ScoreKind,
+    calibrate_claims,
+    calibrate_label_free,
+    warn_if_uninformative,
 )
-from sklgm.outliers._splits import folds, hold_out
-from sklgm.outliers._standardisation import combine, standardise
+from sklgm.outliers._conformal import n_rows_for_level
+from sklgm.outliers._decisions import (
+    Thresholds,
+    q_values,
+    share_threshold,
+    upper_median,
+    warn_of_ties,
+)
+from sklgm.outliers._distance_law import DistanceLaw
+from sklgm.outliers._evidence import NO_DENSITY, Evidence, ask_folds
+from sklgm.outliers._splits import Split, make_folds
+from sklgm.outliers._trusted import Trusted, check_trusted
 
 _OPTIONAL_ATTRIBUTES = (
-    "_members_",
-    "calibration_scores_",
+    "_claims_",
+    "_is_train_outlier_",
+    "_label_free_",
+    "_models_",
     "classes_",
-    "estimator_",
     "estimators_",
-    "label_calibration_scores_",
     "label_offset_",
-    "medians_",
+    "noise_share_",
     "offset_",
-    "scales_",
     "train_p_values_",
     "train_scores_",
 )
@@ -59,27 +67,28 @@ _OPTIONAL_ATTRIBUTES = (
 class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
     """Base of detectors that judge a row by the label it claims.
 
-    It holds rows out, calibrates, and flags; its public methods are final. A detector
-    writes how its model is fitted (``_fit_model``) and how normal it finds rows under
-    the labels they claim (``_claimed_scores``). A model has ``classes_``. Optional:
+    It trains a model for each fold, asks it about the rows that did not train it, and
+    decides; its public methods are final. A detector writes how its model is fitted
+    (``_fit_model``) and asked (``_read``), how normal it then finds rows
+    (``_claimed_scores``, ``_label_free_scores``), and what the scores of claims are
+    (``_score_kind``). A model has ``classes_``. Optional:
 
-    - ``_label_free_scores`` (default: the score of the class that fits best) and
-      ``_has_label_free_scores``;
-    - ``_needs_training``: False where every row of ``fit`` calibrates;
-    - ``_is_standardised``: True where scores are standardised by the held-out rows of
-      each class;
-    - ``_claimed_evidence``: scores of claims together with log probabilities that they
-      are combined with once they are standardised;
-    - ``_n_dimensions``, where scores have a chi-square law.
+    - ``_needs_training``: False where every row of ``fit`` is judged by one model;
+    - ``_label_free_has_units``: False where label-free scores of different models
+      can be compared as they are;
+    - ``_distance_law``, where scores are squared distances.
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "estimator": [HasMethods(["fit", "predict"]), None],
         "contamination": [Interval(Real, 0, 0.5, closed="right"), None],
         "false_alarm_rate": [Interval(Real, 0, 1, closed="neither")],
-        "calibration": [StrOptions({"marginal", "per_class"})],
-        "calibration_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "cv": ["cv_object"],
+        "calibration": [StrOptions({"auto", "marginal", "per_class"})],
+        "cv": [
+            Interval(Integral, 2, None, closed="left"),
+            HasMethods(["split", "get_n_splits"]),
+            Iterable,
+        ],
         "random_state": ["random_state"],
     }
 
@@ -90,7 +99,6 @@ class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
         contamination: float | None,
         false_alarm_rate: float,
         calibration: str,
-        calibration_fraction: float,
         cv: Any,
         random_state: int | np.random.RandomState | None,
     ) -> None:
@@ -98,7 +106,6 @@ class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
         self.contamination = contamination
         self.false_alarm_rate = false_alarm_rate
         self.calibration = calibration
-        self.calibration_fraction = calibration_fraction
         self.cv = cv
         self.random_state = random_state
 
@@ -107,49 +114,49 @@ class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
         """Model of training rows; it has ``classes_`` where y is given."""
 
     @abstractmethod
+    def _read(self, model: Any, X: Any) -> Evidence:
+        """Ask a model about rows, in one pass through it."""
+
+    @abstractmethod
     def _claimed_scores(
-        self, model: Any, X: Any, claimed: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
-        """Score of rows under the classes they claim; higher is more normal."""
+        self, model: Any, evidence: Evidence, claimed: NDArray[np.int64]
+    ) -> NDArray[np.float64] | None:
+        """Score of claims, higher is more normal; None where the posterior is all."""
 
-    def _claimed_evidence(
-        self, model: Any, X: Any, claimed: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-        """Scores of claims, and log probabilities to combine them with, if any."""
-        return self._claimed_scores(model, X, claimed), None
+    @abstractmethod
+    def _label_free_scores(
+        self, model: Any, evidence: Evidence
+    ) -> NDArray[np.float64] | None:
+        """Score whatever the label; None where the model has none."""
 
-    def _label_free_scores(self, model: Any, X: Any) -> NDArray[np.float64]:
-        """Score whatever the label; higher is more normal."""
-        n_samples, n_classes = len(X), len(model.classes_)
-        scores = [
-            self._claimed_scores(model, X, np.full(n_samples, k, dtype=np.int64))
-            for k in range(n_classes)
-        ]
-        best: NDArray[np.float64] = np.max(scores, axis=0)
-        return best
-
-    def _has_label_free_scores(self, model: Any) -> bool:
-        """Whether the model can; one that cannot still judges claims."""
-        return True
+    @abstractmethod
+    def _score_kind(self) -> ScoreKind:
+        """Say what the scores of claims are."""
 
     def _needs_training(self) -> bool:
         """Whether rows of ``fit`` train the model."""
         return True
 
-    def _is_standardised(self) -> bool:
-        """Whether claimed scores are standardised by the held-out rows of a class."""
-        return False
+    def _label_free_has_units(self) -> bool:
+        """Whether label-free scores have the unit of the features."""
+        return True
 
-    def _n_dimensions(self, model: Any) -> int:
-        """Dimension d of the Gaussians, the degrees of freedom of squared distances."""
+    def _distance_law(self, model: Any) -> DistanceLaw:
+        """Law of the squared distances that scores of claims are."""
         raise NotImplementedError
 
     def _check_settings(self) -> None:
         """Raise where parameters exclude each other."""
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
-        """Fit the model and set the thresholds on held-out rows.
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        trusted: tuple[ArrayLike, ArrayLike] | None = None,
+    ) -> Self:
+        """Train a model for each fold and judge the rows that did not train it.
 
         Parameters
         ----------
@@ -157,6 +164,9 @@ class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
             Instances.
         y : array-like of shape (n_samples,) or None, default=None
             Claimed labels. None: label-free scores only.
+        trusted : tuple of (X_trusted, y_trusted) or None, default=None
+            Rows whose labels are known to be right, and which are none of X; p-values
+            are then taken against them.
 
         Returns
         -------
@@ -166,11 +176,13 @@ class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
         Raises
         ------
         ValueError
-            If X is empty or not finite, if y has missing labels, if a class has too
-            few rows to be held out in part, if ``cv`` cannot split the rows, if
-            ``estimator`` has not what the score needs, if it must be fitted and y is
-            None, or if parameters exclude each other. The detector is then not
-            fitted, even if it was before.
+            If X is empty or not finite, if y has missing labels, if ``cv`` cannot
+            split the rows, if ``estimator`` has not what the score needs, if it must
+            be fitted and y is None, if a trusted label is none of y's, or if
+            parameters exclude each other. The detector is then not fitted, even if it
+            was before.
+        TypeError
+            If ``trusted`` is no pair, or labels have types without an order.
         """
         for name in _OPTIONAL_ATTRIBUTES:  # of a fit before this one
             if hasattr(self, name):
@@ -181,27 +193,51 @@ class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
         check_consistent_length(instances, y)
         self._check_settings()
 
-        members = [
-            self._calibrate(X, y, train_rows, held_out_rows)
-            for train_rows, held_out_rows in self._splits(y, len(instances))
-        ]
-        self._warn_of_few_rows(members)
+        splits = self._splits(y, len(instances))
+        classes, claimed = self._encoded(y)
+        known = self._trusted_rows(trusted, X, classes)
+        models, folds = self._ask(X, y, claimed, classes, splits, known)
+        self.estimators_ = [self._published(model) for model in models]
 
-        claimed = None
-        if y is not None:
-            self.classes_ = members[0].model.classes_
-            claimed = encode_labels(y, self.classes_, name="y")
-        if self.cv is None:
-            self._publish_single(members[0])
+        label_free = calibrate_label_free(folds, self._label_free_has_units())
+        if label_free is not None:
+            thresholds = self._thresholds(label_free, None, is_asked_for=y is None)
+            self._label_free_ = label_free, thresholds
+            self.offset_ = float(thresholds.offsets[0])
+        if claimed is None:
+            if label_free is None:
+                raise ValueError(NO_DENSITY.format(name=_name(models[0])))
+            judged = label_free
         else:
-            self._publish_cross_fitted(members, len(instances))
-        if members[0].free is not None:
-            self.offset_ = float(self._offsets(members, X, None)[0])
-        if claimed is not None:
-            offsets = self._offsets(members, X, claimed)
-            per_class = self.calibration == "per_class"
-            self.label_offset_ = offsets if per_class else float(offsets[0])
-        self._members_ = members
+            assert classes is not None
+            self.classes_ = classes
+            judged = calibrate_claims(
+                folds,
+                claimed,
+                len(classes),
+                self._score_kind(),
+                calibration=self.calibration,
+                trusted=None if known is None else known[1],
+            )
+            thresholds = self._thresholds(judged, claimed, is_asked_for=True)
+            self._claims_ = judged, thresholds
+            is_one = len(thresholds.offsets) == 1
+            self.label_offset_ = (
+                float(thresholds.offsets[0]) if is_one else thresholds.offsets
+            )
+            if judged.right_claims is not None:
+                self.noise_share_ = judged.right_claims.noise_share
+                if judged.kind.is_posterior and self.contamination is None:
+                    warn_if_uninformative(judged.right_claims, stacklevel=3)
+        self.train_scores_, self.train_p_values_ = judged.scores, judged.p_values
+        if self.contamination is None:
+            self._is_train_outlier_ = is_flagged(judged.p_values, self.false_alarm_rate)
+        else:
+            nothing = np.zeros(len(judged.scores), dtype=np.int64)
+            groups = nothing if claimed is None else _groups(thresholds, claimed)
+            self._is_train_outlier_ = judged.scores < thresholds.offsets[groups]
+        self._models_ = models
+        self._warn_of_few_rows(judged, is_ranked=known is None)
         return self
 
     def predict(
@@ -243,12 +279,8 @@ class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
             ``score_samples - label_offset_`` with labels (that of the claimed class,
             where thresholds are set per class), else ``score_samples - offset_``.
         """
-        scores = self.score_samples(X, labels)
-        if labels is None:
-            return scores - self.offset_
-        groups = self._groups(self._encoded_claims(labels))
-        offsets: NDArray[np.float64] = np.atleast_1d(self.label_offset_)[groups]
-        return scores - offsets
+        _, thresholds, claimed, scores = self._scores_of_folds(X, labels)
+        return thresholds.decisions(scores, _groups(thresholds, claimed))
 
     def score_samples(
         self, X: ArrayLike, labels: ArrayLike | None = None
@@ -272,59 +304,37 @@ class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
         ValueError
             If a claimed label was not seen in ``fit``, or ``fit`` had no labels.
         """
-        check_is_fitted(self, "_members_")
-        X = _model_input(X, validate_instances(self, X, reset=False))
-        claimed = None if labels is None else self._encoded_claims(labels)
-        check_consistent_length(X, claimed)
-        groups = _one_group(X) if claimed is None else self._groups(claimed)
-        scores, can_flag = [], []
-        for member in self._members_:
-            of_member = self._scores(member, X, claimed)
-            calibration = calibration_of(member, claimed)
-            scores.append(of_member - calibration.references[groups])
-            can_flag.append(np.isfinite(calibration.thresholds)[groups])
-        # A fold too small for the level votes to keep, where the others decide.
-        is_decided = 2 * np.sum(can_flag, axis=0) > len(can_flag)  # (n_samples,)
-        for i, can in enumerate(can_flag):
-            is_abstention = is_decided & ~can
-            scores[i] = np.where(is_abstention, np.maximum(scores[i], 0.0), scores[i])
-        return upper_median(scores)
+        _, thresholds, claimed, scores = self._scores_of_folds(X, labels)
+        return thresholds.levelled(scores, _groups(thresholds, claimed))
 
     def p_values(
         self, X: ArrayLike, labels: ArrayLike | None = None
     ) -> NDArray[np.float64]:
-        """How often a clean row would score as low.
+        """How often a right row would score as low.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
-            Instances; rows that the model was trained on score too well.
+            Instances; rows of ``fit`` score too well, as most models were trained on
+            them: see ``train_p_values_``.
         labels : array-like of shape (n_samples,) or None, default=None
-            Claimed labels; None judges the features whatever their label, against
-            all held-out rows.
+            Claimed labels; None judges the features whatever their label.
 
         Returns
         -------
         ndarray of shape (n_samples,)
-            ``(1 + #{held-out scores <= s}) / (n_held_out + 1)``, in (0, 1], over the
-            held-out rows, or over those of the claimed class (``"per_class"``). For
-            rows exchangeable with these, P(p <= a) <= a (of standardised scores over
-            all classes nearly so). Of claims with ``"chi2"`` the upper tail
-            probability of the squared distance, in [0, 1]. With ``cv`` the median over
-            the folds (the greater middle one of an even number), for which
-            P(p <= a) <= 2 a.
+            In [0, 1]; by the law that ``calibration`` names, see the class docstring.
+            Over several folds the median (the greater middle one of an even number),
+            for which P(p <= a) <= 2 a if that of each is at most a.
         """
-        check_is_fitted(self, "_members_")
-        X = _model_input(X, validate_instances(self, X, reset=False))
-        claimed = None if labels is None else self._encoded_claims(labels)
-        check_consistent_length(X, claimed)
-        groups = _one_group(X) if claimed is None else self._groups(claimed)
-        p_values = []
-        for member in self._members_:
-            scores = self._scores(member, X, claimed)
-            law = calibration_of(member, claimed).law
-            p_values.append(law.p_values(scores, groups))
-        return upper_median(p_values)
+        calibration, _, claimed, scores = self._scores_of_folds(X, labels)
+        groups = calibration.groups(claimed)
+        return upper_median(
+            [
+                law.p_values(of_fold, groups)
+                for law, of_fold in zip(calibration.laws, scores, strict=True)
+            ]
+        )
 
     def q_values(
         self, X: ArrayLike, labels: ArrayLike | None = None
@@ -342,23 +352,22 @@ class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
         -------
         ndarray of shape (n_samples,)
             p-values adjusted by Benjamini and Hochberg, in [0, 1]. Where rows with
-            ``q <= a`` are flagged, the expected share of clean ones among them is at
+            ``q <= a`` are flagged, the expected share of right ones among them is at
             most a. That holds for p-values that are positively dependent (PRDS), as
-            split-conformal ones against the same held-out rows are: see Bates et al.,
-            "Testing for outliers with conformal p-values", Annals of Statistics 51,
-            2023. It is not proven for medians over folds (``cv``), nor for scores that
-            the held-out rows standardise, unless they are nothing else and p-values are
-            taken per class.
+            split-conformal ones against the same rows are: see Bates et al., "Testing
+            for outliers with conformal p-values", Annals of Statistics 51, 2023. It is
+            not proven for medians over folds, nor for the model of right claims.
         """
-        q_values: NDArray[np.float64] = false_discovery_control(
-            self.p_values(X, labels), method="bh"
-        )
-        return q_values
+        return q_values(self.p_values(X, labels))
 
     def fit_predict(
-        self, X: ArrayLike, y: ArrayLike | None = None
+        self,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        trusted: tuple[ArrayLike, ArrayLike] | None = None,
     ) -> NDArray[np.int64]:
-        """Fit, then flag the same rows by the labels they claim.
+        """Fit, and flag the same rows by the labels they claim.
 
         Parameters
         ----------
@@ -366,289 +375,215 @@ class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
             Instances.
         y : array-like of shape (n_samples,) or None, default=None
             Claimed labels.
+        trusted : tuple of (X_trusted, y_trusted) or None, default=None
+            As for ``fit``.
 
         Returns
         -------
         ndarray of shape (n_samples,)
-            -1 for outliers, 1 for the rest. With ``cv`` each row is judged by the model
-            that did not train on it: ``train_p_values_`` up to ``false_alarm_rate``
-            are flagged, or the ``contamination`` of lowest ``train_scores_``.
+            -1 for outliers, 1 for the rest. Each row is judged by the model that was
+            not trained on it: ``train_p_values_`` up to ``false_alarm_rate`` are
+            flagged, or the ``contamination`` of lowest ``train_scores_``.
         """
-        self.fit(X, y)
-        if self.cv is None:
-            flags: NDArray[np.int64] = self.predict(X, labels=y)
-            return flags
-        if self.contamination is None:
-            # A level of exactly m / n must not be lost to rounding.
-            is_outlier = self.train_p_values_ <= self.false_alarm_rate * (1 + 1e-12)
-        elif y is None:
-            is_outlier = self.train_scores_ < self.offset_
-        else:
-            groups = self._groups(self._encoded_claims(y))
-            is_outlier = self.train_scores_ < np.atleast_1d(self.label_offset_)[groups]
-        return np.where(is_outlier, -1, 1)
+        self.fit(X, y, trusted=trusted)
+        return np.where(self._is_train_outlier_, -1, 1)
 
-    def _splits(
-        self, y: NDArray[Any] | None, n_samples: int
-    ) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-        """Rows to train on and rows held out, of each member."""
+    def _splits(self, y: NDArray[Any] | None, n_samples: int) -> list[Split]:
+        """Rows to train on and rows held out, of each fold; all, of a frozen model."""
+        if self._needs_training():
+            seed = draw_seed(self.random_state)
+            return make_folds(y, n_samples, cv=self.cv, seed=seed)
         rows = np.arange(n_samples)
+        return [(rows, rows)]
+
+    def _encoded(
+        self, y: NDArray[Any] | None
+    ) -> tuple[NDArray[Any] | None, NDArray[np.int64] | None]:
+        """Classes that the models know, and the index of each claim among them."""
+        if y is None:
+            return None, None
+        classes = np.unique(y)
         if not self._needs_training():
-            if self.cv is not None:
+            check_is_fitted(self.estimator)
+            if not hasattr(self.estimator, "classes_"):
                 raise ValueError(
-                    f"cv={self.cv!r} trains a model for each fold, but estimator is a "
-                    "FrozenEstimator, which is not trained: all rows calibrate it "
-                    "already. Set cv=None, or give the estimator unfrozen"
+                    f"estimator={_name(self.estimator)} has no classes_: claimed "
+                    "labels need a classifier"
                 )
-            return [(rows[:0], rows)]
-        if self.cv is None:
-            n_held_out = self._n_held_out(y, n_samples)
-            return [
-                hold_out(
-                    y,
-                    n_samples,
-                    n_held_out,
-                    calibration_fraction=self.calibration_fraction,
-                    random_state=self.random_state,
-                )
-            ]
-        return folds(y, n_samples, cv=self.cv, random_state=self.random_state)
+            classes = np.asarray(self.estimator.classes_)
+        return classes, encode_labels(y, classes, name="y")
 
-    def _n_held_out(self, y: NDArray[Any] | None, n_samples: int) -> int:
-        n_held_out = int(np.ceil(self.calibration_fraction * n_samples))
-        if self.contamination is None:
-            n_needed = n_rows_for_level(self.false_alarm_rate)
-            if y is not None and self.calibration == "per_class":
-                n_needed *= len(np.unique(y))
-            n_held_out = max(n_held_out, min(n_needed, n_samples // 2))
-        return n_held_out
+    def _trusted_rows(
+        self, trusted: Any, X: Any, classes: NDArray[Any] | None
+    ) -> Trusted | None:
+        if trusted is None:
+            return None
+        if classes is None:
+            raise ValueError(
+                "trusted rows have labels to compare claims with: give the claimed "
+                "labels y too"
+            )
+        if self.calibration == "chi2":
+            raise ValueError(
+                "calibration='chi2' takes p-values from a law and not from trusted "
+                "rows: set calibration='auto', or trusted=None"
+            )
+        X_trusted, labels = check_trusted(trusted, X, classes, stacklevel=4)
+        if not hasattr(X_trusted, "columns"):
+            X_trusted = X_trusted.reshape(len(X_trusted), *np.shape(X)[1:])
+        return X_trusted, labels
 
-    def _calibrate(
+    def _ask(
         self,
         X: Any,
         y: NDArray[Any] | None,
-        train_rows: NDArray[np.intp],
-        held_out_rows: NDArray[np.intp],
-    ) -> Member:
-        """Fit on the training rows and score those held out."""
-        y_train = None if y is None else y[train_rows]
-        model = self._fit_model(safe_indexing(X, train_rows), y_train)
-        if y is not None and not hasattr(model, "classes_"):
-            raise ValueError(
-                f"estimator={type(model).__name__} has no classes_ once it is fitted: "
-                "claimed labels need a classifier"
+        claimed: NDArray[np.int64] | None,
+        classes: NDArray[Any] | None,
+        splits: list[Split],
+        known: Trusted | None,
+    ) -> tuple[list[Any], list[FoldScores]]:
+        """Model of each fold, and what it says of the rows that did not train it."""
+
+        def ask(number: int, split: Split) -> tuple[Any, FoldScores]:
+            train, rows = split
+            model = self._fit_model(
+                safe_indexing(X, train), None if y is None else y[train]
             )
-        X_held_out = safe_indexing(X, held_out_rows)
-        free = None
-        if y is None or self._has_label_free_scores(model):
-            scores = self._label_free_scores(model, X_held_out)
-            one_group = _one_group(scores)
-            law: ScoreLaw = HeldOutScores.from_rows(scores, one_group, 1)
-            free = self._calibration_by(scores, one_group, 1, law)
-        if y is None:
-            return Member(model, held_out_rows, free)
-        claimed = encode_labels(y[held_out_rows], model.classes_, name="y")
-        raw_scores, log_probabilities = self._claimed_evidence(
-            model, X_held_out, claimed
+            if classes is not None and not np.array_equal(model.classes_, classes):
+                raise ValueError(
+                    f"estimator knows the classes {list(model.classes_)}, but y holds "
+                    f"{classes.tolist()}"
+                )
+            of_claims = None if claimed is None else claimed[rows]
+            held_out = self._score_rows(model, safe_indexing(X, rows), of_claims)
+            has_law = self.calibration == "chi2" and claimed is not None
+            return model, FoldScores(
+                rows,
+                held_out,
+                None if known is None else self._score_rows(model, *known),
+                self._distance_law(model) if has_law else None,
+            )
+
+        answers = ask_folds(ask, splits)
+        return [model for model, _ in answers], [scores for _, scores in answers]
+
+    def _score_rows(
+        self, model: Any, X: Any, claimed: NDArray[np.int64] | None
+    ) -> RowScores:
+        """All scores of rows, from one pass through the model."""
+        evidence = self._read(model, X)
+        of_claims = (
+            None if claimed is None else self._claimed_scores(model, evidence, claimed)
         )
-        n_classes = len(model.classes_)
-        medians = scales = None
-        claimed_scores = raw_scores
-        if self._is_standardised():
-            medians, scales, left_out = standardise(raw_scores, claimed, n_classes)
-            # In one class a common scale changes no rank, so that p-values per class
-            # are exact; over all classes, or beside something else that decides the
-            # rank, each row must be scaled as a new one is.
-            is_plain = self.calibration == "per_class" and log_probabilities is None
-            claimed_scores = (
-                (raw_scores - medians[claimed]) / scales[claimed]
-                if is_plain
-                else left_out
-            )
-        if log_probabilities is not None:
-            claimed_scores = combine(claimed_scores, log_probabilities)
-        n_groups = n_classes if self.calibration == "per_class" else 1
-        groups = self._groups(claimed)
-        if self.calibration == "chi2":
-            law = ChiSquareLaw(self._n_dimensions(model))
-        else:
-            law = HeldOutScores.from_rows(claimed_scores, groups, n_groups)
-        claims = self._calibration_by(claimed_scores, groups, n_groups, law)
-        return Member(model, held_out_rows, free, claims, medians, scales)
+        return RowScores(
+            of_claims, evidence.log_proba, self._label_free_scores(model, evidence)
+        )
 
-    def _calibration_by(
+    def _published(self, model: Any) -> Any:
+        """Model as ``estimators_`` holds it."""
+        return model
+
+    def _thresholds(
         self,
-        scores: NDArray[np.float64],
-        groups: NDArray[np.int64],
-        n_groups: int,
-        law: ScoreLaw,
-    ) -> Calibration:
-        thresholds = law.thresholds(self.false_alarm_rate)
-        references = np.zeros(n_groups)
-        if self.cv is not None and self.contamination is None:
-            lowest = [
-                scores[groups == g].min(initial=np.inf, where=True)
-                for g in range(n_groups)
-            ]
-            references = np.where(np.isfinite(thresholds), thresholds, lowest)
-            references[~np.isfinite(references)] = 0.0  # a group without rows
-        return Calibration(scores, groups, law, thresholds, references)
-
-    def _publish_single(self, member: Member) -> None:
-        """Attributes of the one model and of its held-out rows."""
-        self.estimator_ = member.model
-        if member.free is not None:
-            self.calibration_scores_ = np.sort(member.free.scores)
-        if member.claims is not None:
-            law = member.claims.law
-            per_class = self.calibration == "per_class"
-            self.label_calibration_scores_ = (
-                list(law.by_group)
-                if per_class and isinstance(law, HeldOutScores)
-                else np.sort(member.claims.scores)
+        calibration: Calibration,
+        claimed: NDArray[np.int64] | None,
+        *,
+        is_asked_for: bool,
+    ) -> Thresholds:
+        """Scores below which rows are flagged."""
+        if self.contamination is None:
+            return Thresholds.of_folds(
+                np.array(
+                    [law.thresholds(self.false_alarm_rate) for law in calibration.laws]
+                )
             )
-        if member.medians is not None:
-            self.medians_, self.scales_ = member.medians, member.scales
+        is_per_class = claimed is not None and self.calibration == "per_class"
+        groups = claimed if claimed is not None and is_per_class else None
+        scores = calibration.scores
+        of_groups = (
+            [scores]
+            if groups is None
+            else [scores[groups == k] for k in range(calibration.n_groups)]
+        )
+        offsets = np.array(
+            [share_threshold(each, self.contamination) for each in of_groups]
+        )
+        if is_asked_for:
+            classes = self.classes_.tolist() if is_per_class else []
+            warn_of_ties(of_groups, offsets, self.contamination, classes, stacklevel=4)
+        return Thresholds(offsets, np.zeros((len(calibration.laws), len(offsets))))
 
-    def _publish_cross_fitted(self, members: list[Member], n_samples: int) -> None:
-        """Models of the folds, and what each says of the rows it did not see."""
-        self.estimators_ = [member.model for member in members]
-        self.train_scores_ = np.empty(n_samples)
-        self.train_p_values_ = np.empty(n_samples)
-        for member in members:
-            own = member.free if member.claims is None else member.claims
-            assert own is not None
-            rows, groups = member.held_out_rows, own.groups
-            self.train_scores_[rows] = own.scores - own.references[groups]
-            self.train_p_values_[rows] = own.law.held_out_p_values(own.scores, groups)
-
-    def _scores(
-        self, member: Member, X: Any, claimed: NDArray[np.int64] | None
-    ) -> NDArray[np.float64]:
-        """Scores by one member: label-free, or of claims on the scale of the class."""
-        if claimed is None:
-            return self._label_free_scores(member.model, X)
-        scores, log_probabilities = self._claimed_evidence(member.model, X, claimed)
-        if member.medians is not None and member.scales is not None:
-            scores = (scores - member.medians[claimed]) / member.scales[claimed]
-        if log_probabilities is not None:
-            scores = combine(scores, log_probabilities)
-        return scores
-
-    def _groups(self, claimed: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Group in which each claim is calibrated."""
-        return claimed if self.calibration == "per_class" else _one_group(claimed)
+    def _scores_of_folds(
+        self, X: ArrayLike, labels: ArrayLike | None
+    ) -> tuple[Calibration, Thresholds, NDArray[np.int64], list[NDArray[np.float64]]]:
+        """Score new rows by each fold; with the laws, thresholds and claims."""
+        check_is_fitted(self, "_models_")
+        rows = _model_input(X, validate_instances(self, X, reset=False))
+        if labels is None:
+            if not hasattr(self, "_label_free_"):
+                raise ValueError(NO_DENSITY.format(name=_name(self._models_[0])))
+            calibration, thresholds = self._label_free_
+            nothing = np.zeros(len(rows), dtype=np.int64)
+            scores = [
+                calibration.fold_scores(
+                    i,
+                    RowScores(self._label_free_scores(model, self._read(model, rows))),
+                    nothing,
+                )
+                for i, model in enumerate(self._models_)
+            ]
+            return calibration, thresholds, nothing, scores
+        claimed = self._encoded_claims(labels)
+        check_consistent_length(rows, claimed)
+        calibration, thresholds = self._claims_
+        evidences = [self._read(model, rows) for model in self._models_]
+        scores = [
+            calibration.fold_scores(
+                i,
+                RowScores(
+                    self._claimed_scores(model, evidence, claimed), evidence.log_proba
+                ),
+                claimed,
+            )
+            for i, (model, evidence) in enumerate(
+                zip(self._models_, evidences, strict=True)
+            )
+        ]
+        return calibration, thresholds, claimed, scores
 
     def _encoded_claims(self, labels: ArrayLike) -> NDArray[np.int64]:
         if not hasattr(self, "classes_"):
             raise ValueError("labels were given, but fit had no claimed labels y")
         return encode_labels(column_or_1d(labels, warn=True), self.classes_)
 
-    def _offsets(
-        self, members: list[Member], X: Any, claimed: NDArray[np.int64] | None
-    ) -> NDArray[np.float64]:
-        """Threshold of each group of label-free scores, or of claims."""
-        calibrations = [calibration_of(member, claimed) for member in members]
-        if self.contamination is None:
-            # Folds: 0, or minus infinity where half of them cannot reach the level.
-            of_members = [each.thresholds - each.references for each in calibrations]
-            return -upper_median([-offsets for offsets in of_members])
-        groups = _one_group(X) if claimed is None else self._groups(claimed)
-        if self.cv is None:
-            scores = self._scores(members[0], X, claimed)
-        else:
-            scores = np.empty(len(groups))
-            for member, calibration in zip(members, calibrations, strict=True):
-                scores[member.held_out_rows] = calibration.scores
-        of_groups = [
-            scores[groups == g] for g in range(len(calibrations[0].references))
-        ]
-        thresholds = np.array(
-            [contamination_threshold(each, self.contamination) for each in of_groups]
-        )
-        if claimed is not None or not hasattr(self, "classes_"):  # what was asked for
-            self._warn_of_ties(of_groups, thresholds)
-        return thresholds
-
-    def _warn_of_ties(
-        self, of_groups: list[NDArray[np.float64]], thresholds: NDArray[np.float64]
-    ) -> None:
-        """Warn where ties flag under 1/2, or over 3/2, of ``contamination``."""
-        assert self.contamination is not None
-        per_class = len(of_groups) > 1
-        differences = []
-        for g, (scores, threshold) in enumerate(
-            zip(of_groups, thresholds, strict=True)
-        ):
-            n_asked = self.contamination * len(scores)
-            n_flagged = int(np.sum(scores < threshold))
-            is_short = n_asked >= 1 and n_flagged < 0.5 * n_asked
-            if n_flagged > max(np.ceil(n_asked), 1.5 * n_asked) or is_short:
-                of_class = f" of class {self.classes_.tolist()[g]!r}" * per_class
-                differences.append(f"{n_flagged} of {len(scores)} rows{of_class}")
-        if differences:
-            named = ", ".join(differences[:5]) + ", ..." * (len(differences) > 5)
-            warnings.warn(
-                f"contamination={self.contamination!r} cannot be met, as scores tie: "
-                f"{named} are flagged. Take a score with more values (an estimator "
-                "that gives finer probabilities, more neighbours), or another "
-                "contamination",
-                UserWarning,
-                stacklevel=5,  # of the decorated fit
-            )
-
-    def _warn_of_few_rows(self, members: list[Member]) -> None:
+    def _warn_of_few_rows(self, judged: Calibration, *, is_ranked: bool) -> None:
         """Warn where no p-value can reach the level."""
         if self.contamination is not None:
             return
-        n_for_new = n_rows_for_level(self.false_alarm_rate)
-        # A row of a fold is judged by the others.
-        n_needed = n_for_new if self.cv is None else n_for_new + 1
-        n_held_out = np.array([len(member.held_out_rows) for member in members])
-        laws = [member.claims.law for member in members if member.claims is not None]
-        rows = "held-out rows" if self.cv is None else "held-out rows in each fold"
-        more = "raise calibration_fraction" if self.cv is None else "take fewer folds"
+        # A row of `fit` that is ranked among the others has one fewer to be below.
+        n_needed = n_rows_for_level(self.false_alarm_rate) + is_ranked
+        smallest = np.max([law.smallest_p_values() for law in judged.laws], axis=0)
+        with np.errstate(divide="ignore"):
+            n_rows = np.where(smallest > 0, np.round(1.0 / smallest - 1.0), np.inf)
+        is_short = n_rows < n_needed
+        if not is_short.any():
+            return
+        rows = "rows" if is_ranked else "trusted rows"
         needs = f"false_alarm_rate={self.false_alarm_rate!r} needs at least {n_needed} "
-        advice = (
-            f"Give more rows, {more} or raise false_alarm_rate, or set contamination"
-        )
-        message = None
-        if n_held_out.min() < n_needed:
-            consequence = "nothing is flagged"
-            if np.any(n_held_out >= n_for_new) and self.cv is not None:
-                are_new = 2 * np.sum(n_held_out >= n_for_new) > len(members)
-                consequence = (
-                    "no row of fit in a smaller fold is flagged; new rows are "
-                    f"{'' if are_new else 'not '}judged by enough folds to be"
-                )
-            free = " without labels" if laws and self.calibration == "chi2" else ""
-            message = (
-                f"{needs}{rows}, got {n_held_out.min()}: {consequence}{free}. {advice}"
-            )
-        elif laws and self.calibration == "per_class":
-            counts = np.min(
-                [
-                    [len(scores) for scores in law.by_group]
-                    for law in laws
-                    if isinstance(law, HeldOutScores)
-                ],
-                axis=0,
-            )
-            labels = members[0].model.classes_.tolist()
+        advice = "Give more rows or raise false_alarm_rate, or set contamination"
+        if len(n_rows) == 1:
+            message = f"{needs}{rows}, got {n_rows[0]:.0f}: no row of fit is flagged"
+        else:
+            labels = self.classes_.tolist()
             short = [
-                f"{label!r} ({count})"
-                for label, count in zip(labels, counts.tolist(), strict=True)
-                if count < n_needed
+                f"{labels[k]!r} ({n_rows[k]:.0f})" for k in np.flatnonzero(is_short)
             ]
-            if short:
-                named = ", ".join(short[:5]) + (", ..." if len(short) > 5 else "")
-                some = "" if self.cv is None else "in some folds "
-                message = (
-                    f"{needs}{rows} of each class: {some}nothing is flagged among "
-                    f"those that claim {named}. {advice}"
-                )
-        if message is not None:
-            warnings.warn(message, UserWarning, stacklevel=4)  # of the decorated fit
+            named = ", ".join(short[:5]) + (", ..." if len(short) > 5 else "")
+            message = (
+                f"{needs}{rows} of each class: nothing is flagged among those that "
+                f"claim {named}"
+            )
+        warnings.warn(f"{message}. {advice}", UserWarning, stacklevel=4)
 
     def __sklearn_tags__(self) -> Tags:
         """Tags: images are accepted besides rows."""
@@ -681,5 +616,13 @@ def _known_labels(y: ArrayLike) -> NDArray[Any]:
     return labels
 
 
-def _one_group(rows: Any) -> NDArray[np.int64]:
-    return np.zeros(len(rows), dtype=np.int64)
+def _groups(thresholds: Thresholds, claimed: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Group whose threshold each claim has."""
+    return claimed if len(thresholds.offsets) > 1 else np.zeros_like(claimed)
+
+
+def _name(model: Any) -> str:
+    if isinstance(model, FrozenEstimator):
+        model = model.estimator
+    model = getattr(model, "estimator", model)
+    return type(split_steps(model)[1]).__name__

@@ -1,4 +1,4 @@
-"""Activation clustering: two clusters a class, of which the smaller is suspect."""
+"""Activation clustering: two clusters per class, of which the smaller is suspect."""
 
 from numbers import Integral
 from typing import Any, ClassVar, NamedTuple
@@ -33,7 +33,7 @@ class ActivationClusteringDetector(FeatureDetector):
     estimator : classifier with ``transform``, or None, default=None
         Its ``transform`` gives the features: an :class:`~sklgm.LGMClassifier`, a
         :class:`~sklgm.SoftmaxClassifier` or a Pipeline that ends in one; cloned and
-        fitted on the rows that are not held out.
+        fitted in each fold.
         ``sklearn.frozen.FrozenEstimator(clf)`` keeps a fitted one, with whatever it
         has learnt from these rows; they are held out only of what the detector learns
         from the features. None: the features are the columns of X.
@@ -48,39 +48,40 @@ class ActivationClusteringDetector(FeatureDetector):
         flagged together or not at all; ``fit`` warns where that makes less than half
         or more than 3/2 of this share.
     false_alarm_rate : float in (0, 1), default=0.01
-        Share of clean rows that may be flagged, set on held-out rows.
-    calibration : {"marginal", "per_class"}, default="marginal"
-        What p-values of claimed labels are taken against: all held-out rows, or those
-        of the claimed class. Without labels always all held-out rows.
-    calibration_fraction : float in (0, 1), default=0.2
-        Share of the rows of ``fit`` held out of training, stratified by label; more,
-        up to half, where ``false_alarm_rate`` needs them.
-    cv : int, splitter, iterable of splits or None, default=None
-        Cross-fitting, as in :class:`~sklgm.LGMOutlierDetector`: every row of ``fit``
-        is judged by a model that did not train on it. None: one split.
+        Share of right rows that may be flagged.
+    calibration : {"auto", "marginal", "per_class"}, default="auto"
+        Law of right claims, which gives p-values of claimed labels. ``"auto"``: a
+        model of right claims, which allows for wrong ones among the rows of ``fit``;
+        or, where ``trusted`` rows are given to ``fit``, their scores. ``"marginal"``:
+        ranks among the trusted rows, or, without these, among the rows of ``fit``,
+        which should then be clean. ``"per_class"``: the same among rows of the claimed
+        class, so that the rate of false alarms holds in each class.
+        Without labels ranks among all rows, trusted ones where there are any.
+    cv : int, splitter or iterable of splits, default=5
+        Folds: each row of ``fit`` is judged by a model that was trained without it. A
+        number of folds is shuffled and stratified by label; a splitter must hold out
+        every row once. Not used for a model that is not trained.
     random_state : int, RandomState instance or None, default=None
-        Seed of the split and the clustering.
+        Seed of the folds and the clustering.
 
     Attributes
     ----------
-    estimator_ : object
-        The fitted model; only where ``cv`` is None.
     estimators_ : list of object
-        The fitted model of each fold; only with ``cv``.
+        The fitted model of each fold; one of a ``FrozenEstimator``.
     classes_ : ndarray of shape (n_classes,)
         Labels seen in ``fit``; only where y was given.
+    train_scores_ : ndarray of shape (n_samples,)
+        Score of each row of ``fit`` (of its claimed label, where y was given) by the
+        model that was not trained on it.
+    train_p_values_ : ndarray of shape (n_samples,)
+        p-value of each row of ``fit``, likewise; in [0, 1].
+    noise_share_ : float
+        Estimated share of wrong claims among the rows of ``fit``, in [0, 0.5]; only
+        where p-values come from the model of right claims.
     offset_ : float
-        Threshold of label-free scores.
-    label_offset_ : float, or ndarray of shape (n_classes,) if ``"per_class"``
+        Threshold of label-free scores; not where the model has none.
+    label_offset_ : float, or ndarray of shape (n_classes,) if it differs by class
         Threshold of claimed-label scores; only where y was given.
-    calibration_scores_ : ndarray of shape (n_calibration,)
-        Label-free scores of the held-out rows, sorted; only where ``cv`` is None.
-    label_calibration_scores_ : ndarray of shape (n_calibration,), or list of them
-        Claimed-label scores of the held-out rows, sorted; only with y and where
-        ``cv`` is None; one array a class if ``"per_class"``.
-    train_p_values_, train_scores_ : ndarray of shape (n_samples,)
-        p-value and score of each row of ``fit`` by the model that did not train on
-        it; only with ``cv``.
     n_features_in_ : int
         Values of one instance.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -90,7 +91,7 @@ class ActivationClusteringDetector(FeatureDetector):
 
     See Also
     --------
-    SpectralSignatureDetector : One direction a class in place of two clusters.
+    SpectralSignatureDetector : One direction per class in place of two clusters.
 
     Notes
     -----
@@ -102,9 +103,9 @@ class ActivationClusteringDetector(FeatureDetector):
     by independent components, and drop or keep whole clusters, by their relative size
     among other criteria. Independent components are whitened principal components,
     rotated; clusters and distances do not see the rotation, so that it is left out.
-    Here rows are ranked, held-out rows among them, and a p-value or ``contamination``
-    sets the threshold. A few poisons make no cluster of their own; a class of two
-    natural groups has one that is smaller and clean.
+    Here the rows of a fold are ranked by the clusters of the others, and a p-value or
+    ``contamination`` sets the threshold. A few poisons make no cluster of their own; a
+    class of two natural groups has one that is smaller and clean.
 
     References
     ----------
@@ -118,11 +119,11 @@ class ActivationClusteringDetector(FeatureDetector):
     >>> from sklgm import ActivationClusteringDetector
     >>> X, y = load_iris(return_X_y=True)
     >>> claimed = y.copy()
-    >>> claimed[:3] = 2  # three setosas claim to be virginicas
-    >>> detector = ActivationClusteringDetector(contamination=0.02, random_state=0)
+    >>> claimed[:10] = 2  # ten setosas claim to be virginicas
+    >>> detector = ActivationClusteringDetector(contamination=0.07, random_state=0)
     >>> flags = detector.fit_predict(X, claimed)
-    >>> np.flatnonzero(flags == -1)
-    array([0, 1, 2])
+    >>> np.flatnonzero(flags == -1)[:10]
+    array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -139,9 +140,8 @@ class ActivationClusteringDetector(FeatureDetector):
         whiten: bool = True,
         contamination: float | None = None,
         false_alarm_rate: float = 0.01,
-        calibration: str = "marginal",
-        calibration_fraction: float = 0.2,
-        cv: Any = None,
+        calibration: str = "auto",
+        cv: Any = 5,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         super().__init__(
@@ -149,7 +149,6 @@ class ActivationClusteringDetector(FeatureDetector):
             contamination=contamination,
             false_alarm_rate=false_alarm_rate,
             calibration=calibration,
-            calibration_fraction=calibration_fraction,
             cv=cv,
             random_state=random_state,
         )

@@ -1,64 +1,25 @@
-"""p-values and thresholds of scores: split-conformal, or by the chi-square law."""
+"""Law of right claims from scores of rows whose claims are right, or weighted so."""
 
 from dataclasses import dataclass
 from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 
-def conformal_p_values(
-    calibration_scores: NDArray[np.float64], scores: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Split-conformal p-values of scores; low scores are outlying.
+class ScoreLaw(Protocol):
+    """Law of the scores of right claims: what low scores mean, in each group."""
 
-    Parameters
-    ----------
-    calibration_scores : ndarray of shape (n_calibration,)
-        Scores of held-out rows, sorted in increasing order.
-    scores : ndarray of shape (n_samples,)
-        Scores to judge.
+    def p_values(
+        self, scores: NDArray[np.float64], groups: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """p-values of scores, given the group of each."""
 
-    Returns
-    -------
-    ndarray of shape (n_samples,)
-        ``(1 + #{calibration scores <= s}) / (n_calibration + 1)``, in (0, 1].
+    def thresholds(self, level: float) -> NDArray[np.float64]:
+        """Score of each group below which the p-value is at most ``level``."""
 
-    References
-    ----------
-    V. Vovk, A. Gammerman, G. Shafer, "Algorithmic Learning in a Random World",
-    Springer 2005, section 2.1.
-    """
-    n_lower = np.searchsorted(calibration_scores, scores, side="right")
-    p_values = (1.0 + n_lower) / (len(calibration_scores) + 1.0)
-    return np.asarray(p_values, dtype=np.float64)
-
-
-def conformal_threshold(
-    calibration_scores: NDArray[np.float64], false_alarm_rate: float
-) -> float:
-    """Score below which the p-value is at most ``false_alarm_rate``.
-
-    Parameters
-    ----------
-    calibration_scores : ndarray of shape (n_calibration,)
-        Scores of held-out rows, sorted in increasing order.
-    false_alarm_rate : float in (0, 1)
-        Level of the p-values.
-
-    Returns
-    -------
-    float
-        The threshold; minus infinity where the level is below
-        ``1 / (n_calibration + 1)``, which no p-value can reach.
-    """
-    n_calibration = len(calibration_scores)
-    # A level of exactly m / (n + 1) must not be lost to rounding.
-    rank = int(np.floor(false_alarm_rate * (n_calibration + 1) * (1 + 1e-12)))
-    if rank < 1:
-        return -np.inf
-    return float(calibration_scores[min(rank, n_calibration) - 1])
+    def smallest_p_values(self) -> NDArray[np.float64]:
+        """Smallest p-value that a row of each group may have."""
 
 
 def n_rows_for_level(level: float) -> int:
@@ -77,62 +38,73 @@ def n_rows_for_level(level: float) -> int:
     return int(np.ceil(1.0 / level * (1 - 1e-12))) - 1
 
 
-class ScoreLaw(Protocol):
-    """What low scores mean, in each group of rows."""
+@dataclass(frozen=True, eq=False)
+class ConformalLaw:
+    """Scores of calibration rows, in groups that are calibrated apart.
 
-    def p_values(
-        self, scores: NDArray[np.float64], groups: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
-        """p-values of the scores of new rows, given the group of each."""
-
-    def held_out_p_values(
-        self, scores: NDArray[np.float64], groups: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
-        """p-values of the held-out rows themselves."""
-
-    def thresholds(self, level: float) -> NDArray[np.float64]:
-        """Score of each group below which the p-value is at most ``level``."""
-
-
-@dataclass(frozen=True)
-class HeldOutScores:
-    """Scores of held-out rows, in groups that are calibrated apart.
+    With weights of 1 its p-values are the split-conformal ones. Where some claims of
+    the calibration rows are wrong, each row has the probability that its claim is
+    right as a weight, so that wrong claims do not set the threshold.
 
     Attributes
     ----------
-    by_group : tuple of ndarray of shape (n_calibration_of_group,)
+    scores : tuple of ndarray of shape (n_of_group,)
         Sorted scores of each group: one group for all rows (marginal calibration),
-        or one a class (Mondrian calibration). A group may be empty.
+        or one per class (Mondrian calibration). A group may be empty.
+    cumulative : tuple of ndarray of shape (n_of_group + 1,)
+        Weight of the rows below each of these scores, and of all.
+
+    References
+    ----------
+    V. Vovk, A. Gammerman, G. Shafer, "Algorithmic Learning in a Random World",
+    Springer 2005, sections 2.1 and 4.5.
+
+    R. Tibshirani, R. Foygel Barber, E. Candes, A. Ramdas, "Conformal Prediction Under
+    Covariate Shift", NeurIPS 2019 (weighted ranks).
     """
 
-    by_group: tuple[NDArray[np.float64], ...]
+    scores: tuple[NDArray[np.float64], ...]
+    cumulative: tuple[NDArray[np.float64], ...]
 
     @classmethod
     def from_rows(
-        cls, scores: NDArray[np.float64], groups: NDArray[np.int64], n_groups: int
+        cls,
+        scores: NDArray[np.float64],
+        groups: NDArray[np.int64],
+        n_groups: int,
+        weights: NDArray[np.float64] | None = None,
     ) -> Self:
-        """Group the scores of held-out rows.
+        """Group the scores of calibration rows.
 
         Parameters
         ----------
         scores : ndarray of shape (n_calibration,)
-            Scores of held-out rows.
+            Scores of calibration rows; low ones are outlying.
         groups : ndarray of shape (n_calibration,)
             Index of the group of each row.
         n_groups : int
             Number of groups.
+        weights : ndarray of shape (n_calibration,) or None, default=None
+            Probability that the claim of each row is right, in [0, 1]. None: 1.
 
         Returns
         -------
-        HeldOutScores
+        ConformalLaw
             The scores, sorted in each group.
         """
-        return cls(tuple(np.sort(scores[groups == g]) for g in range(n_groups)))
+        if weights is None:
+            weights = np.ones(len(scores))
+        of_groups = [np.flatnonzero(groups == g) for g in range(n_groups)]
+        ordered = [rows[np.argsort(scores[rows])] for rows in of_groups]
+        return cls(
+            tuple(scores[rows] for rows in ordered),
+            tuple(np.append(0.0, np.cumsum(weights[rows])) for rows in ordered),
+        )
 
     def p_values(
         self, scores: NDArray[np.float64], groups: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        """p-values of new rows against the held-out rows of their own group.
+        """p-values of new rows against the calibration rows of their own group.
 
         Parameters
         ----------
@@ -144,20 +116,19 @@ class HeldOutScores:
         Returns
         -------
         ndarray of shape (n_samples,)
-            :func:`conformal_p_values` in each group; 1 in an empty one.
+            ``(1 + W(s)) / (1 + W)`` with the weight W(s) of the calibration rows that
+            score s or less, and W of all, in (0, 1]; with weights of 1
+            ``(1 + #{scores <= s}) / (n_calibration + 1)``.
         """
-        p_values = np.ones(len(scores))
-        for g, calibration_scores in enumerate(self.by_group):
-            is_in_group = groups == g
-            p_values[is_in_group] = conformal_p_values(
-                calibration_scores, scores[is_in_group]
-            )
-        return p_values
+        return self._p_values(scores, groups, None)
 
-    def held_out_p_values(
-        self, scores: NDArray[np.float64], groups: NDArray[np.int64]
+    def own_p_values(
+        self,
+        scores: NDArray[np.float64],
+        groups: NDArray[np.int64],
+        weights: NDArray[np.float64] | None = None,
     ) -> NDArray[np.float64]:
-        """p-values of the held-out rows, each against the others of its group.
+        """p-values of the calibration rows, each against the others of its group.
 
         Parameters
         ----------
@@ -165,20 +136,34 @@ class HeldOutScores:
             The scores that were grouped.
         groups : ndarray of shape (n_calibration,)
             Index of the group of each row.
+        weights : ndarray of shape (n_calibration,) or None, default=None
+            Their weights. None: 1.
 
         Returns
         -------
         ndarray of shape (n_calibration,)
-            ``(1 + #{scores of others <= s}) / (1 + number of others)``: the rank of
-            the row in its group, over the size of the group.
+            As :meth:`p_values`, by the weights of the other rows. With weights of 1
+            the rank of the row in its group, over the size of the group.
         """
+        own = np.ones(len(scores)) if weights is None else weights
+        return self._p_values(scores, groups, own)
+
+    def _p_values(
+        self,
+        scores: NDArray[np.float64],
+        groups: NDArray[np.int64],
+        own: NDArray[np.float64] | None,
+    ) -> NDArray[np.float64]:
         p_values = np.ones(len(scores))
-        for g, calibration_scores in enumerate(self.by_group):
-            is_in_group = groups == g
-            ranks = np.searchsorted(
-                calibration_scores, scores[is_in_group], side="right"
-            )
-            p_values[is_in_group] = ranks / max(len(calibration_scores), 1)
+        for g, (ordered, cumulative) in enumerate(
+            zip(self.scores, self.cumulative, strict=True)
+        ):
+            rows = np.flatnonzero(groups == g)
+            n_lower = np.searchsorted(ordered, scores[rows], side="right")
+            lower, total = cumulative[n_lower], cumulative[-1]
+            if own is not None:
+                lower, total = lower - own[rows], total - own[rows]
+            p_values[rows] = np.minimum((1.0 + lower) / (1.0 + total), 1.0)
         return p_values
 
     def thresholds(self, level: float) -> NDArray[np.float64]:
@@ -192,93 +177,36 @@ class HeldOutScores:
         Returns
         -------
         ndarray of shape (n_groups,)
-            :func:`conformal_threshold` of each group.
+            The thresholds; minus infinity where the level is below
+            ``1 / (W + 1)``, which no p-value can reach.
         """
         return np.array(
-            [conformal_threshold(scores, level) for scores in self.by_group]
+            [
+                _threshold(ordered, cumulative, level)
+                for ordered, cumulative in zip(
+                    self.scores, self.cumulative, strict=True
+                )
+            ]
         )
 
-
-@dataclass(frozen=True)
-class ChiSquareLaw:
-    """Law of squared Mahalanobis distances of rows drawn from Gaussians.
-
-    Attributes
-    ----------
-    n_dimensions : int
-        Dimension d of the Gaussians. A score is ``(d - D) / sqrt(2 d)``: the squared
-        distance D has mean d and variance 2 d.
-    """
-
-    n_dimensions: int
-
-    def scores(self, squared_distances: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Standardised squared distances; higher is more normal.
-
-        Parameters
-        ----------
-        squared_distances : ndarray of shape (n_samples,)
-            Squared Mahalanobis distances D, without one half.
+    def smallest_p_values(self) -> NDArray[np.float64]:
+        """Smallest p-value that a row may have.
 
         Returns
         -------
-        ndarray of shape (n_samples,)
-            ``(d - D) / sqrt(2 d)``.
+        ndarray of shape (n_groups,)
+            ``1 / (1 + W)``.
         """
-        d = self.n_dimensions
-        scores: NDArray[np.float64] = (d - squared_distances) / np.sqrt(2.0 * d)
-        return scores
+        return np.array([1.0 / (1.0 + weights[-1]) for weights in self.cumulative])
 
-    def p_values(
-        self, scores: NDArray[np.float64], groups: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
-        """Upper tail probabilities of the squared distances behind the scores.
 
-        Parameters
-        ----------
-        scores : ndarray of shape (n_samples,)
-            As :meth:`scores` gives them.
-        groups : ndarray of shape (n_samples,)
-            Ignored: the law is the same for every class.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            ``1 - F_chi2(d)(D)``, in [0, 1].
-        """
-        d = self.n_dimensions
-        return np.asarray(stats.chi2.sf(d - scores * np.sqrt(2.0 * d), d))
-
-    def held_out_p_values(
-        self, scores: NDArray[np.float64], groups: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
-        """As :meth:`p_values`: no row is compared with others.
-
-        Parameters
-        ----------
-        scores : ndarray of shape (n_calibration,)
-            As :meth:`scores` gives them.
-        groups : ndarray of shape (n_calibration,)
-            Ignored.
-
-        Returns
-        -------
-        ndarray of shape (n_calibration,)
-            ``1 - F_chi2(d)(D)``, in [0, 1].
-        """
-        return self.p_values(scores, groups)
-
-    def thresholds(self, level: float) -> NDArray[np.float64]:
-        """Score below which the p-value is at most ``level``.
-
-        Parameters
-        ----------
-        level : float in (0, 1)
-            Level of the p-values.
-
-        Returns
-        -------
-        ndarray of shape (1,)
-            The score at the ``1 - level`` quantile of the squared distance.
-        """
-        return self.scores(np.array([stats.chi2.isf(level, self.n_dimensions)]))
+def _threshold(
+    ordered: NDArray[np.float64], cumulative: NDArray[np.float64], level: float
+) -> float:
+    # A level of exactly m / (n + 1) must not be lost to rounding.
+    allowed = level * (1.0 + cumulative[-1]) * (1 + 1e-12) - 1.0
+    if allowed < 0.0 or len(ordered) == 0:
+        return -np.inf
+    # The first score of which the weight up to and with it is more than is allowed.
+    index = int(np.searchsorted(cumulative[1:], allowed, side="right"))
+    return float(ordered[min(index, len(ordered) - 1)])

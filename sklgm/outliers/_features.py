@@ -5,34 +5,40 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
-from sklearn.base import clone
-from sklearn.frozen import FrozenEstimator
-from sklearn.utils.validation import check_is_fitted
+from numpy.typing import ArrayLike, NDArray
 
 from sklgm._sklearn_private import HasMethods
+from sklgm.classifiers import RobustGaussianClassifier
 from sklgm.outliers._base import ClaimedLabelDetector
-from sklgm.outliers._claims import relative_rounding
+from sklgm.outliers._calibration import ScoreKind
+from sklgm.outliers._evidence import (
+    Evidence,
+    TrainedModel,
+    fitted_estimator,
+    flat_features,
+    read_evidence,
+)
+from sklgm.outliers._trained import column_gaussians
 
 
 @dataclass(frozen=True)
-class FeatureModel:
+class FeatureModel(TrainedModel):
     """What a detector of features keeps of its training rows.
+
+    ``estimator`` is the fitted classifier whose ``transform`` gives the features;
+    None: the features are the input columns.
 
     Attributes
     ----------
-    estimator : object or None
-        Fitted classifier whose ``transform`` gives the features; None: the features
-        are the input columns.
-    classes_ : ndarray of shape (n_classes,)
-        Labels, or ``[0]`` where there were none.
     statistics : object
         What the detector computed from the features.
+    gaussians : RobustGaussianClassifier or None
+        Of the features: gives posteriors, for the model of right claims, where the
+        estimator gives none.
     """
 
-    estimator: Any
-    classes_: NDArray[Any]
     statistics: Any
+    gaussians: RobustGaussianClassifier | None
 
 
 class FeatureDetector(ClaimedLabelDetector):
@@ -71,33 +77,51 @@ class FeatureDetector(ClaimedLabelDetector):
         """Score of features under the classes they claim; higher is more normal."""
 
     def _fit_model(self, X: Any, y: NDArray[Any] | None) -> FeatureModel:
-        estimator = self.estimator
-        if isinstance(estimator, FrozenEstimator):
-            check_is_fitted(estimator)
-        elif estimator is not None:
-            if y is None:
-                raise ValueError(
-                    "y=None: claimed labels are needed to fit estimator="
-                    f"{type(estimator).__name__}; give y, a FrozenEstimator, or "
-                    "estimator=None"
-                )
-            estimator = clone(estimator).fit(X, y)
-        as_given = X if estimator is None else estimator.transform(X)
-        rounding, features = relative_rounding(as_given), _flat(as_given)
+        estimator, as_given = None, np.asarray(X)
+        if self.estimator is not None:
+            estimator = fitted_estimator(self.estimator, X, y)
+            as_given = np.asarray(estimator.transform(X))
+        rounding, features = relative_rounding(as_given), flat_features(as_given)
         labels = np.zeros(len(features), dtype=np.int64) if y is None else y
         classes, y_encoded = np.unique(labels, return_inverse=True)
         statistics = self._fit_features(features, y_encoded, len(classes), rounding)
-        return FeatureModel(estimator, classes, statistics)
+        gaussians = None
+        if self._asks_for_posteriors() and len(classes) > 1:
+            if not _has_posterior(estimator, classes):
+                gaussians = column_gaussians(features, labels)
+        return FeatureModel(estimator, classes, len(features), statistics, gaussians)
+
+    def _read(self, model: FeatureModel, X: Any) -> Evidence:
+        if model.estimator is None:
+            features = flat_features(X)
+            log_proba = None
+        else:
+            evidence = read_evidence(
+                model.estimator,
+                X,
+                model.n_train,
+                wants_features=True,
+                wants_proba=model.gaussians is None and self._asks_for_posteriors(),
+            )
+            assert evidence.features is not None
+            features = flat_features(evidence.features)
+            log_proba = evidence.log_proba
+        if model.gaussians is not None:
+            of_gaussians = read_evidence(model.gaussians, features, model.n_train)
+            log_proba = of_gaussians.log_proba
+        return Evidence(log_proba, features=features)
 
     def _claimed_scores(
-        self, model: FeatureModel, X: Any, claimed: NDArray[np.int64]
+        self, model: FeatureModel, evidence: Evidence, claimed: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        features = _features(model.estimator, X)
-        return self._score_features(model.statistics, features, claimed)
+        assert evidence.features is not None
+        return self._score_features(model.statistics, evidence.features, claimed)
 
-    def _label_free_scores(self, model: FeatureModel, X: Any) -> NDArray[np.float64]:
-        features = _features(model.estimator, X)
-        return self._best_scores(model, features)
+    def _label_free_scores(
+        self, model: FeatureModel, evidence: Evidence
+    ) -> NDArray[np.float64]:
+        assert evidence.features is not None
+        return self._best_scores(model, evidence.features)
 
     def _best_scores(
         self, model: FeatureModel, features: NDArray[np.float64]
@@ -109,6 +133,39 @@ class FeatureDetector(ClaimedLabelDetector):
             of_class = self._score_features(model.statistics, features, claimed)
             np.maximum(scores, of_class, out=scores)
         return scores
+
+    def _score_kind(self) -> ScoreKind:
+        return ScoreKind()
+
+    def _label_free_has_units(self) -> bool:
+        return False
+
+    def _asks_for_posteriors(self) -> bool:
+        """Whether the model of right claims may be asked for."""
+        return self.calibration == "auto"
+
+
+def _has_posterior(estimator: Any, classes: NDArray[Any]) -> bool:
+    has_proba = hasattr(estimator, "predict_proba")
+    return has_proba and np.array_equal(getattr(estimator, "classes_", []), classes)
+
+
+def relative_rounding(values: ArrayLike) -> float:
+    """Relative rounding error of values.
+
+    Parameters
+    ----------
+    values : array-like
+        Values.
+
+    Returns
+    -------
+    float
+        Machine epsilon of a floating type, else that of float64.
+    """
+    dtype = np.asarray(values).dtype
+    is_floating = np.issubdtype(dtype, np.floating)
+    return float(np.finfo(dtype if is_floating else np.float64).eps)
 
 
 def negligible_deviation(features: NDArray[np.float64], rounding: float) -> float:
@@ -130,14 +187,3 @@ def negligible_deviation(features: NDArray[np.float64], rounding: float) -> floa
     """
     scale = rounding * float(np.sqrt(max(features.shape)))
     return 10.0 * scale * float(np.linalg.norm(features))
-
-
-def _features(estimator: Any, X: Any) -> NDArray[np.float64]:
-    """Features (n_samples, feature_dim) in float64."""
-    return _flat(X if estimator is None else estimator.transform(X))
-
-
-def _flat(features: Any) -> NDArray[np.float64]:
-    features = np.asarray(features)
-    flat: NDArray[np.float64] = features.reshape(len(features), -1).astype(np.float64)
-    return flat

@@ -1,26 +1,69 @@
 """How unlikely a row is, given the label it claims."""
 
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils.validation import check_is_fitted
 
+from sklgm._inputs import split_steps
 from sklgm._sklearn_private import StrOptions
 from sklgm.outliers._base import ClaimedLabelDetector
-from sklgm.outliers._claims import (
-    ColumnGaussians,
-    claimed_log_density,
-    claimed_log_density_and_posterior,
-    claimed_log_posterior,
-    claimed_squared_mahalanobis,
-    gaussian_dimensions,
-    has_mixture_density,
-    mixture_log_density,
+from sklgm.outliers._calibration import ScoreKind
+from sklgm.outliers._distance_law import DistanceLaw
+from sklgm.outliers._evidence import (
+    NO_DENSITY,
+    Evidence,
+    TrainedModel,
+    read_evidence,
 )
-from sklgm.outliers._conformal import ChiSquareLaw
+from sklgm.outliers._trained import check_posterior, train
+
+KINDS = {
+    "posterior": ScoreKind(is_posterior=True),
+    "likelihood": ScoreKind(has_units=True, is_standardised=True),
+    "combined": ScoreKind(has_units=True, is_standardised=True, is_combined=True),
+}
+
+
+def claimed_density(
+    evidence: Evidence, claimed: NDArray[np.int64], name: str
+) -> NDArray[np.float64]:
+    """Log density of each row's features under the class it claims.
+
+    Parameters
+    ----------
+    evidence : Evidence
+        What a model says of the rows.
+    claimed : ndarray of shape (n_samples,)
+        Indices of the claimed classes.
+    name : str
+        Name of the estimator, for the error.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+        ``log N_z(f)``, natural log.
+
+    Raises
+    ------
+    ValueError
+        If the model has no class Gaussians.
+    """
+    if evidence.log_densities is None:
+        raise ValueError(NO_DENSITY.format(name=name))
+    density: NDArray[np.float64] = evidence.log_densities[
+        np.arange(len(claimed)), claimed
+    ]
+    return density
+
+
+@dataclass(frozen=True)
+class _ModelWithLaw(TrainedModel):
+    """A model, and the law of distances to its Gaussians."""
+
+    law: DistanceLaw | None
 
 
 class LGMOutlierDetector(ClaimedLabelDetector):
@@ -28,7 +71,8 @@ class LGMOutlierDetector(ClaimedLabelDetector):
 
     A classifier says how probable the claimed label is given the features of a row,
     or, if it has class Gaussians, how likely these features are under the claimed
-    class; rows held out of its training say how low such a score may fall by chance.
+    class. A model of right claims says how low such a score may fall by chance, also
+    where some of the rows that it learns from claim wrong labels.
     Use it to rank or drop rows whose label or features were tampered with. Without
     labels it is a plain density-based detector.
 
@@ -36,9 +80,9 @@ class LGMOutlierDetector(ClaimedLabelDetector):
     ----------
     estimator : classifier or None, default=None
         An :class:`~sklgm.LGMClassifier`, or a Pipeline that ends in one; cloned
-        and fitted. ``sklearn.frozen.FrozenEstimator(clf)`` keeps a fitted one:
-        all rows of ``fit`` then calibrate, and should not be those it was trained
-        on. None: trimmed diagonal Gaussians on the input columns. With
+        and fitted in each fold. ``sklearn.frozen.FrozenEstimator(clf)`` keeps a fitted
+        one, which judges all rows of ``fit``; it should not be trained on them. None:
+        ``RobustGaussianClassifier(covariance_type="diag")`` on the input columns. With
         ``score_kind="posterior"`` any classifier with ``predict_proba``.
     score_kind : {"likelihood", "posterior", "combined"}, default="posterior"
         ``"posterior"``: log probability of the claimed class; ``"likelihood"``:
@@ -50,59 +94,42 @@ class LGMOutlierDetector(ClaimedLabelDetector):
         flagged together or not at all; ``fit`` warns where that makes less than half
         or more than 3/2 of this share.
     false_alarm_rate : float in (0, 1), default=0.01
-        Share of clean rows that may be flagged, set on held-out rows.
-    calibration : {"marginal", "per_class", "chi2"}, default="marginal"
-        What p-values of claimed labels are taken against. ``"marginal"``: all
-        held-out rows. ``"per_class"``: those of the claimed class, so that the rate
-        of false alarms holds in each class; ``label_offset_`` then has a threshold a
-        class. ``"chi2"``: the chi-square law that squared Mahalanobis distances have
-        if features follow the fitted Gaussians (``score_kind="likelihood"`` only).
-        Without labels p-values are always marginal.
-    calibration_fraction : float in (0, 1), default=0.2
-        Share of the rows of ``fit`` held out of training, stratified by label.
-        Where ``false_alarm_rate`` needs more rows than that
-        (``1 / false_alarm_rate - 1``, of each class if ``"per_class"``), so many are
-        held out, up to half.
-    cv : int, splitter, iterable of splits or None, default=None
-        Cross-fitting. None: one split by ``calibration_fraction``. A number of folds
-        (shuffled, stratified by label) or a splitter that holds out every row once:
-        a model is trained for each fold without its rows, and calibrated by them.
-        See Notes.
+        Share of right rows that may be flagged.
+    calibration : {"auto", "marginal", "per_class", "chi2"}, default="auto"
+        Law of right claims, which gives p-values of claimed labels. ``"auto"``: a
+        model of right claims, which allows for wrong ones among the rows of ``fit``;
+        or, where ``trusted`` rows are given to ``fit``, their scores. ``"marginal"``:
+        ranks among the trusted rows, or, without these, among the rows of ``fit``,
+        which should then be clean. ``"per_class"``: the same among rows of the claimed
+        class, so that the rate of false alarms holds in each class. ``"chi2"``: the law
+        that squared Mahalanobis distances have if features follow the Gaussians,
+        corrected for parameters that were estimated from few rows.
+        Without labels ranks among all rows, trusted ones where there are any.
+    cv : int, splitter or iterable of splits, default=5
+        Folds: each row of ``fit`` is judged by a model that was trained without it. A
+        number of folds is shuffled and stratified by label; a splitter must hold out
+        every row once. Not used for a model that is not trained.
     random_state : int, RandomState instance or None, default=None
-        Seed of the split.
+        Seed of the folds.
 
     Attributes
     ----------
-    estimator_ : object
-        The fitted model; only where ``cv`` is None.
     estimators_ : list of object
-        The fitted model of each fold; only with ``cv``.
-    train_p_values_ : ndarray of shape (n_samples,)
-        p-value of each row of ``fit`` (of its claimed label, where y was given), by
-        the model that did not train on it; only with ``cv``.
-    train_scores_ : ndarray of shape (n_samples,)
-        Score of each row of ``fit`` by that model, above the threshold of its fold
-        (the lowest score there, if no p-value can reach the level; or as it is, with
-        ``contamination``); only with ``cv``.
+        The fitted model of each fold; one of a ``FrozenEstimator``.
     classes_ : ndarray of shape (n_classes,)
         Labels seen in ``fit``; only where y was given.
+    train_scores_ : ndarray of shape (n_samples,)
+        Score of each row of ``fit`` (of its claimed label, where y was given) by the
+        model that was not trained on it.
+    train_p_values_ : ndarray of shape (n_samples,)
+        p-value of each row of ``fit``, likewise; in [0, 1].
+    noise_share_ : float
+        Estimated share of wrong claims among the rows of ``fit``, in [0, 0.5]; only
+        where p-values come from the model of right claims.
     offset_ : float
-        Threshold of label-free scores; not where the model has no density. With
-        ``cv`` scores are counted from the thresholds of the folds, and it is 0
-        (minus infinity where half of the folds cannot reach the level).
-    label_offset_ : float, or ndarray of shape (n_classes,) if ``"per_class"``
-        Threshold of claimed-label scores, likewise; only where y was given.
-    medians_, scales_ : ndarray of shape (n_classes,)
-        Median and ``1.4826`` MAD of each class's held-out log densities (of few rows
-        see Notes); only with y, and not for ``score_kind="posterior"``, ``"chi2"`` or
-        with ``cv``.
-    calibration_scores_ : ndarray of shape (n_calibration,)
-        Label-free scores of the held-out rows, sorted; not where the model has no
-        density, nor with ``cv``.
-    label_calibration_scores_ : ndarray of shape (n_calibration,), or list of them
-        Claimed-label scores of the held-out rows, sorted; only with y; one array a
-        class if ``"per_class"``. For ``"marginal"`` likelihoods each is standardised
-        by the other held-out rows of its class, as a new row is. Not with ``cv``.
+        Threshold of label-free scores; not where the model has none.
+    label_offset_ : float, or ndarray of shape (n_classes,) if it differs by class
+        Threshold of claimed-label scores; only where y was given.
     n_features_in_ : int
         Values of one instance.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -116,54 +143,55 @@ class LGMOutlierDetector(ClaimedLabelDetector):
 
     Notes
     -----
-    For claimed class z, ``"posterior"`` is ``log p(z | f)``, and ``"likelihood"`` is
-    ``(log N_z(f) - median_z) / (1.4826 MAD_z)`` over the held-out rows of class z.
-    Of fewer than eight rows a MAD says little: such a class takes the scale of all
-    classes; two or three rows are centred by their mean, fewer by the median of all
-    rows. The posterior mostly ranks mislabelled and poisoned rows lower (measured in
-    the user guide), also where they moved the means. It needs two classes, and may be
-    sure of a row that is far from all of them, which the other kinds and label-free
-    scores find. It is computed by the odds against the claim: rows tie at 0 only where
-    these are below ``exp(-745)``.
-    ``"combined"`` is low where either is: it adds their logarithms as Fisher's method
-    adds those of p-values, ``log F(s) + log p(z | f)`` for the standardised log density
-    s and the logistic law F with a standard Gaussian's quartiles, whose tail is
-    exponential.
-    With ``calibration="chi2"`` the log density is standardised by its mean and
-    deviation under the law instead: ``(d - D_z) / sqrt(2 d)`` for d feature
-    dimensions and the squared Mahalanobis distance D_z. Columns that are constant in
-    every class of the training rows do not count in d for ``estimator=None`` and
-    ``GaussianNB``; dimensions of an ``LGMClassifier`` all do.
-    Without labels all kinds use the mixture's log density; a classifier that has
-    none (nor ``score_samples``) judges claimed labels only.
+    *Evidence.* The rows are split into folds, and each is judged by a model that was
+    trained on the others: a model that has seen a wrong label may have learnt it. For
+    claimed class z, ``"posterior"`` is ``log p(z | f)``. ``"likelihood"`` is
+    ``(log N_z(f) - median_z) / (1.4826 MAD_z)`` over the rows of class z (of all folds,
+    or the trusted ones). Of fewer than eight rows a MAD says little: such a class takes
+    the scale of all classes; two or three rows are centred by their mean, fewer by the
+    median of all rows. ``"combined"`` is low where either is: it adds their logarithms
+    as Fisher's method adds those of p-values, ``log F(s) + log p(z | f)`` for the
+    standardised log density s and the logistic law F with a standard Gaussian's
+    quartiles, whose tail is exponential. The posterior mostly ranks mislabelled and
+    poisoned rows lower (measured in the user guide), also where they moved the means.
+    It needs two classes, and may be sure of a row that is far from all of them, which
+    the other kinds and label-free scores notice. Without labels all kinds use the
+    mixture's log density; a classifier that has none judges claimed labels only. Log
+    densities of the folds are shifted and scaled to one median and spread.
 
-    A row is flagged where its p-value is at most ``false_alarm_rate``. Split-conformal
-    p-values hold if the rows to judge and the held-out rows are exchangeable: clean
-    rows are then flagged at that rate on average, over all classes (``"marginal"``)
-    or in each (``"per_class"``; exact, while marginal likelihoods and ``"combined"``
-    scores are standardised per class and come close). Poisoned rows among the
-    held-out ones make the threshold lower, so fewer rows are flagged. The law of
-    ``"chi2"`` needs no clean held-out rows and has no smallest p-value, but real
-    features are no Gaussians: its rates can be far off (the user guide measures them
-    on the digits).
+    *Law of right claims.* Wrong claims among the rows must not set their own threshold.
+    With ``"auto"`` the posteriors are calibrated by one temperature T, estimated
+    together with the share of wrong claims (``noise_share_``) by maximum likelihood:
+    ``P(z | x) = (1 - e) p_T(z | x) + e (1 - p_T(z | x)) / (K - 1)``. The p-value of a
+    posterior is the probability that a right label is as improbable, and the score is
+    ``log p_T(z | f)``. For the other kinds each row has the probability that its claim
+    is right as a weight w, and with the weight W(s) of the rows that score s or less
+    ``p = (1 + W(s)) / (1 + W)``, each row of ``fit`` against the others. The rate of
+    false alarms is as good as that calibration. Wrong labels that follow a pattern
+    which the classifier can learn pass for right ones.
 
-    With ``cv`` the detector is a committee of split-conformal detectors, one a fold;
-    no model is fitted on all rows. A new row has the median of their scores, counted
-    from the threshold of each, and the median of their p-values (of an even number
-    the greater middle one): it is flagged where more than half of the folds flag it,
-    and a fold that is too small for the level never does.
-    As each flags a clean row with probability a at most, at least half of them do so
-    with probability 2 a at most, by Markov's inequality; the rates that the user
-    guide measures are below a. A training row is judged by the fold that held it out,
-    against the other rows of this fold. If rows are exchangeable, that p-value keeps
-    level a, not only 2 a. This differs from the cross-conformal predictor of Vovk
-    (2015), which pools the ranks of all folds: its bound is 2 a and a correction that
-    vanishes with many rows a fold.
+    With trusted rows (or ``"marginal"``, ``"per_class"`` and rows of ``fit`` that are
+    all clean) p-values are split-conformal: ``(1 + #{scores <= s}) / (n + 1)``. Nothing
+    is assumed of the classifier: right rows that are exchangeable with the trusted ones
+    have P(p <= a) <= a, over all classes, or in each with ``"per_class"`` (exact, while
+    marginal likelihoods and combined scores are standardised per class and come close).
 
-    p-values of training rows (but those of ``"chi2"``) are ranks among themselves: a
-    share a of the rows has ``p <= a`` even if none is bad, or if more are. They rank
-    rows honestly; that some are bad they cannot prove. Use clean held-out rows for
-    that.
+    With ``"chi2"`` the score is ``(d - D_z) / sqrt(2 d)`` for d feature dimensions,
+    without those that never vary, and the squared Mahalanobis distance D_z. Class means
+    and variances that come from few rows make distances of new rows longer than the
+    chi-square law has them: their law is a scaled F law (exact for one full covariance,
+    else matched by mean and variance, which are simulated where rows are trimmed). It
+    has no smallest p-value, but real features are no Gaussians: its rates can be far
+    off. It is at hand for :class:`~sklgm.RobustGaussianClassifier` and ``GaussianNB``;
+    Gaussians that were trained by gradient are taken for exact, and a warning says so.
+
+    *Decisions.* A row is flagged where its p-value is at most ``false_alarm_rate``, or
+    its score among the ``contamination`` lowest. A new row is judged by the models of
+    all folds: it has the median of their scores and of their p-values (of an even
+    number the greater middle one), and is flagged where more than half of them flag
+    it. As each flags a right row with probability a at most, at least half of them do
+    so with probability 2 a at most, by Markov's inequality; the rates that were
+    measured are below a.
 
     References
     ----------
@@ -173,9 +201,14 @@ class LGMOutlierDetector(ClaimedLabelDetector):
     V. Vovk, A. Gammerman, G. Shafer, "Algorithmic Learning in a Random World",
     Springer 2005 (split-conformal and Mondrian p-values).
 
-    V. Vovk, "Cross-conformal predictors", Annals of Mathematics and Artificial
-    Intelligence 74, 2015. M. Gasparin, A. Ramdas, "Merging uncertainty sets via
-    majority vote", arXiv 2401.09379, 2024 (the bound for the median).
+    M. Gasparin, A. Ramdas, "Merging uncertainty sets via majority vote", arXiv
+    2401.09379, 2024 (the bound for the median).
+
+    C. Guo, G. Pleiss, Y. Sun, K. Weinberger, "On Calibration of Modern Neural
+    Networks", ICML 2017 (temperature scaling).
+
+    J. Hardin, D. M. Rocke, "The Distribution of Robust Distances", Journal of
+    Computational and Graphical Statistics 14, 2005.
 
     Examples
     --------
@@ -193,7 +226,7 @@ class LGMOutlierDetector(ClaimedLabelDetector):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **ClaimedLabelDetector._parameter_constraints,
         "score_kind": [StrOptions({"likelihood", "posterior", "combined"})],
-        "calibration": [StrOptions({"marginal", "per_class", "chi2"})],
+        "calibration": [StrOptions({"auto", "marginal", "per_class", "chi2"})],
     }
 
     def __init__(
@@ -203,9 +236,8 @@ class LGMOutlierDetector(ClaimedLabelDetector):
         score_kind: str = "posterior",
         contamination: float | None = None,
         false_alarm_rate: float = 0.01,
-        calibration: str = "marginal",
-        calibration_fraction: float = 0.2,
-        cv: Any = None,
+        calibration: str = "auto",
+        cv: Any = 5,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         super().__init__(
@@ -213,57 +245,53 @@ class LGMOutlierDetector(ClaimedLabelDetector):
             contamination=contamination,
             false_alarm_rate=false_alarm_rate,
             calibration=calibration,
-            calibration_fraction=calibration_fraction,
             cv=cv,
             random_state=random_state,
         )
         self.score_kind = score_kind
 
-    def _fit_model(self, X: Any, y: NDArray[Any] | None) -> Any:
-        if isinstance(self.estimator, FrozenEstimator):
-            check_is_fitted(self.estimator)
-            return self.estimator
-        if self.estimator is None:
-            return ColumnGaussians.from_rows(X, y)
-        if y is None:
-            raise ValueError(
-                "y=None: claimed labels are needed to fit estimator="
-                f"{type(self.estimator).__name__}; give y, a FrozenEstimator, or "
-                "estimator=None"
-            )
-        return clone(self.estimator).fit(X, y)
+    def _fit_model(self, X: Any, y: NDArray[Any] | None) -> _ModelWithLaw:
+        model = train(self.estimator, X, y)
+        law = None
+        if self.calibration == "chi2" and y is not None:
+            last = split_steps(model.estimator)[1]
+            if not hasattr(last, "predict_joint_log_proba"):
+                raise ValueError(NO_DENSITY.format(name=type(last).__name__))
+            law = DistanceLaw.of_classifier(last)
+        return _ModelWithLaw(model.estimator, model.classes_, model.n_train, law)
+
+    def _read(self, model: _ModelWithLaw, X: Any) -> Evidence:
+        return read_evidence(model.estimator, X, model.n_train)
 
     def _claimed_scores(
-        self, model: Any, X: Any, claimed: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
+        self, model: _ModelWithLaw, evidence: Evidence, claimed: NDArray[np.int64]
+    ) -> NDArray[np.float64] | None:
+        name = type(split_steps(model.estimator)[1]).__name__
         if self.score_kind == "posterior":
-            return claimed_log_posterior(model, X, claimed)
-        if self.calibration == "chi2":
-            law = ChiSquareLaw(self._n_dimensions(model))
-            return law.scores(claimed_squared_mahalanobis(model, X, claimed))
-        return claimed_log_density(model, X, claimed)
+            check_posterior(evidence, name)
+            return None
+        density = claimed_density(evidence, claimed, name)
+        if model.law is not None:
+            return model.law.density_scores(density, claimed)
+        return density
 
-    def _claimed_evidence(
-        self, model: Any, X: Any, claimed: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-        if self.score_kind == "combined":
-            return claimed_log_density_and_posterior(model, X, claimed)
-        return super()._claimed_evidence(model, X, claimed)
+    def _label_free_scores(
+        self, model: _ModelWithLaw, evidence: Evidence
+    ) -> NDArray[np.float64] | None:
+        return evidence.log_mixture
 
-    def _label_free_scores(self, model: Any, X: Any) -> NDArray[np.float64]:
-        return mixture_log_density(model, X)
+    def _score_kind(self) -> ScoreKind:
+        return KINDS[self.score_kind] if self.calibration != "chi2" else ScoreKind()
 
-    def _has_label_free_scores(self, model: Any) -> bool:
-        return has_mixture_density(model)
+    def _distance_law(self, model: _ModelWithLaw) -> DistanceLaw:
+        assert model.law is not None
+        return model.law
+
+    def _published(self, model: _ModelWithLaw) -> Any:
+        return model.estimator
 
     def _needs_training(self) -> bool:
         return not isinstance(self.estimator, FrozenEstimator)
-
-    def _is_standardised(self) -> bool:
-        return self.score_kind != "posterior" and self.calibration != "chi2"
-
-    def _n_dimensions(self, model: Any) -> int:
-        return gaussian_dimensions(model)
 
     def _check_settings(self) -> None:
         if self.calibration == "chi2" and self.score_kind != "likelihood":

@@ -8,7 +8,7 @@ from scipy.linalg import pinvh
 from sklearn.covariance import empirical_covariance, ledoit_wolf
 
 from sklgm._sklearn_private import StrOptions
-from sklgm.outliers._conformal import ChiSquareLaw
+from sklgm.outliers._distance_law import DistanceLaw
 from sklgm.outliers._features import (
     FeatureDetector,
     FeatureModel,
@@ -20,6 +20,8 @@ class _TiedGaussians(NamedTuple):
     means: NDArray[np.float64]  # (n_classes, feature_dim)
     precision: NDArray[np.float64]  # (feature_dim, feature_dim)
     rank: int
+    counts: NDArray[np.int64]  # (n_classes,)
+    shrinkage: float
 
 
 class ClassMahalanobisDetector(FeatureDetector):
@@ -34,7 +36,7 @@ class ClassMahalanobisDetector(FeatureDetector):
     estimator : classifier with ``transform``, or None, default=None
         Its ``transform`` gives the features: an :class:`~sklgm.LGMClassifier`, a
         :class:`~sklgm.SoftmaxClassifier` or a Pipeline that ends in one; cloned and
-        fitted on the rows that are not held out.
+        fitted in each fold.
         ``sklearn.frozen.FrozenEstimator(clf)`` keeps a fitted one, with whatever it
         has learnt from these rows; they are held out only of what the detector learns
         from the features. None: the features are the columns of X.
@@ -48,40 +50,42 @@ class ClassMahalanobisDetector(FeatureDetector):
         flagged together or not at all; ``fit`` warns where that makes less than half
         or more than 3/2 of this share.
     false_alarm_rate : float in (0, 1), default=0.01
-        Share of clean rows that may be flagged, set on held-out rows.
-    calibration : {"marginal", "per_class", "chi2"}, default="marginal"
-        What p-values of claimed labels are taken against: all held-out rows, those of
-        the claimed class, or the chi-square law of D with d degrees of freedom, which
-        holds for Gaussian features alone. Without labels always all held-out rows.
-    calibration_fraction : float in (0, 1), default=0.2
-        Share of the rows of ``fit`` held out of training, stratified by label; more,
-        up to half, where ``false_alarm_rate`` needs them.
-    cv : int, splitter, iterable of splits or None, default=None
-        Cross-fitting, as in :class:`~sklgm.LGMOutlierDetector`: every row of ``fit``
-        is judged by a model that did not train on it. None: one split.
+        Share of right rows that may be flagged.
+    calibration : {"auto", "marginal", "per_class", "chi2"}, default="auto"
+        Law of right claims, which gives p-values of claimed labels. ``"auto"``: a
+        model of right claims, which allows for wrong ones among the rows of ``fit``;
+        or, where ``trusted`` rows are given to ``fit``, their scores. ``"marginal"``:
+        ranks among the trusted rows, or, without these, among the rows of ``fit``,
+        which should then be clean. ``"per_class"``: the same among rows of the claimed
+        class, so that the rate of false alarms holds in each class. ``"chi2"``: the law
+        that squared Mahalanobis distances have if features follow the Gaussians,
+        corrected for parameters that were estimated from few rows.
+        Without labels ranks among all rows, trusted ones where there are any.
+    cv : int, splitter or iterable of splits, default=5
+        Folds: each row of ``fit`` is judged by a model that was trained without it. A
+        number of folds is shuffled and stratified by label; a splitter must hold out
+        every row once. Not used for a model that is not trained.
     random_state : int, RandomState instance or None, default=None
-        Seed of the split.
+        Seed of the folds.
 
     Attributes
     ----------
-    estimator_ : object
-        The fitted model; only where ``cv`` is None.
     estimators_ : list of object
-        The fitted model of each fold; only with ``cv``.
+        The fitted model of each fold; one of a ``FrozenEstimator``.
     classes_ : ndarray of shape (n_classes,)
         Labels seen in ``fit``; only where y was given.
+    train_scores_ : ndarray of shape (n_samples,)
+        Score of each row of ``fit`` (of its claimed label, where y was given) by the
+        model that was not trained on it.
+    train_p_values_ : ndarray of shape (n_samples,)
+        p-value of each row of ``fit``, likewise; in [0, 1].
+    noise_share_ : float
+        Estimated share of wrong claims among the rows of ``fit``, in [0, 0.5]; only
+        where p-values come from the model of right claims.
     offset_ : float
-        Threshold of label-free scores.
-    label_offset_ : float, or ndarray of shape (n_classes,) if ``"per_class"``
+        Threshold of label-free scores; not where the model has none.
+    label_offset_ : float, or ndarray of shape (n_classes,) if it differs by class
         Threshold of claimed-label scores; only where y was given.
-    calibration_scores_ : ndarray of shape (n_calibration,)
-        Label-free scores of the held-out rows, sorted; only where ``cv`` is None.
-    label_calibration_scores_ : ndarray of shape (n_calibration,), or list of them
-        Claimed-label scores of the held-out rows, sorted; only with y and where
-        ``cv`` is None; one array a class if ``"per_class"``.
-    train_p_values_, train_scores_ : ndarray of shape (n_samples,)
-        p-value and score of each row of ``fit`` by the model that did not train on
-        it; only with ``cv``.
     n_features_in_ : int
         Values of one instance.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -128,7 +132,7 @@ class ClassMahalanobisDetector(FeatureDetector):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **FeatureDetector._parameter_constraints,
         "covariance": [StrOptions({"ledoit_wolf", "empirical"})],
-        "calibration": [StrOptions({"marginal", "per_class", "chi2"})],
+        "calibration": [StrOptions({"auto", "marginal", "per_class", "chi2"})],
     }
 
     def __init__(
@@ -138,9 +142,8 @@ class ClassMahalanobisDetector(FeatureDetector):
         covariance: str = "ledoit_wolf",
         contamination: float | None = None,
         false_alarm_rate: float = 0.01,
-        calibration: str = "marginal",
-        calibration_fraction: float = 0.2,
-        cv: Any = None,
+        calibration: str = "auto",
+        cv: Any = 5,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         super().__init__(
@@ -148,7 +151,6 @@ class ClassMahalanobisDetector(FeatureDetector):
             contamination=contamination,
             false_alarm_rate=false_alarm_rate,
             calibration=calibration,
-            calibration_fraction=calibration_fraction,
             cv=cv,
             random_state=random_state,
         )
@@ -174,16 +176,22 @@ class ClassMahalanobisDetector(FeatureDetector):
             np.finfo(np.float64).eps * max(features.shape) * variances[-1],
         )
         varies = variances > negligible
+        shrinkage = 0.0
         if not varies.any():
             precision = np.zeros_like(axes)  # every distance is 0
         elif self.covariance == "empirical":
             kept = axes[:, varies] / np.sqrt(variances[varies])
             precision = kept @ kept.T
         else:
-            precision = pinvh(
-                np.atleast_2d(ledoit_wolf(residuals, assume_centered=True)[0])
-            )
-        return _TiedGaussians(means, precision, max(int(varies.sum()), 1))
+            shrunk, shrinkage = ledoit_wolf(residuals, assume_centered=True)
+            precision = pinvh(np.atleast_2d(shrunk))
+        return _TiedGaussians(
+            means,
+            precision,
+            max(int(varies.sum()), 1),
+            np.bincount(y_encoded, minlength=n_classes),
+            float(shrinkage),
+        )
 
     def _score_features(
         self,
@@ -193,7 +201,12 @@ class ClassMahalanobisDetector(FeatureDetector):
     ) -> NDArray[np.float64]:
         centred = features - statistics.means[claimed]
         squared = np.einsum("ij,ij->i", centred @ statistics.precision, centred)
-        return ChiSquareLaw(statistics.rank).scores(squared)
+        d = statistics.rank
+        scores: NDArray[np.float64] = (d - squared) / np.sqrt(2.0 * d)
+        return scores
 
-    def _n_dimensions(self, model: FeatureModel) -> int:
-        return int(model.statistics.rank)
+    def _distance_law(self, model: FeatureModel) -> DistanceLaw:
+        statistics = model.statistics
+        return DistanceLaw.of_shared_covariance(
+            statistics.rank, statistics.counts, statistics.shrinkage
+        )

@@ -4,17 +4,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils.validation import check_is_fitted
 
+from sklgm._inputs import split_steps
 from sklgm._sklearn_private import HasMethods
 from sklgm.outliers._base import ClaimedLabelDetector
-from sklgm.outliers._claims import (
-    ColumnGaussians,
-    claimed_log_posterior,
-    mixture_log_density,
-)
+from sklgm.outliers._calibration import ScoreKind
+from sklgm.outliers._evidence import Evidence, TrainedModel, read_evidence
+from sklgm.outliers._trained import check_posterior, train
 
 
 class SelfConfidenceDetector(ClaimedLabelDetector):
@@ -27,49 +24,50 @@ class SelfConfidenceDetector(ClaimedLabelDetector):
     Parameters
     ----------
     estimator : classifier or None, default=None
-        Any classifier with ``predict_proba``; cloned and fitted on the rows that are
-        not held out. ``sklearn.frozen.FrozenEstimator(clf)`` keeps a fitted one: all
-        rows of ``fit`` then calibrate, and should not be those it was trained on.
-        None: trimmed diagonal Gaussians on the columns of X.
+        Any classifier with ``predict_proba``; cloned and fitted in each fold.
+        ``sklearn.frozen.FrozenEstimator(clf)`` keeps a fitted one, which judges all
+        rows of ``fit``; it should not be trained on them. None:
+        ``RobustGaussianClassifier(covariance_type="diag")`` on the columns of X.
     contamination : float in (0, 0.5] or None, default=None
         Share of the rows of ``fit`` to flag (of each class, where ``calibration`` is
         ``"per_class"``); replaces ``false_alarm_rate``. Rows whose scores tie are
         flagged together or not at all; ``fit`` warns where that makes less than half
         or more than 3/2 of this share.
     false_alarm_rate : float in (0, 1), default=0.01
-        Share of clean rows that may be flagged, set on held-out rows.
-    calibration : {"marginal", "per_class"}, default="marginal"
-        What p-values of claimed labels are taken against: all held-out rows, or those
-        of the claimed class. Without labels always all held-out rows.
-    calibration_fraction : float in (0, 1), default=0.2
-        Share of the rows of ``fit`` held out of training, stratified by label; more,
-        up to half, where ``false_alarm_rate`` needs them.
-    cv : int, splitter, iterable of splits or None, default=None
-        Cross-fitting, as in :class:`~sklgm.LGMOutlierDetector`: every row of ``fit``
-        is judged by a model that did not train on it. None: one split.
+        Share of right rows that may be flagged.
+    calibration : {"auto", "marginal", "per_class"}, default="auto"
+        Law of right claims, which gives p-values of claimed labels. ``"auto"``: a
+        model of right claims, which allows for wrong ones among the rows of ``fit``;
+        or, where ``trusted`` rows are given to ``fit``, their scores. ``"marginal"``:
+        ranks among the trusted rows, or, without these, among the rows of ``fit``,
+        which should then be clean. ``"per_class"``: the same among rows of the claimed
+        class, so that the rate of false alarms holds in each class.
+        Without labels ranks among all rows, trusted ones where there are any.
+    cv : int, splitter or iterable of splits, default=5
+        Folds: each row of ``fit`` is judged by a model that was trained without it. A
+        number of folds is shuffled and stratified by label; a splitter must hold out
+        every row once. Not used for a model that is not trained.
     random_state : int, RandomState instance or None, default=None
-        Seed of the split.
+        Seed of the folds.
 
     Attributes
     ----------
-    estimator_ : object
-        The fitted model; only where ``cv`` is None.
     estimators_ : list of object
-        The fitted model of each fold; only with ``cv``.
+        The fitted model of each fold; one of a ``FrozenEstimator``.
     classes_ : ndarray of shape (n_classes,)
         Labels seen in ``fit``; only where y was given.
+    train_scores_ : ndarray of shape (n_samples,)
+        Score of each row of ``fit`` (of its claimed label, where y was given) by the
+        model that was not trained on it.
+    train_p_values_ : ndarray of shape (n_samples,)
+        p-value of each row of ``fit``, likewise; in [0, 1].
+    noise_share_ : float
+        Estimated share of wrong claims among the rows of ``fit``, in [0, 0.5]; only
+        where p-values come from the model of right claims.
     offset_ : float
-        Threshold of label-free scores.
-    label_offset_ : float, or ndarray of shape (n_classes,) if ``"per_class"``
+        Threshold of label-free scores; not where the model has none.
+    label_offset_ : float, or ndarray of shape (n_classes,) if it differs by class
         Threshold of claimed-label scores; only where y was given.
-    calibration_scores_ : ndarray of shape (n_calibration,)
-        Label-free scores of the held-out rows, sorted; only where ``cv`` is None.
-    label_calibration_scores_ : ndarray of shape (n_calibration,), or list of them
-        Claimed-label scores of the held-out rows, sorted; only with y and where
-        ``cv`` is None; one array a class if ``"per_class"``.
-    train_p_values_, train_scores_ : ndarray of shape (n_samples,)
-        p-value and score of each row of ``fit`` by the model that did not train on
-        it; only with ``cv``.
     n_features_in_ : int
         Values of one instance.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -83,11 +81,12 @@ class SelfConfidenceDetector(ClaimedLabelDetector):
 
     Notes
     -----
-    The score is ``log p(z | x)`` for claimed class z, the logarithm of what Northcutt
-    et al. (2021) call self-confidence: the order is the same. They take probabilities
-    from cross-validation; so does ``cv`` here. With ``cv=None`` training rows are
-    judged by a model that saw them. They compare it with a threshold a class that the
-    average confidence gives; here a p-value or ``contamination`` sets the threshold.
+    The score is ``log p(z | x)`` for claimed class z (calibrated by a temperature with
+    ``calibration="auto"``, as in :class:`~sklgm.LGMOutlierDetector`), the logarithm of
+    what Northcutt et al. (2021) call self-confidence. They take probabilities from
+    cross-validation; so does ``cv`` here. They compare it with a threshold per class
+    that the average confidence gives; here a p-value or ``contamination`` sets the
+    threshold.
 
     Without labels the score is the log probability of the most probable class; for
     ``estimator=None`` it is the log density of the mixture.
@@ -122,9 +121,8 @@ class SelfConfidenceDetector(ClaimedLabelDetector):
         *,
         contamination: float | None = None,
         false_alarm_rate: float = 0.01,
-        calibration: str = "marginal",
-        calibration_fraction: float = 0.2,
-        cv: Any = None,
+        calibration: str = "auto",
+        cv: Any = 5,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         super().__init__(
@@ -132,38 +130,41 @@ class SelfConfidenceDetector(ClaimedLabelDetector):
             contamination=contamination,
             false_alarm_rate=false_alarm_rate,
             calibration=calibration,
-            calibration_fraction=calibration_fraction,
             cv=cv,
             random_state=random_state,
         )
 
-    def _fit_model(self, X: Any, y: NDArray[Any] | None) -> Any:
-        if isinstance(self.estimator, FrozenEstimator):
-            check_is_fitted(self.estimator)
-            return self.estimator
-        if self.estimator is None:
-            return ColumnGaussians.from_rows(X, y)
-        if y is None:
-            raise ValueError(
-                "y=None: claimed labels are needed to fit estimator="
-                f"{type(self.estimator).__name__}; give y, a FrozenEstimator, or "
-                "estimator=None"
-            )
-        return clone(self.estimator).fit(X, y)
+    def _fit_model(self, X: Any, y: NDArray[Any] | None) -> TrainedModel:
+        return train(self.estimator, X, y)
+
+    def _read(self, model: TrainedModel, X: Any) -> Evidence:
+        return read_evidence(model.estimator, X, model.n_train)
 
     def _claimed_scores(
-        self, model: Any, X: Any, claimed: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
-        return claimed_log_posterior(model, X, claimed)
+        self, model: TrainedModel, evidence: Evidence, claimed: NDArray[np.int64]
+    ) -> None:
+        check_posterior(evidence, type(split_steps(model.estimator)[1]).__name__)
 
-    def _label_free_scores(self, model: Any, X: Any) -> NDArray[np.float64]:
-        if isinstance(model, ColumnGaussians):
-            return mixture_log_density(model, X)
-        proba = np.asarray(model.predict_proba(X), dtype=np.float64)
+    def _label_free_scores(
+        self, model: TrainedModel, evidence: Evidence
+    ) -> NDArray[np.float64] | None:
+        if self.estimator is None:
+            return evidence.log_mixture
+        if evidence.log_proba is None:
+            return None
         # Of a row that is given to no class the score is low, and finite.
-        highest = np.maximum(proba.max(axis=1), np.finfo(np.float64).tiny)
-        log_highest: NDArray[np.float64] = np.log(highest)
-        return log_highest
+        lowest = np.log(np.finfo(np.float64).tiny)
+        highest: NDArray[np.float64] = evidence.log_proba.max(axis=1)
+        return np.maximum(highest, lowest)
+
+    def _score_kind(self) -> ScoreKind:
+        return ScoreKind(is_posterior=True)
+
+    def _label_free_has_units(self) -> bool:
+        return self.estimator is None
+
+    def _published(self, model: TrainedModel) -> Any:
+        return model.estimator
 
     def _needs_training(self) -> bool:
         return not isinstance(self.estimator, FrozenEstimator)

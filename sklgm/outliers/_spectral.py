@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sklgm.outliers._calibration import ScoreKind
 from sklgm.outliers._features import FeatureDetector, negligible_deviation
 
 
@@ -25,7 +26,7 @@ class SpectralSignatureDetector(FeatureDetector):
     estimator : classifier with ``transform``, or None, default=None
         Its ``transform`` gives the features: an :class:`~sklgm.LGMClassifier`, a
         :class:`~sklgm.SoftmaxClassifier` or a Pipeline that ends in one; cloned and
-        fitted on the rows that are not held out.
+        fitted in each fold.
         ``sklearn.frozen.FrozenEstimator(clf)`` keeps a fitted one, with whatever it
         has learnt from these rows; they are held out only of what the detector learns
         from the features. None: the features are the columns of X.
@@ -35,39 +36,40 @@ class SpectralSignatureDetector(FeatureDetector):
         flagged together or not at all; ``fit`` warns where that makes less than half
         or more than 3/2 of this share.
     false_alarm_rate : float in (0, 1), default=0.01
-        Share of clean rows that may be flagged, set on held-out rows.
-    calibration : {"marginal", "per_class"}, default="marginal"
-        What p-values of claimed labels are taken against: all held-out rows, or those
-        of the claimed class. Without labels always all held-out rows.
-    calibration_fraction : float in (0, 1), default=0.2
-        Share of the rows of ``fit`` held out of training, stratified by label; more,
-        up to half, where ``false_alarm_rate`` needs them.
-    cv : int, splitter, iterable of splits or None, default=None
-        Cross-fitting, as in :class:`~sklgm.LGMOutlierDetector`: every row of ``fit``
-        is judged by a model that did not train on it. None: one split.
+        Share of right rows that may be flagged.
+    calibration : {"auto", "marginal", "per_class"}, default="auto"
+        Law of right claims, which gives p-values of claimed labels. ``"auto"``: a
+        model of right claims, which allows for wrong ones among the rows of ``fit``;
+        or, where ``trusted`` rows are given to ``fit``, their scores. ``"marginal"``:
+        ranks among the trusted rows, or, without these, among the rows of ``fit``,
+        which should then be clean. ``"per_class"``: the same among rows of the claimed
+        class, so that the rate of false alarms holds in each class.
+        Without labels ranks among all rows, trusted ones where there are any.
+    cv : int, splitter or iterable of splits, default=5
+        Folds: each row of ``fit`` is judged by a model that was trained without it. A
+        number of folds is shuffled and stratified by label; a splitter must hold out
+        every row once. Not used for a model that is not trained.
     random_state : int, RandomState instance or None, default=None
-        Seed of the split.
+        Seed of the folds.
 
     Attributes
     ----------
-    estimator_ : object
-        The fitted model; only where ``cv`` is None.
     estimators_ : list of object
-        The fitted model of each fold; only with ``cv``.
+        The fitted model of each fold; one of a ``FrozenEstimator``.
     classes_ : ndarray of shape (n_classes,)
         Labels seen in ``fit``; only where y was given.
+    train_scores_ : ndarray of shape (n_samples,)
+        Score of each row of ``fit`` (of its claimed label, where y was given) by the
+        model that was not trained on it.
+    train_p_values_ : ndarray of shape (n_samples,)
+        p-value of each row of ``fit``, likewise; in [0, 1].
+    noise_share_ : float
+        Estimated share of wrong claims among the rows of ``fit``, in [0, 0.5]; only
+        where p-values come from the model of right claims.
     offset_ : float
-        Threshold of label-free scores.
-    label_offset_ : float, or ndarray of shape (n_classes,) if ``"per_class"``
+        Threshold of label-free scores; not where the model has none.
+    label_offset_ : float, or ndarray of shape (n_classes,) if it differs by class
         Threshold of claimed-label scores; only where y was given.
-    calibration_scores_ : ndarray of shape (n_calibration,)
-        Label-free scores of the held-out rows, sorted; only where ``cv`` is None.
-    label_calibration_scores_ : ndarray of shape (n_calibration,), or list of them
-        Claimed-label scores of the held-out rows, sorted; only with y and where
-        ``cv`` is None; one array a class if ``"per_class"``.
-    train_p_values_, train_scores_ : ndarray of shape (n_samples,)
-        p-value and score of each row of ``fit`` by the model that did not train on
-        it; only with ``cv``.
     n_features_in_ : int
         Values of one instance.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -85,10 +87,11 @@ class SpectralSignatureDetector(FeatureDetector):
     centred training features, the score is ``-((f - mu_z)' v_z)^2``. Tran et al.
     (2018) drop the rows of each class with the greatest such projections, half as
     many again as there may be poisons: ``calibration="per_class"`` with
-    ``contamination`` 1.5 times that share. Here rows may also be held out of the
-    training rows, and p-values set the threshold. The authors' code projects features
-    that are not centred; here they are, as in the paper. A class of one training row,
-    or of rows that are all alike, has no direction: its claims score 0.
+    ``contamination`` 1.5 times that share. Here the rows of a fold are held out of the
+    rows that the direction comes from, and p-values may set the threshold. The authors'
+    code projects features that are not centred; here they are, as in the paper. A class
+    of one training row, or of rows that are all alike, has no direction: its claims
+    score 0.
 
     References
     ----------
@@ -114,9 +117,8 @@ class SpectralSignatureDetector(FeatureDetector):
         *,
         contamination: float | None = None,
         false_alarm_rate: float = 0.01,
-        calibration: str = "marginal",
-        calibration_fraction: float = 0.2,
-        cv: Any = None,
+        calibration: str = "auto",
+        cv: Any = 5,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         super().__init__(
@@ -124,7 +126,6 @@ class SpectralSignatureDetector(FeatureDetector):
             contamination=contamination,
             false_alarm_rate=false_alarm_rate,
             calibration=calibration,
-            calibration_fraction=calibration_fraction,
             cv=cv,
             random_state=random_state,
         )
@@ -159,3 +160,9 @@ class SpectralSignatureDetector(FeatureDetector):
         projections = np.einsum("ij,ij->i", centred, statistics.vectors[claimed])
         scores: NDArray[np.float64] = -(projections**2)
         return scores
+
+    def _score_kind(self) -> ScoreKind:
+        return ScoreKind(has_units=True)
+
+    def _label_free_has_units(self) -> bool:
+        return True

@@ -1,89 +1,19 @@
-"""Which rows train a model, and which are held out of its training."""
+"""Folds: which rows train a model, and which are held out of its training."""
 
+import warnings
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import (
-    KFold,
-    StratifiedKFold,
-    check_cv,
-    train_test_split,
-)
-from sklearn.utils import check_random_state
+from sklearn.model_selection import KFold, StratifiedKFold, check_cv
 from sklearn.utils.multiclass import check_classification_targets
-
-from sklgm._random import RandomState
 
 Split = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 
-def hold_out(
-    y: NDArray[Any] | None,
-    n_samples: int,
-    n_held_out: int,
-    *,
-    calibration_fraction: float,
-    random_state: RandomState,
-) -> Split:
-    """Hold rows out once, stratified by label; a row of each class trains.
-
-    Parameters
-    ----------
-    y : ndarray of shape (n_samples,) or None
-        Labels; None holds out any rows.
-    n_samples, n_held_out : int
-        Number of all rows, and of those to hold out.
-    calibration_fraction : float
-        Named in errors.
-    random_state : int, RandomState instance or None
-        Seed of the split.
-
-    Returns
-    -------
-    train_rows, held_out_rows : ndarray of int
-        Indices, ascending.
-
-    Raises
-    ------
-    ValueError
-        If there are too few rows, in all or of a class.
-    """
-    if n_samples < 2:
-        raise ValueError(
-            f"n_samples={n_samples}: calibration_fraction holds out rows of X, "
-            "which needs at least 2"
-        )
-    if y is not None:
-        classes, counts = np.unique(y, return_counts=True)
-        if counts.min() < 2:
-            raise ValueError(
-                "calibration_fraction holds out rows of each class, but class "
-                f"{classes.tolist()[counts.argmin()]!r} has only {counts.min()} row"
-            )
-    try:
-        train_rows, held_out_rows = train_test_split(
-            np.arange(n_samples),
-            test_size=n_held_out,
-            stratify=y,
-            random_state=check_random_state(random_state),
-        )
-    except ValueError as error:
-        raise ValueError(
-            f"calibration_fraction={calibration_fraction!r} cannot split "
-            f"n_samples={n_samples}: {error}"
-        ) from error
-    if y is not None:
-        for label in np.setdiff1d(y, y[train_rows]):  # classes of a few rows
-            of_class = held_out_rows[y[held_out_rows] == label]
-            train_rows = np.append(train_rows, of_class[0])
-            held_out_rows = np.setdiff1d(held_out_rows, of_class[:1])
-    return np.sort(train_rows), np.sort(held_out_rows)
-
-
-def folds(
-    y: NDArray[Any] | None, n_samples: int, *, cv: Any, random_state: RandomState
+def make_folds(
+    y: NDArray[Any] | None, n_samples: int, *, cv: Any, seed: int
 ) -> list[Split]:
     """Split rows into folds that hold out each of them once.
 
@@ -94,14 +24,17 @@ def folds(
     n_samples : int
         Number of rows.
     cv : int, splitter or iterable of splits
-        A number of folds: shuffled, and stratified by y.
-    random_state : int, RandomState instance or None
+        A number of folds: shuffled, and stratified by y; fewer where there are not as
+        many rows of any class. A class of one row cannot be held out: the row trains
+        every model, and the first judges it.
+    seed : int
         Seed of the shuffling.
 
     Returns
     -------
     list of (train_rows, held_out_rows)
-        Indices, one pair a fold.
+        Indices, one pair for each fold; the same for the same y, cv and
+        ``seed``.
 
     Raises
     ------
@@ -111,14 +44,12 @@ def folds(
     """
     if y is not None:
         check_classification_targets(y)
+    if isinstance(cv, Integral):
+        if cv < 2:
+            raise ValueError(f"cv must be at least 2 folds, got cv={cv!r}")
+        return _shuffled_folds(y, n_samples, int(cv), seed)
     try:
-        if isinstance(cv, Integral):
-            make = KFold if y is None else StratifiedKFold
-            splitter = make(
-                int(cv), shuffle=True, random_state=check_random_state(random_state)
-            )
-        else:
-            splitter = check_cv(cv, y, classifier=y is not None)
+        splitter = check_cv(cv, y, classifier=y is not None)
         splits = list(splitter.split(np.zeros((n_samples, 1)), y))
     except ValueError as error:
         raise ValueError(
@@ -145,4 +76,41 @@ def folds(
                     f"{missing.tolist()[0]!r}: give more rows of it, or folds that are "
                     "stratified"
                 )
+    return splits
+
+
+def _shuffled_folds(
+    y: NDArray[Any] | None, n_samples: int, n_folds: int, seed: int
+) -> list[Split]:
+    if n_samples < 2:
+        raise ValueError(
+            f"n_samples={n_samples}: cv={n_folds} holds rows of X out of training, "
+            "which needs at least 2"
+        )
+    if y is None:
+        return list(
+            KFold(min(n_folds, n_samples), shuffle=True, random_state=seed).split(
+                np.zeros((n_samples, 1))
+            )
+        )
+    _, y_encoded, counts = np.unique(y, return_inverse=True, return_counts=True)
+    is_single = counts[y_encoded] == 1
+    n_folds = min(n_folds, int(counts.max()))
+    if n_folds < 2:
+        raise ValueError(
+            "cv holds rows of each class out of training, but every class "
+            "has only 1 row: give more rows"
+        )
+    several, single = np.flatnonzero(~is_single), np.flatnonzero(is_single)
+    splitter = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():  # a class of fewer rows is in fewer folds
+        warnings.filterwarnings("ignore", "The least populated class in y")
+        of_several = list(splitter.split(several, y_encoded[several]))
+    splits = []
+    for i, (train, held_out) in enumerate(of_several):
+        train_rows = np.union1d(several[train], single)
+        held_out_rows = several[held_out]
+        splits.append(
+            (train_rows, np.union1d(held_out_rows, single) if i == 0 else held_out_rows)
+        )
     return splits

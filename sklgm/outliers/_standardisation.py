@@ -47,7 +47,7 @@ def standardise(
     """Standardise log densities by those of the same class.
 
     A held-out row that helped to choose its own scale would look more normal than a
-    new one: with ten held-out rows a class, 14 % of new rows had p-values of at most
+    new one: with ten held-out rows per class, 14 % of new rows had p-values of at most
     0.1. So it is left out. The number of rows of its class, counting itself, decides
     by which rule a class is centred and scaled: the same for held-out and new rows.
 
@@ -140,3 +140,38 @@ def _medians_of_others(values: NDArray[np.float64]) -> NDArray[np.float64]:
         ordered[low + (low >= ranks)] + ordered[high + (high >= ranks)]
     )
     return medians
+
+
+def align(
+    scores: NDArray[np.float64], folds: NDArray[np.intp], n_folds: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Centre and spread by which the scores of each fold come to one scale.
+
+    The scores of different models may have different units. They are shifted and
+    scaled so that each fold has the median, and the median absolute deviation from it,
+    of a typical fold. One fold stays as it is.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_samples,)
+        Scores of held-out rows, each by the model of its fold.
+    folds : ndarray of int of shape (n_samples,)
+        Fold of each row.
+    n_folds : int
+        Number of folds.
+
+    Returns
+    -------
+    centres, spreads : ndarray of shape (n_folds,)
+        ``(score - centre) / spread`` is the aligned score.
+    """
+    medians, mads = np.zeros(n_folds), np.zeros(n_folds)
+    for i in range(n_folds):
+        of_fold = scores[folds == i]
+        if len(of_fold) > 0:
+            medians[i] = np.median(of_fold)
+            mads[i] = np.median(np.abs(of_fold - medians[i]))
+    if n_folds == 1 or not (mads > 0).all():
+        return np.zeros(n_folds), np.ones(n_folds)
+    spreads = mads / np.median(mads)
+    return medians - np.median(medians) * spreads, spreads

@@ -266,19 +266,6 @@ def test_validation_fraction_too_small_for_the_classes_is_named(estimator, blobs
         estimator(early_stopping=True, validation_fraction=0.01).fit(*blobs)
 
 
-def test_one_row_of_a_class_cannot_be_split_for_calibration(blobs):
-    X, y = blobs
-    labels = np.where(np.arange(60) == 59, 7, y)
-    message = "calibration_fraction holds out rows .* class 7 has only 1 row"
-    with pytest.raises(ValueError, match=message):
-        LGMOutlierDetector().fit(X, labels)
-
-
-def test_one_row_cannot_be_split_for_calibration():
-    with pytest.raises(ValueError, match="n_samples=1: calibration_fraction"):
-        LGMOutlierDetector().fit([[0.0, 1.0]])
-
-
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -329,8 +316,8 @@ def test_parameters_out_of_range_are_named(estimator, name, value, blobs):
         ("contamination", 0.0),
         ("false_alarm_rate", 0.0),
         ("calibration", "platt"),
-        ("calibration_fraction", 1.0),
         ("cv", 1),
+        ("cv", None),
         ("estimator", "lgm"),
     ],
 )

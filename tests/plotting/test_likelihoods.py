@@ -5,9 +5,9 @@ import pytest
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.tree import DecisionTreeClassifier
 
 from sklgm import DeepKNNDetector, LGMOutlierDetector
 from sklgm.plotting import ClaimedLikelihoodDisplay
@@ -222,30 +222,29 @@ def test_other_detectors_of_claims_are_drawn(ax, claims):
 
 
 def test_infinite_threshold_is_not_drawn(ax, claims):
-    # 12 held-out rows are too few for 1 % false alarms: nothing is flagged.
-    with pytest.warns(UserWarning, match="nothing is flagged"):
-        detector = LGMOutlierDetector(random_state=0).fit(*claims)
+    # The ranks of 60 rows are too few for 1 % false alarms.
+    detector = LGMOutlierDetector(calibration="marginal", random_state=0)
+    with pytest.warns(UserWarning, match="no row of fit is flagged"):
+        detector.fit(*claims)
     assert detector.label_offset_ == -np.inf
     ClaimedLikelihoodDisplay.from_estimator(detector, *claims, ax=ax)
     assert threshold_lines(ax) == []
     assert legend_texts(ax) == ["clean rows (n = 60)", "suspect rows (n = 0)"]
 
 
-@pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")
-def test_probabilities_of_zero_are_drawn(ax, blobs, claims):
+def test_probabilities_that_underflow_are_drawn(ax, claims):
     X, labels = claims
     detector = LGMOutlierDetector(
-        DecisionTreeClassifier(random_state=0),
-        score_kind="posterior",
-        false_alarm_rate=0.05,
-        random_state=0,
-    ).fit(*blobs)
-    detector.label_offset_ = detector.score_samples(X, labels=labels).min()
-    assert detector.label_offset_ < -1e300
+        GaussianNB(), calibration="marginal", false_alarm_rate=0.05, random_state=0
+    ).fit(X, labels)
+    detector.label_offset_ = -1e4
+    wrong = (labels + 1) % 3
+    far = X * 1e3  # each row sure to be of another class than the wrong one
+    assert (detector.score_samples(far, labels=wrong) < -1e4).any()
     display = ClaimedLikelihoodDisplay.from_estimator(
-        detector, X, labels, is_suspect=np.arange(len(X)) < 2, ax=ax
+        detector, far, wrong, is_suspect=np.ones(len(X)), ax=ax
     )
-    np.testing.assert_allclose(display.scores_suspect, -708.396, atol=1e-3)
+    np.testing.assert_allclose(display.scores_suspect.min(), -708.396, atol=1e-3)
     np.testing.assert_allclose(display.threshold, -708.396, atol=1e-3)
     assert np.isfinite(display.bin_edges_).all()
 

@@ -1,4 +1,4 @@
-"""What posteriors of right claims look like, estimated where some claims are wrong."""
+"""Model of right claims: what posteriors they have, and how many claims are wrong."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -6,8 +6,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import expit, log_expit, log_softmax
+from scipy.special import expit, log_expit, log_softmax, logit, logsumexp
 
+#: Log probability of every class of a row that is infinitely far from all of them.
+LOWEST = float(np.finfo(np.float64).min)
 # Share of the rows, the most certain ones, that tell what a classifier has learnt of
 # wrong labels, and the greatest share of them that is believed.
 _ANCHOR_SHARE = 0.05
@@ -19,14 +21,15 @@ _LOG_REMAINDER = np.log(1e-3)
 _NOISE_COST = 1e-4
 # Values from which the temperature is estimated: more make it no better.
 _MAX_VALUES = 2_000_000
-# Far beyond what a network can be; keeps the search out of overflow.
-_LOG_TEMPERATURE_BOUND = np.log(1e3)
+# Far beyond what a network can be; keeps the search out of overflow, and a classifier
+# that is never wrong, for which no temperature is low enough, from ties.
+_LOG_TEMPERATURE_BOUNDS = (np.log(0.05), np.log(1e3))
 _LOGIT_NOISE_BOUNDS = (-20.0, 0.0)  # noise shares of 2e-9 to one half
 
 
 @dataclass(frozen=True, eq=False)
-class PosteriorNull:
-    """Law of the claimed-label posterior of rows whose claims are right.
+class RightClaimModel:
+    """Model of the posteriors that rows with right claims have.
 
     A classifier that says p(k | x) says how often a right label is an improbable one:
     that follows from its probabilities, if they are calibrated, and not from the ranks
@@ -93,7 +96,7 @@ class PosteriorNull:
 
     @classmethod
     def fit(cls, log_proba: NDArray[np.float64], claimed: NDArray[np.int64]) -> Self:
-        """Estimate the law from rows that the classifier was not trained on.
+        """Estimate the model from rows that the classifier was not trained on.
 
         Parameters
         ----------
@@ -104,19 +107,22 @@ class PosteriorNull:
 
         Returns
         -------
-        PosteriorNull
-            The law.
+        RightClaimModel
+            The model.
         """
+        is_possible = _is_possible(log_proba)
+        if is_possible.any():
+            log_proba, claimed = log_proba[is_possible], claimed[is_possible]
         floor = _floor(log_proba)
         sharpened = _without_floor(log_proba, floor)
         step = -(-log_proba.size // _MAX_VALUES)
         temperature, noise_share = _temperature_and_noise(
             sharpened[::step], claimed[::step]
         )
-        log_posteriors = np.sort(log_softmax(sharpened / temperature, axis=1), None)
+        log_posteriors = np.sort(precise_log_softmax(sharpened / temperature), None)
         cumulative = np.cumsum(np.exp(log_posteriors)) / len(log_proba)
         is_informative = _anchor(log_proba) < _MOST_LEARNT and (
-            np.log(temperature) < 0.9 * _LOG_TEMPERATURE_BOUND
+            np.log(temperature) < 0.9 * _LOG_TEMPERATURE_BOUNDS[1]
         )
         return cls(
             floor,
@@ -142,20 +148,27 @@ class PosteriorNull:
         Returns
         -------
         ndarray of shape (n_samples,)
-            ``log p_T(z | x)`` <= 0.
+            ``log p_T(z | x)`` <= 0; the lowest number for a row that has no class, as
+            it is infinitely far from all of them.
         """
+        is_possible = _is_possible(log_proba)
+        log_proba = np.where(is_possible[:, None], log_proba, 0.0)
         sharpened = _without_floor(log_proba, self.floor)
-        calibrated = log_softmax(sharpened / self.temperature, axis=1)
-        scores: NDArray[np.float64] = calibrated[np.arange(len(claimed)), claimed]
-        return scores
+        calibrated = precise_log_softmax(sharpened / self.temperature)
+        scores = calibrated[np.arange(len(claimed)), claimed]
+        return np.where(is_possible, scores, LOWEST)
 
-    def p_values(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    def p_values(
+        self, scores: NDArray[np.float64], groups: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float64]:
         """How often a right claim scores as low.
 
         Parameters
         ----------
         scores : ndarray of shape (n_samples,)
             As :meth:`scores` gives them.
+        groups : ndarray of shape (n_samples,) or None, default=None
+            Ignored: the model is the same for every class.
 
         Returns
         -------
@@ -166,8 +179,8 @@ class PosteriorNull:
         p_values: NDArray[np.float64] = np.append(0.0, self.cumulative)[n_lower]
         return np.minimum(p_values, 1.0)  # a sum of many terms may exceed 1
 
-    def threshold(self, level: float) -> float:
-        """Greatest score whose p-value is at most ``level``.
+    def thresholds(self, level: float) -> NDArray[np.float64]:
+        """Score below which the p-value is at most ``level``.
 
         Parameters
         ----------
@@ -176,14 +189,73 @@ class PosteriorNull:
 
         Returns
         -------
-        float
-            The threshold; minus infinity where no score is low enough.
+        ndarray of shape (1,)
+            The threshold: the lowest score whose p-value is above the level.
         """
         n_lower = int(np.searchsorted(self.cumulative, level, side="right"))
-        if n_lower < len(self.log_posteriors):  # scores that tie have one p-value
-            next_score = self.log_posteriors[n_lower]
-            n_lower = int(np.searchsorted(self.log_posteriors, next_score, "left"))
-        return float(np.append(-np.inf, self.log_posteriors)[n_lower])
+        # Scores that tie have one p-value, that of the last of them.
+        n_lower = min(n_lower, len(self.log_posteriors) - 1)
+        return np.array([self.log_posteriors[n_lower]])
+
+    def smallest_p_values(self) -> NDArray[np.float64]:
+        """Smallest p-value that a row may have: there is none above 0, shape (1,)."""
+        return np.zeros(1)
+
+    def p_right(
+        self, log_proba: NDArray[np.float64], claimed: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Probability that each claim is right.
+
+        Parameters
+        ----------
+        log_proba : ndarray of shape (n_samples, n_classes)
+            Log posteriors, natural log.
+        claimed : ndarray of shape (n_samples,)
+            Indices of the claimed classes.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            ``P(right | x, z)``, the first term of ``P(z | x)`` over both, in [0, 1].
+        """
+        log_p = self.scores(log_proba, claimed)
+        log_right, log_wrong = _log_right_and_wrong(
+            log_p, logit(self.noise_share), log_proba.shape[1]
+        )
+        return np.asarray(expit(log_right - log_wrong), dtype=np.float64)
+
+
+def precise_log_softmax(log_scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Logarithm of the softmax that keeps the order of probabilities close to 1.
+
+    The greatest probability of a row is taken from the odds against it, so that sure
+    rows do not tie at 0 before these odds underflow, at ``exp(-745)``.
+
+    Parameters
+    ----------
+    log_scores : ndarray of shape (n_samples, n_classes)
+        ``log p(k | x)`` plus any constant of each row, finite.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_classes)
+        ``log p(k | x)`` <= 0.
+    """
+    log_proba: NDArray[np.float64] = log_softmax(log_scores, axis=1)
+    if log_scores.shape[1] < 2:
+        return log_proba
+    rows = np.arange(len(log_scores))
+    likely = np.argmax(log_scores, axis=1)
+    relative = log_scores - log_scores[rows, likely][:, None]
+    relative[rows, likely] = -np.inf
+    log_proba[rows, likely] = -np.logaddexp(0.0, logsumexp(relative, axis=1))
+    return log_proba
+
+
+def _is_possible(log_proba: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which rows have a class at all; see :data:`LOWEST`."""
+    possible: NDArray[np.bool_] = log_proba.max(axis=1) > LOWEST
+    return possible
 
 
 def _anchor(log_proba: NDArray[np.float64]) -> float:
@@ -213,6 +285,16 @@ def _without_floor(log_proba: NDArray[np.float64], floor: float) -> NDArray[np.f
     return sharpened
 
 
+def _log_right_and_wrong(
+    log_p: NDArray[np.float64], logit_noise: float, n_classes: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Logarithms of both terms of ``P(z | x)``: right claims and wrong ones."""
+    log_rest = np.log(-np.expm1(np.minimum(log_p, -1e-300)))
+    log_right = log_expit(-logit_noise) + log_p
+    log_wrong = log_expit(logit_noise) + log_rest - np.log(n_classes - 1)
+    return log_right, log_wrong
+
+
 def _temperature_and_noise(
     log_proba: NDArray[np.float64], claimed: NDArray[np.int64]
 ) -> tuple[float, float]:
@@ -224,17 +306,15 @@ def _temperature_and_noise(
         log_temperature, logit_noise = parameters
         scaled = log_proba / np.exp(log_temperature)
         log_p = log_softmax(scaled, axis=1)[rows, claimed]
-        log_rest = np.log(-np.expm1(np.minimum(log_p, -1e-300)))
-        log_right = log_expit(-logit_noise) + log_p
-        log_wrong = log_expit(logit_noise) + log_rest - np.log(n_classes - 1)
+        log_right, log_wrong = _log_right_and_wrong(log_p, logit_noise, n_classes)
         likelihood = float(np.logaddexp(log_right, log_wrong).mean())
         return _NOISE_COST * float(expit(logit_noise)) - likelihood
 
     # From a few starts: with many wrong claims a flat temperature is a local minimum.
-    bounds = [(-_LOG_TEMPERATURE_BOUND, _LOG_TEMPERATURE_BOUND), _LOGIT_NOISE_BOUNDS]
-    found = [
+    bounds = [_LOG_TEMPERATURE_BOUNDS, _LOGIT_NOISE_BOUNDS]
+    optima = [
         minimize(loss, start, method="L-BFGS-B", bounds=bounds)
         for start in ((0.0, -6.0), (0.0, -3.0), (1.0, -3.0), (1.5, -12.0))
     ]
-    best = min(found, key=lambda result: float(result.fun))
+    best = min(optima, key=lambda result: float(result.fun))
     return float(np.exp(best.x[0])), float(expit(best.x[1]))

@@ -1,0 +1,199 @@
+import numpy as np
+import pytest
+from scipy.special import log_softmax
+
+from sklgm.outliers._right_claims import (
+    LOWEST,
+    RightClaimModel,
+    _without_floor,
+    precise_log_softmax,
+)
+
+N_CLASSES = 5
+
+
+def labelled_rows(noise_share, temperature, *, n=8000, seed=0, n_classes=N_CLASSES):
+    """Log posteriors that are off by a temperature, claims, and which are wrong."""
+    rng = np.random.default_rng(seed)
+    logits = 2 * rng.normal(size=(n, n_classes))
+    logits[np.arange(n), rng.integers(n_classes, size=n)] += rng.uniform(3, 9, size=n)
+    log_proba = log_softmax(logits, axis=1)
+    shares = np.exp(log_proba).cumsum(axis=1)
+    labels = (shares < rng.random((n, 1))).sum(axis=1).clip(0, n_classes - 1)
+    is_wrong = rng.random(n) < noise_share
+    shift = np.where(is_wrong, rng.integers(1, n_classes, size=n), 0)
+    claimed = (labels + shift) % n_classes
+    return log_softmax(temperature * log_proba, axis=1), claimed, is_wrong
+
+
+@pytest.mark.parametrize("noise_share", [0.0, 0.02, 0.2])
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_temperature_and_noise_are_recovered(noise_share, temperature):
+    log_proba, claimed, is_wrong = labelled_rows(noise_share, temperature)
+    model = RightClaimModel.fit(log_proba, claimed)
+    assert model.temperature == pytest.approx(temperature, rel=0.15)
+    error = 4 * np.sqrt(0.2 / len(claimed))
+    assert model.noise_share == pytest.approx(is_wrong.mean(), abs=error)
+
+
+@pytest.mark.parametrize("noise_share", [0.0, 0.05, 0.2])
+@pytest.mark.parametrize("level", [0.001, 0.01, 0.1])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_right_claims_are_flagged_at_the_level_whatever_share_is_wrong(
+    noise_share, level, seed
+):
+    log_proba, claimed, is_wrong = labelled_rows(noise_share, 2.0, seed=seed)
+    model = RightClaimModel.fit(log_proba, claimed)
+    p_values = model.p_values(model.scores(log_proba, claimed))
+    n_right = np.count_nonzero(~is_wrong)
+    error = 3 * np.sqrt(level * (1 - level) / n_right)
+    # Temperature and noise share are estimates: a tenth of the level besides chance.
+    flagged = np.mean(p_values[~is_wrong] <= level)
+    assert flagged == pytest.approx(level, abs=error + 0.1 * level)
+
+
+@pytest.mark.parametrize("n_classes", [2, 5])
+@pytest.mark.parametrize("noise_share", [0.05, 0.2])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_noise_that_the_classifier_has_learnt_is_taken_out(
+    n_classes, noise_share, seed
+):
+    # It says (1 - e) p + e (1 - p) / (K - 1): calibrated to the labels it was given.
+    log_proba, claimed, is_wrong = labelled_rows(
+        noise_share, 1.0, seed=seed, n_classes=n_classes
+    )
+    p = np.exp(log_proba)
+    learnt = np.log((1 - noise_share) * p + noise_share * (1 - p) / (n_classes - 1))
+    model = RightClaimModel.fit(learnt, claimed)
+    assert model.noise_share == pytest.approx(noise_share, abs=0.02)
+    p_values = model.p_values(model.scores(learnt, claimed))
+    clean = RightClaimModel.fit(log_proba, claimed)
+    expected = clean.p_values(clean.scores(log_proba, claimed))
+    flagged = np.mean(p_values[is_wrong] <= 0.01)
+    assert flagged > 0.8 * np.mean(expected[is_wrong] <= 0.01)
+    assert np.mean(p_values[~is_wrong] <= 0.01) < 0.015
+
+
+def test_classifier_that_knows_nothing_says_so():
+    rng = np.random.default_rng(0)
+    log_proba = log_softmax(0.01 * rng.normal(size=(2000, 2)), axis=1)
+    model = RightClaimModel.fit(log_proba, rng.integers(2, size=2000))
+    assert not model.is_informative
+    log_proba, claimed, _ = labelled_rows(0.1, 1.0, n=2000)
+    assert RightClaimModel.fit(log_proba, claimed).is_informative
+
+
+def test_threshold_does_not_part_scores_that_tie():
+    rng = np.random.default_rng(0)
+    p = rng.choice([0.999, 0.9, 0.6], size=500)
+    log_proba = np.log(np.column_stack([p, 1 - p]))
+    model = RightClaimModel.fit(log_proba, np.zeros(500, dtype=int))
+    claimed = (rng.random(500) < 0.1).astype(int)
+    scores = model.scores(log_proba, claimed)
+    for level in (0.01, 0.05, 0.3):
+        is_flagged = model.p_values(scores) <= level
+        np.testing.assert_array_equal(scores < model.thresholds(level)[0], is_flagged)
+
+
+def test_wrong_claims_have_low_p_values():
+    log_proba, claimed, is_wrong = labelled_rows(0.05, 1.0)
+    model = RightClaimModel.fit(log_proba, claimed)
+    p_values = model.p_values(model.scores(log_proba, claimed))
+    assert np.mean(p_values[is_wrong] <= 0.05) > 0.9
+
+
+def test_p_values_match_the_formula_in_loops():
+    log_proba, claimed, _ = labelled_rows(0.1, 1.5, n=40)
+    model = RightClaimModel.fit(log_proba, claimed)
+    p = np.exp(
+        log_softmax(_without_floor(log_proba, model.floor) / model.temperature, axis=1)
+    )
+    expected = []
+    for row, z in enumerate(claimed):
+        total = 0.0
+        for i in range(len(p)):
+            for k in range(N_CLASSES):
+                if p[i, k] <= p[row, z] * (1 + 1e-12):
+                    total += p[i, k]
+        expected.append(total / len(p))
+    scores = model.scores(log_proba, claimed)
+    np.testing.assert_allclose(model.p_values(scores), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("level", [1e-12, 0.01, 0.5])
+def test_threshold_parts_scores_as_the_level_parts_p_values(level):
+    log_proba, claimed, _ = labelled_rows(0.1, 1.5, n=2000)
+    model = RightClaimModel.fit(log_proba, claimed)
+    scores = model.scores(log_proba, claimed)
+    is_flagged = model.p_values(scores) <= level
+    np.testing.assert_array_equal(scores < model.thresholds(level)[0], is_flagged)
+
+
+def test_extreme_posteriors_stay_finite():
+    log_proba = np.array([[0.0, -1e100], [-1e100, 0.0], [0.0, -800.0], [-1e-9, -21.0]])
+    model = RightClaimModel.fit(log_proba, np.array([0, 1, 1, 0]))
+    p_values = model.p_values(model.scores(log_proba, np.array([0, 1, 1, 1])))
+    assert np.all((p_values >= 0) & (p_values <= 1))
+    assert np.isfinite(model.temperature)
+
+
+def test_certain_and_right_classifier_flags_what_is_impossible():
+    log_proba = np.where(np.eye(2)[np.arange(200) % 2] > 0, 0.0, -1e100)
+    claimed = np.arange(200) % 2
+    claimed[0] = 1
+    model = RightClaimModel.fit(log_proba, claimed)
+    p_values = model.p_values(model.scores(log_proba, claimed))
+    assert p_values[0] == 0.0
+    assert p_values[1:].min() == 1.0
+
+
+def test_relabelling_classes_changes_nothing():
+    log_proba, claimed, _ = labelled_rows(0.1, 1.5, n=500)
+    order = np.array([3, 0, 4, 1, 2])
+    model = RightClaimModel.fit(log_proba, claimed)
+    other = RightClaimModel.fit(log_proba[:, order], np.argsort(order)[claimed])
+    assert other.temperature == pytest.approx(model.temperature, rel=1e-3)
+    assert other.noise_share == pytest.approx(model.noise_share, abs=1e-3)
+
+
+@pytest.mark.parametrize("noise_share", [0.02, 0.2])
+def test_probability_of_being_right_is_calibrated(noise_share):
+    log_proba, claimed, is_wrong = labelled_rows(noise_share, 1.5)
+    model = RightClaimModel.fit(log_proba, claimed)
+    p_right = model.p_right(log_proba, claimed)
+    for low, high in ((0.0, 0.2), (0.2, 0.8), (0.8, 1.0)):
+        of_bin = (p_right >= low) & (p_right <= high)
+        n_wrong = is_wrong[of_bin].sum()
+        expected = (1.0 - p_right[of_bin]).sum()
+        # Three deviations of a count, and a tenth for the estimated parameters.
+        assert abs(n_wrong - expected) <= 3 * np.sqrt(expected + 1) + 0.1 * expected
+
+
+def test_probability_of_being_right_matches_the_formula():
+    log_proba, claimed, _ = labelled_rows(0.1, 1.5, n=40)
+    model = RightClaimModel.fit(log_proba, claimed)
+    p = np.exp(model.scores(log_proba, claimed))
+    right = (1 - model.noise_share) * p
+    wrong = model.noise_share * (1 - p) / (N_CLASSES - 1)
+    expected = right / (right + wrong)
+    np.testing.assert_allclose(
+        model.p_right(log_proba, claimed), expected, rtol=1e-6, atol=1e-12
+    )
+
+
+def test_sure_rows_keep_their_order():
+    log_scores = np.array([[0.0, -50.0], [0.0, -60.0], [-700.0, 0.0]])
+    log_proba = precise_log_softmax(log_scores)
+    np.testing.assert_allclose(log_proba[0, 0], -np.exp(-50.0), rtol=1e-9)
+    assert log_proba[0, 0] < log_proba[1, 0] < log_proba[2, 1] < 0.0
+
+
+def test_rows_that_have_no_class_score_lowest_and_teach_nothing():
+    log_proba, claimed, _ = labelled_rows(0.1, 1.5, n=500)
+    model = RightClaimModel.fit(log_proba, claimed)
+    far = np.full((3, N_CLASSES), LOWEST)
+    of_far = np.array([0, 1, 2])
+    assert model.scores(far, of_far).tolist() == [LOWEST] * 3
+    assert model.p_values(model.scores(far, of_far)).tolist() == [0.0] * 3
+    again = RightClaimModel.fit(np.r_[log_proba, far], np.r_[claimed, of_far])
+    assert again.temperature == model.temperature

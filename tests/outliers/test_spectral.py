@@ -1,0 +1,27 @@
+"""SpectralSignatureDetector: projections on the top singular vector."""
+
+import numpy as np
+import pytest
+
+from sklgm import SpectralSignatureDetector
+from tests.outliers.rows import first_fold, gaussian_rows, scores_of_first_fold
+
+SEEDS = [0, 1, 2]
+seeds = pytest.mark.parametrize("seed", SEEDS)
+
+
+@seeds
+def test_signatures_match_the_literal_formula(seed):
+    X, y = gaussian_rows(seed, 90)
+    detector = SpectralSignatureDetector(contamination=0.1, random_state=seed)
+    detector.fit(X, y)
+    train, _ = first_fold(detector, X, y)
+    X_new, y_new = gaussian_rows(seed + 50, 20)
+    for x, z, score in zip(
+        X_new, y_new, scores_of_first_fold(detector, X_new, y_new), strict=True
+    ):
+        of_class = X[train][y[train] == z]
+        mean = of_class.mean(axis=0)
+        # The top right singular vector is the first axis of the covariance.
+        _, axes = np.linalg.eigh(np.cov(of_class.T))
+        assert score == pytest.approx(-(np.dot(x - mean, axes[:, -1]) ** 2))
