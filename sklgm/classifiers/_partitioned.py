@@ -87,7 +87,7 @@ class PartitionedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     >>> X, y = load_iris(return_X_y=True)
     >>> clf = PartitionedClassifier(GaussianNB(), n_partitions=9).fit(X, y)
     >>> print(clf.predict(X[:2]), clf.certified_poisons(X[:2]))
-    [0 0] [4 4]
+    [0 0] [3 3]
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
