@@ -9,10 +9,12 @@ import pytest
 from imblearn.utils.estimator_checks import (
     parametrize_with_checks as imbalanced_learn_checks,
 )
+from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from skorch.callbacks import EpochTimer, LRScheduler
 
+import sklgm
 from sklgm import (
     ActivationClusteringDetector,
     ClassMahalanobisDetector,
@@ -26,7 +28,6 @@ from sklgm import (
     RobustGaussianClassifier,
     SelfConfidenceDetector,
     SoftmaxClassifier,
-    SpectralSignatureDetector,
 )
 from sklgm.outliers._base import ClaimedLabelDetector
 
@@ -131,20 +132,15 @@ def expected_failed_checks(estimator):
     return {}
 
 
+# Of public estimators that cannot be made without arguments.
+ARGUMENTS = {
+    FilteredClassifier: {"estimator": LogisticRegression()},
+    PartitionedClassifier: {"estimator": LogisticRegression(), "n_partitions": 3},
+}
 DEFAULTS = [
-    RobustGaussianClassifier(),
-    PartitionedClassifier(LogisticRegression(), n_partitions=3),
-    LGMClassifier(),
-    SoftmaxClassifier(),
-    LGMOutlierDetector(),
-    ActivationClusteringDetector(),
-    ClassMahalanobisDetector(),
-    DeepKNNDetector(),
-    SelfConfidenceDetector(),
-    SpectralSignatureDetector(),
-    PoisonCrafter(),
-    PoisonFilter(),
-    FilteredClassifier(LogisticRegression()),
+    thing(**ARGUMENTS.get(thing, {}))
+    for thing in (getattr(sklgm, name) for name in sklgm.__all__)
+    if isinstance(thing, type) and issubclass(thing, BaseEstimator)
 ]
 EXACT_CLASSIFIERS = [LGMClassifier(**EXACT), SoftmaxClassifier(**EXACT)]
 

@@ -12,7 +12,7 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.naive_bayes import GaussianNB
 from sklearn.tree import DecisionTreeClassifier
 
-import sklgm
+import sklgm.outliers
 from sklgm import LGMClassifier, LGMOutlierDetector, PoisonFilter
 
 SEEDS = [0, 1, 2]
@@ -131,14 +131,7 @@ def test_rows_without_labels_are_judged_by_the_other_folds():
 
 # Documentation
 
-DETECTORS = [
-    sklgm.ActivationClusteringDetector,
-    sklgm.ClassMahalanobisDetector,
-    sklgm.DeepKNNDetector,
-    LGMOutlierDetector,
-    sklgm.SelfConfidenceDetector,
-    sklgm.SpectralSignatureDetector,
-]
+DETECTORS = [getattr(sklgm.outliers, name) for name in sklgm.outliers.__all__]
 OWN = {"estimator"}
 
 
