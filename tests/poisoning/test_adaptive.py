@@ -197,8 +197,10 @@ def test_poisons_stop_at_the_allowed_posterior_next_to_the_target(surprisal):
 def test_it_is_not_flagged_where_the_likelihood_attack_is(training_set):
     X, y = training_set
     clf = LGMClassifier("identity", variance=0.01, max_epochs=0, random_state=0)
-    detector = LGMOutlierDetector(FrozenEstimator(clf.fit(X, y)), false_alarm_rate=0.05)
-    detector.fit(X, y)
+    # Against clean rows: its threshold is then that of the posterior as it is.
+    detector = LGMOutlierDetector(
+        FrozenEstimator(clf.fit(X, y)), calibration="marginal", false_alarm_rate=0.05
+    ).fit(X, y)
     assert detector.score_kind == "posterior"
     bases = np.flatnonzero(y == 0)[:5]
     flagged = {}
