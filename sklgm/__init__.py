@@ -4,7 +4,11 @@ from importlib.metadata import version
 
 from sklgm.auditing._audit import audit
 from sklgm.auditing._result import AuditResult
-from sklgm.classifiers import LGMClassifier, SoftmaxClassifier
+from sklgm.classifiers import (
+    LGMClassifier,
+    RobustGaussianClassifier,
+    SoftmaxClassifier,
+)
 from sklgm.filtering import FilteredClassifier, PoisonFilter
 from sklgm.outliers import (
     ActivationClusteringDetector,
@@ -28,6 +32,7 @@ __all__ = [
     "LGMOutlierDetector",
     "PoisonCrafter",
     "PoisonFilter",
+    "RobustGaussianClassifier",
     "SelfConfidenceDetector",
     "SoftmaxClassifier",
     "SpectralSignatureDetector",

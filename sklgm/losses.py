@@ -1,4 +1,4 @@
-"""Training losses as pure functions of tensors, one value a row.
+"""Training losses as pure functions of tensors, one value per row.
 
 The large-margin Gaussian mixture (L-GM) loss and the softmax cross-entropy it is
 compared with.
@@ -10,57 +10,32 @@ from torch.nn import functional as F
 
 from sklgm.gaussian import (
     CovarianceType,
+    claimed_squared_mahalanobis,
+    class_logits,
     log_determinant,
     log_variances_shape,
-    squared_mahalanobis,
 )
 
 
-def margin_log_joint(
-    log_joint: Tensor, squared_distances: Tensor, y_encoded: Tensor, margin: float
-) -> Tensor:
-    """Log joint densities with the claimed class's distance enlarged.
-
-    ``D_z`` is multiplied by ``1 + margin`` for the claimed class z, so the logit
-    of z falls by ``margin * D_z / 2`` (Wan et al. 2018, eq. 9).
-
-    Parameters
-    ----------
-    log_joint : Tensor of shape (n_samples, n_classes)
-        ``log pi_k + log N_k(f)``, up to a constant per row.
-    squared_distances : Tensor of shape (n_samples, n_classes)
-        Squared Mahalanobis distances D.
-    y_encoded : Tensor of shape (n_samples,)
-        Claimed class indices z, int64.
-    margin : float >= 0
-        Classification margin alpha, without unit.
-
-    Returns
-    -------
-    Tensor of shape (n_samples, n_classes)
-        The margin logits; equal to ``log_joint`` where ``margin`` is 0.
-    """
-    index = y_encoded[:, None]
-    claimed = squared_distances.gather(1, index)
-    return log_joint.scatter_add(1, index, -0.5 * margin * claimed)
-
-
 def lgm_classification_loss(
-    log_joint: Tensor,
-    squared_distances: Tensor,
+    logits: Tensor,
+    claimed_distances: Tensor,
     y_encoded: Tensor,
     margin: float = 0.0,
 ) -> Tensor:
     """Cross-entropy of the margin logits, L_cls.
 
+    ``D_z`` is multiplied by ``1 + margin`` for the claimed class z, so that the logit
+    of z falls by ``margin * D_z / 2`` (Wan et al. 2018, eq. 9).
+
     Parameters
     ----------
-    log_joint : Tensor of shape (n_samples, n_classes)
+    logits : Tensor of shape (n_samples, n_classes)
         ``log pi_k + log N_k(f)``, up to a constant per row.
-    squared_distances : Tensor of shape (n_samples, n_classes)
-        Squared Mahalanobis distances D.
+    claimed_distances : Tensor of shape (n_samples,)
+        Squared Mahalanobis distance D_z of each row to the class it claims.
     y_encoded : Tensor of shape (n_samples,)
-        Claimed class indices, int64.
+        Claimed class indices z, int64.
     margin : float >= 0, default=0.0
         Classification margin alpha, without unit.
 
@@ -69,12 +44,14 @@ def lgm_classification_loss(
     Tensor of shape (n_samples,)
         Loss of each row, in nats.
     """
-    logits = margin_log_joint(log_joint, squared_distances, y_encoded, margin)
+    if margin > 0.0:
+        fall = -0.5 * margin * claimed_distances
+        logits = logits.scatter_add(1, y_encoded[:, None], fall[:, None])
     return F.cross_entropy(logits, y_encoded, reduction="none")
 
 
 def lgm_likelihood_loss(
-    squared_distances: Tensor, log_determinants: Tensor, y_encoded: Tensor
+    claimed_distances: Tensor, log_determinants: Tensor, y_encoded: Tensor
 ) -> Tensor:
     """Negative log-likelihood of the claimed class without its constant, L_lkd.
 
@@ -82,8 +59,8 @@ def lgm_likelihood_loss(
 
     Parameters
     ----------
-    squared_distances : Tensor of shape (n_samples, n_classes)
-        Squared Mahalanobis distances D.
+    claimed_distances : Tensor of shape (n_samples,)
+        Squared Mahalanobis distance D_z of each row to the class it claims.
     log_determinants : Tensor of shape (n_classes,)
         ``log|Sigma_k|``.
     y_encoded : Tensor of shape (n_samples,)
@@ -99,8 +76,7 @@ def lgm_likelihood_loss(
     The distance includes the covariance. The code published with the paper
     leaves it out of this term, so that its learned variances collapse.
     """
-    claimed = squared_distances.gather(1, y_encoded[:, None])[:, 0]
-    return 0.5 * (claimed + log_determinants[y_encoded])
+    return 0.5 * (claimed_distances + log_determinants[y_encoded])
 
 
 def lgm_loss(
@@ -117,8 +93,9 @@ def lgm_loss(
 ) -> Tensor:
     """Large-margin Gaussian mixture loss, L = L_cls + lambda L_lkd.
 
-    For those with a torch loop of their own;
-    :class:`~sklgm.LGMClassifier` trains with it.
+    The loss that :class:`~sklgm.LGMClassifier` trains with, for those with a torch
+    loop of their own. It costs little more than a linear layer with cross-entropy:
+    nothing of shape (n_samples, n_classes) is made but the logits.
 
     Parameters
     ----------
@@ -174,15 +151,16 @@ def lgm_loss(
     if log_variances is None:
         shape = log_variances_shape(covariance_type, n_classes, feature_dim)
         log_variances = features.new_zeros(shape)
-    distances = squared_mahalanobis(features, means, log_variances, covariance_type)
-    log_dets = log_determinant(log_variances, covariance_type, n_classes, feature_dim)
-    # The constant d log 2 pi is the same for all classes: softmax drops it.
-    log_joint = -0.5 * (distances + log_dets)
-    if log_priors is not None:
-        log_joint = log_joint + log_priors
-    loss = lgm_classification_loss(log_joint, distances, y_encoded, margin)
+    logits = class_logits(features, means, log_variances, covariance_type, log_priors)
+    claimed_distances = claimed_squared_mahalanobis(
+        features, y_encoded, means, log_variances, covariance_type
+    )
+    loss = lgm_classification_loss(logits, claimed_distances, y_encoded, margin)
     if likelihood_weight > 0.0:
-        likelihood = lgm_likelihood_loss(distances, log_dets, y_encoded)
+        log_determinants = log_determinant(
+            log_variances, covariance_type, n_classes, feature_dim
+        )
+        likelihood = lgm_likelihood_loss(claimed_distances, log_determinants, y_encoded)
         loss = loss + likelihood_weight * likelihood
     return weighted_mean(loss, sample_weight)
 

@@ -13,8 +13,7 @@ from sklgm._net._callbacks import (
     MarginGrowth,
     TrimmedGaussians,
     ValidationAccuracy,
-    one_cycle,
-    step_decay,
+    make_schedule,
 )
 from sklgm._net._class_gaussians import (
     set_class_means,
@@ -47,13 +46,12 @@ __all__ = [
     "build_net",
     "infer",
     "keep_batch",
+    "make_schedule",
     "n_complete_epochs",
     "net_dtype",
-    "one_cycle",
     "restored_on_error",
     "set_class_means",
     "set_trimmed_gaussians",
-    "step_decay",
     "stops_early",
     "train_loader",
 ]

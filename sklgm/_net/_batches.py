@@ -140,6 +140,12 @@ def train_loader(
     **kwargs: Any,
 ) -> DataLoader[Batch]:
     """Loader of training batches; ``iterator_train__*`` are its arguments."""
+    if drop_last and len(dataset) < batch_size:
+        raise ValueError(
+            "iterator_train__drop_last=True leaves no batch to train on: there are "
+            f"{len(dataset)} rows and batch_size={batch_size}; lower batch_size, or "
+            "set it to False"
+        )
     rows: Sampler[int] = (
         RandomSampler(dataset, generator=generator)
         if shuffle

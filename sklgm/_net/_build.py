@@ -10,12 +10,14 @@ from skorch.helper import predefined_split
 from torch import nn
 
 from sklgm._net._batches import BatchDataset, keep_batch, train_loader
-from sklgm._net._callbacks import ValidationAccuracy
+from sklgm._net._callbacks import ValidationAccuracy, has_schedule, make_schedule
 from sklgm._net._loss_net import LossNet
 from sklgm.nn import FeatureNetwork
 
 # Rows passed at once where nothing is trained; bounds memory, changes no result.
 _INFERENCE_BATCH_SIZE = 512
+# What a schedule changes in a group of parameters.
+_SCHEDULED = ("lr", "momentum", "betas")
 
 
 def build_net(
@@ -24,6 +26,8 @@ def build_net(
     *,
     optimizer: type[torch.optim.Optimizer],
     lr: float,
+    lr_schedule: str,
+    n_rows: int,
     max_epochs: int,
     batch_size: int,
     device: torch.device,
@@ -46,14 +50,18 @@ def build_net(
         Its class; constructed with ``lr`` and the nested ``optimizer__*``.
     lr : float > 0
         Learning rate.
+    lr_schedule : {"one_cycle", "step", "constant"}
+        See :func:`make_schedule`; a schedule among ``callbacks`` takes its place.
+    n_rows : int
+        Rows that the net will be trained on.
     max_epochs : int >= 0
         Number of epochs.
     batch_size : int >= 1 or -1
-        Rows a batch; -1 takes all rows at once.
+        Rows per batch; -1 takes all rows at once.
     device : torch.device
         Where to train.
     verbose : int >= 0
-        0 prints nothing, 1 one line an epoch.
+        0 prints nothing, 1 one line per epoch.
     callbacks : sequence of skorch callbacks
         The user's come last; each is deep-copied, never mutated.
     patience : int or None
@@ -76,6 +84,17 @@ def build_net(
     ]
     if patience is not None:
         own.append(("early_stopping", EarlyStopping(patience=patience, load_best=True)))
+    if max_epochs > 0 and not has_schedule(callbacks):
+        groups = nested.get("optimizer__param_groups", [])
+        schedule = make_schedule(
+            lr_schedule,
+            optimizer,
+            [*(group.get("lr", lr) for _, group in groups), lr],
+            n_steps=1 if batch_size < 0 else -(-n_rows // batch_size),
+            n_epochs=max_epochs,
+        )
+        if schedule is not None:
+            own.append(("lr_schedule", schedule))
     settings: dict[str, Any] = {
         "iterator_train": train_loader,
         "iterator_train__generator": generator,
@@ -97,4 +116,8 @@ def build_net(
         **settings,
     )
     net.initialize()
+    net.constant_rates = [
+        {name: group[name] for name in _SCHEDULED if name in group}
+        for group in net.optimizer_.param_groups
+    ]
     return net

@@ -1,5 +1,6 @@
 """Callbacks of training, and schedules of the learning rate."""
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,23 +45,16 @@ class TrimmedGaussians(Callback):
     ----------
     trim : float in (0, 0.5) or "auto"
         Share of each class that is left out.
-    variance : float > 0
-        See :func:`sklgm.gaussian.estimate_gaussians`.
     """
 
-    def __init__(self, trim: Trim, variance: float) -> None:
+    def __init__(self, trim: Trim) -> None:
         self.trim = trim
-        self.variance = variance
 
     def on_epoch_begin(
         self, net: NeuralNet, dataset_train: BatchDataset, **kwargs: Any
     ) -> None:
         """Estimate again and set the rows' weights."""
-        dataset_train.keep(
-            set_trimmed_gaussians(
-                net, dataset_train, trim=self.trim, variance=self.variance
-            )
-        )
+        dataset_train.keep(set_trimmed_gaussians(net, dataset_train, trim=self.trim))
 
 
 class ValidationAccuracy(Callback):
@@ -80,54 +74,77 @@ class ValidationAccuracy(Callback):
             net.history.record_batch("valid_acc", float(hits.double().mean()))
 
 
-def one_cycle(
-    max_lr: float | Sequence[float], n_rows: int, batch_size: int, n_epochs: int
-) -> Callback:
-    """Learning-rate schedule: up to ``max_lr``, then down to zero, a step a batch.
+def make_schedule(
+    kind: str,
+    optimizer: type[torch.optim.Optimizer],
+    max_lr: Sequence[float],
+    *,
+    n_steps: int,
+    n_epochs: int,
+) -> Callback | None:
+    """Make a schedule of the learning rate.
 
     Parameters
     ----------
-    max_lr : float > 0, or sequence of them
-        Highest learning rate; one for each group of ``optimizer__param_groups`` and
-        one, the last, for all other parameters.
-    n_rows : int
-        Training rows.
-    batch_size : int
-        Rows a batch.
-    n_epochs : int
+    kind : {"one_cycle", "step", "constant"}
+        ``"one_cycle"``: up to the rate and down to zero, a step per batch; ``"step"``:
+        a tenth of the rate in the last quarter of the epochs.
+    optimizer : type of torch.optim.Optimizer
+        The optimiser; one without momentum has none to cycle.
+    max_lr : sequence of float
+        Highest learning rate of each group of parameters.
+    n_steps : int >= 1
+        Steps per epoch.
+    n_epochs : int >= 1
         Epochs of the whole training.
 
     Returns
     -------
-    skorch.callbacks.Callback
-        For the ``callbacks`` of a classifier.
+    skorch.callbacks.Callback or None
+        None leaves the rate as it is.
 
     References
     ----------
     L. N. Smith and N. Topin, "Super-Convergence: Very Fast Training of Neural
-    Networks Using Large Learning Rates", 2017.
+    Networks Using Large Learning Rates", 2017 (one cycle).
+
+    A. Schwarzschild et al., "Just How Toxic is Data Poisoning? A Unified Benchmark
+    for Backdoor and Data Poisoning Attacks", ICML 2021 (step).
     """
-    return LRScheduler(
-        policy=torch.optim.lr_scheduler.OneCycleLR,
-        step_every="batch",
-        max_lr=max_lr,
-        total_steps=max(1, n_epochs * -(-n_rows // batch_size)) + 1,
-    )
+    if kind == "one_cycle":
+        names = inspect.signature(optimizer).parameters
+        return LRScheduler(
+            policy=torch.optim.lr_scheduler.OneCycleLR,
+            step_every="batch",
+            max_lr=list(max_lr),
+            total_steps=n_epochs * n_steps + 1,
+            cycle_momentum=bool({"betas", "momentum"} & set(names)),
+        )
+    if kind == "step":
+        return LRScheduler(
+            policy=torch.optim.lr_scheduler.MultiStepLR,
+            milestones=[round(0.75 * n_epochs)],
+            gamma=0.1,
+        )
+    return None
 
 
-def step_decay(n_epochs: int) -> Callback:
-    """Learning-rate schedule: a tenth of the rate after ``n_epochs``.
+def has_schedule(callbacks: Sequence[Any]) -> bool:
+    """Whether a schedule of the learning rate is among a user's callbacks.
 
     Parameters
     ----------
-    n_epochs : int
-        Epochs at the full rate.
+    callbacks : sequence of skorch callbacks
+        As skorch takes them: callbacks, classes of them, or named ones.
 
     Returns
     -------
-    skorch.callbacks.Callback
-        For the ``callbacks`` of a classifier.
+    bool
+        True if there is an ``LRScheduler``.
     """
-    return LRScheduler(
-        policy=torch.optim.lr_scheduler.MultiStepLR, milestones=[n_epochs], gamma=0.1
+    plain = [c[1] if isinstance(c, tuple) else c for c in callbacks]
+    return any(
+        isinstance(c, LRScheduler)
+        or (isinstance(c, type) and issubclass(c, LRScheduler))
+        for c in plain
     )

@@ -50,7 +50,7 @@ def set_class_means(
 
 
 def set_trimmed_gaussians(
-    net: LossNet, dataset: BatchDataset, *, trim: Trim, variance: float
+    net: LossNet, dataset: BatchDataset, *, trim: Trim
 ) -> NDArray[np.bool_]:
     """Estimate the head's Gaussians from the rows of each class that fit it best.
 
@@ -62,8 +62,6 @@ def set_trimmed_gaussians(
         Training rows. Classes without a row keep their Gaussian.
     trim : float in (0, 0.5) or "auto"
         Share of each class that is left out.
-    variance : float > 0
-        Variance of classes too small to have one.
 
     Returns
     -------
@@ -77,7 +75,7 @@ def set_trimmed_gaussians(
         torch.from_numpy(y_encoded),
         len(classes),
         covariance_type=head.covariance_type,
-        variance=variance,
+        variance="within",
         trim=trim,
         sample_weight=torch.from_numpy(dataset.sample_weight),
     )

@@ -1,4 +1,4 @@
-"""Losses as criteria of the net, a value a row."""
+"""Losses as criteria of the net, one value per row."""
 
 from torch import Tensor, nn
 
@@ -11,7 +11,7 @@ from sklgm.nn import GaussianMixtureHead
 
 
 class LGMCriterion(nn.Module):
-    """Large-margin Gaussian mixture loss of a batch, a value a row.
+    """Large-margin Gaussian mixture loss of a batch, one value per row.
 
     Parameters
     ----------
@@ -34,9 +34,10 @@ class LGMCriterion(nn.Module):
         training: bool,
     ) -> Tensor:
         """Loss of each row, shape (n_samples,)."""
-        log_joint, _, distances = outputs
+        logits, features, *_ = outputs
+        distances = head.claimed_squared_mahalanobis(features, y_encoded)
         margin = self.margin if training else 0.0
-        loss = lgm_classification_loss(log_joint, distances, y_encoded, margin)
+        loss = lgm_classification_loss(logits, distances, y_encoded, margin)
         if self.likelihood_weight > 0.0:
             likelihood = lgm_likelihood_loss(
                 distances, head.log_determinants(), y_encoded
@@ -46,7 +47,7 @@ class LGMCriterion(nn.Module):
 
 
 class SoftmaxCriterion(nn.Module):
-    """Softmax cross-entropy of a batch, a value a row."""
+    """Softmax cross-entropy of a batch, one value per row."""
 
     def forward(
         self,

@@ -8,11 +8,23 @@ from typing import Any
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import EarlyStopping
+from skorch.history import History
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from sklgm._net._batches import BatchDataset
-from sklgm.losses import (
-    weighted_mean,
+from sklgm.losses import weighted_mean
+
+# What of ``iterator_valid__*`` says how rows are read, and not which or in what order.
+_INFERENCE_SETTINGS = (
+    "batch_size",
+    "collate_fn",
+    "num_workers",
+    "pin_memory",
+    "timeout",
+    "worker_init_fn",
+    "multiprocessing_context",
+    "prefetch_factor",
 )
 
 
@@ -26,6 +38,22 @@ class LossNet(NeuralNet):
     """
 
     was_interrupted = False
+
+    def end_schedule(self) -> None:
+        """Go on at the constant learning rate that the schedule started from."""
+        kept = [(n, c) for n, c in self.callbacks_ if n != "lr_schedule"]  # type: ignore[has-type]
+        self.callbacks_ = kept
+        for group, constant in zip(
+            self.optimizer_.param_groups, self.constant_rates, strict=True
+        ):
+            group.update(constant)
+
+    def continue_history(self, before: "LossNet") -> None:
+        """Put the epochs of another net before those of this one.
+
+        Once it is trained: schedules and callbacks count from its own first epoch.
+        """
+        self.history_ = History([*before.history, *self.history])
 
     def fit_loop(
         self, X: Any, y: Any = None, epochs: int | None = None, **fit_params: Any
@@ -148,6 +176,9 @@ def stops_early(net: LossNet) -> bool:
 def batches_of(net: LossNet, dataset: BatchDataset) -> Iterator[tuple[Tensor, ...]]:
     """Pass a data set through a net in evaluation mode.
 
+    Every row is passed, in order, whatever ``iterator_valid__*`` says of shuffling,
+    sampling or a last batch that is not full.
+
     Parameters
     ----------
     net : LossNet
@@ -158,12 +189,16 @@ def batches_of(net: LossNet, dataset: BatchDataset) -> Iterator[tuple[Tensor, ..
     Yields
     ------
     tuple of Tensor on the CPU
-        Of each batch: logits (n_rows, n_classes), features (n_rows, feature_dim)
-        and what else the head returns.
+        Of each batch: logits (n_rows, n_classes) and features (n_rows, feature_dim).
     """
+    given = net.get_params_for("iterator_valid")
+    settings = {name: given[name] for name in _INFERENCE_SETTINGS if name in given}
+    loader = DataLoader(dataset, **settings)
     # A DataLoader draws a seed from torch's global generator at each iteration.
     with torch.random.fork_rng(devices=[]):
-        yield from net.forward_iter(dataset, training=False)
+        for batch in loader:
+            outputs = net.evaluation_step(batch, training=False)
+            yield tuple(output.cpu() for output in outputs)
 
 
 def infer(net: LossNet, dataset: BatchDataset, *, output: int) -> Tensor:
@@ -176,7 +211,7 @@ def infer(net: LossNet, dataset: BatchDataset, *, output: int) -> Tensor:
     dataset : BatchDataset
         The rows.
     output : int
-        0 for logits, 1 for features, 2 for what else the head returns.
+        0 for logits, 1 for features.
 
     Returns
     -------

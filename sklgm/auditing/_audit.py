@@ -23,7 +23,6 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
 from sklgm._inputs import as_array, encode_labels, resolve_device
-from sklgm._net import one_cycle
 from sklgm._random import RandomState, draw_seed
 from sklgm._running import Progress, Runner, describe_environment, stage_key
 from sklgm._sklearn_private import safe_indexing
@@ -395,7 +394,6 @@ def _default_estimator(
 ) -> Any:
     """L-GM classifier that fits images, or rows of numbers on any scales."""
     n_train = min(len(train_rows) for train_rows, _ in splits)
-    n_most = max(len(train_rows) for train_rows, _ in splits)
     if max_epochs is None:
         n_steps = -(-n_train // _BATCH_SIZE)
         max_epochs = max(_N_EPOCHS, min(-(-_N_STEPS // n_steps), _MAX_EPOCHS))
@@ -404,8 +402,6 @@ def _default_estimator(
         max_epochs=max_epochs,
         lr=_LR,
         batch_size=_BATCH_SIZE,
-        # Smaller folds stop before the end of the cycle; larger ones would fail.
-        callbacks=[one_cycle(_LR, n_most, _BATCH_SIZE, max_epochs)],
         device=device,
         random_state=seed,
     )

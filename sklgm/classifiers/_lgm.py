@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from numbers import Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -15,24 +15,32 @@ from sklgm._net import (
     LGMCriterion,
     LossNet,
     MarginGrowth,
+    SoftmaxCriterion,
     TrimmedGaussians,
+    infer,
     set_class_means,
-    set_trimmed_gaussians,
 )
 from sklgm._sklearn_private import Interval, StrOptions
-from sklgm.classifiers._network import Backbone, NetworkClassifier, Optimizer
-from sklgm.gaussian import COVARIANCE_TYPES, CovarianceType, Trim
-from sklgm.nn import GaussianMixtureHead
+from sklgm.classifiers._network import (
+    Backbone,
+    NetworkClassifier,
+    Optimizer,
+    Training,
+)
+from sklgm.classifiers._robust_gaussian import RobustGaussianClassifier
+from sklgm.gaussian import COVARIANCE_TYPES, LOCATIONS, CovarianceType, Location, Trim
+from sklgm.nn import FeatureNetwork, GaussianMixtureHead, LinearHead
 
 
 class LGMClassifier(NetworkClassifier):
     """Classifier trained with the large-margin Gaussian mixture (L-GM) loss.
 
     The features of each class are made to follow a Gaussian, so that a row can be
-    asked how likely its features are under the label it claims. With ``trim`` the
-    Gaussians are estimated from the rows that fit them best, so that a few
-    poisoned rows do not move them. Use it where labels come from others; see
-    :class:`~sklgm.LGMOutlierDetector` for ranking suspect rows.
+    asked how likely its features are under the label it claims. Training begins with
+    some epochs of softmax; the L-GM loss then starts at the class means of their
+    features. With ``trim`` the Gaussians are estimated from the rows that fit them
+    best, so that a few poisoned rows do not move them. Use it where labels come from
+    others; see :class:`~sklgm.LGMOutlierDetector` for ranking suspect rows.
 
     Parameters
     ----------
@@ -43,47 +51,78 @@ class LGMClassifier(NetworkClassifier):
         callable ``(input_shape, feature_dim) -> nn.Module``.
     feature_dim : int >= 1, default=64
         Number of features; ``"identity"`` and a module have their own.
+    softmax_warmup : float in [0, 1], default=0.5
+        Share of ``max_epochs`` that is trained with softmax cross-entropy before the
+        L-GM loss takes over. Not used where features are fixed
+        (``backbone="identity"``, ``freeze_backbone``), by ``warm_start``, nor by
+        ``partial_fit``.
     margin : float >= 0, default=0.3
         Classification margin alpha: in training the squared distance to the
         claimed class is multiplied by ``1 + margin``.
-    margin_warmup : float in [0, 1], default=0.5
-        Share of ``max_epochs`` over which the margin grows linearly from 0.
-    variance : float > 0, default=1.0
+    margin_warmup : float in [0, 1], default=0.25
+        Share of ``max_epochs`` over which the margin grows linearly from 0, beginning
+        with the first epoch of the L-GM loss.
+    variance : float > 0 or "auto", default="auto"
         Variance of every class and dimension for ``covariance_type="identity"``,
-        else where learning starts; squared feature units. It is the temperature
+        else where learning starts; squared feature units. ``"auto"``:
+        ``variance_scale`` times the within-class variance, averaged over dimensions,
+        of the features when the L-GM loss takes over. It is the temperature
         of the logits only where the scale of the features is fixed (frozen or
         normalised features, weight decay): see Notes.
+    variance_scale : float > 0, default=16.0
+        Factor of ``variance="auto"``.
     covariance_type : {"identity", "spherical", "diag", "tied_diag"}, \
             default="identity"
         ``"identity"``: ``variance`` times I, fixed; ``"spherical"``: one learned
-        variance a class; ``"diag"``: one a class and dimension; ``"tied_diag"``:
+        variance per class; ``"diag"``: one per class and dimension; ``"tied_diag"``:
         one learned diagonal for all classes.
-    likelihood_weight : float >= 0, default=0.1
+    likelihood_weight : float >= 0, default=0.01
         Weight lambda of the likelihood term.
+    location : {"auto", "gradient", "mean", "trimmed_mean", "median", "kept_mean"}, \
+            default="auto"
+        How the class means are estimated when training ends: ``"gradient"`` leaves
+        them as learnt; the others estimate them, and learned variances, from the
+        features as :class:`~sklgm.RobustGaussianClassifier` does. ``"auto"`` is
+        ``"kept_mean"`` if ``trim`` is not 0, else ``"gradient"``. Where features are
+        fixed and the location is not ``"gradient"``, nothing is trained: the estimate
+        would overwrite it.
     trim : float in [0, 0.5) or "auto", default=0.0
-        Share of each class that is left out when its Gaussian is estimated after
-        training and, unless the backbone is frozen, at each epoch's start. With 0
-        the means and variances are the gradient's. ``"auto"`` leaves out what lies
-        beyond the bulk of each class, 1 % where its features are Gaussian; an
-        attacker who knows that has more room than below a fixed 0.25.
+        Share of each class that is left out when its Gaussian is estimated: for
+        ``"kept_mean"`` the least likely rows, after training and, unless features are
+        fixed, at the start of each L-GM epoch, in which they have weight 0; for
+        ``"trimmed_mean"`` the values of each dimension at either end. ``"auto"``, for
+        ``"kept_mean"`` alone, leaves out what lies beyond the bulk of each class, 1 %
+        where its features are Gaussian; an attacker who knows that has more room than
+        below a fixed 0.25.
     normalize_features : bool, default=False
         Scale every feature vector to the norm ``sqrt(feature_dim)``.
     freeze_backbone : bool, default=False
         Train the head only.
     max_epochs : int >= 0, default=20
-        Passes over the training rows. With 0 the class means are estimated from the
-        features of the backbone as it is; with ``trim``, learned variances too.
+        Passes over the training rows, those of ``softmax_warmup`` among them. With 0
+        the class means are estimated from the features of the backbone as it is.
     batch_size : int >= 1 or "all", default=128
-        Rows a step.
+        Rows per step.
     lr : float > 0, default=0.003
-        Learning rate.
+        Highest learning rate.
+    means_lr_factor : float > 0, default=10.0
+        Learning rate of the class means, in multiples of ``lr``. Not used by
+        ``torch.optim.LBFGS``, nor if ``optimizer__param_groups`` is set.
+    lr_schedule : {"one_cycle", "step", "constant"}, default="one_cycle"
+        ``"one_cycle"``: up to ``lr`` and down to 0, once for the softmax epochs and
+        once for those of the L-GM loss; ``"step"``: a tenth of ``lr`` in the last
+        quarter of the epochs. A skorch ``LRScheduler`` among ``callbacks`` takes its
+        place; ``partial_fit`` has none.
     optimizer : {"adam", "adamw", "sgd"} or callable, default="adam"
         Optimiser, or a subclass of ``torch.optim.Optimizer``.
     early_stopping : bool, default=False
-        Hold out a stratified ``validation_fraction`` and stop after 5 epochs
-        without a lower validation loss; the best weights are kept.
+        Hold out a stratified ``validation_fraction`` and stop after ``patience``
+        epochs of the L-GM loss without a lower validation loss; the best weights are
+        kept.
     validation_fraction : float in (0, 1), default=0.1
         Share of the rows held out by ``early_stopping``.
+    patience : int >= 1, default=5
+        Epochs that ``early_stopping`` waits for a lower validation loss.
     class_weight : dict, "balanced" or None, default=None
         Weight of each class, as in scikit-learn.
     warm_start : bool, default=False
@@ -100,7 +139,7 @@ class LGMClassifier(NetworkClassifier):
         Seed of weights, split, shuffling and dropout. The same seed gives the same
         bits on the CPU with the same number of threads.
     verbose : int, default=0
-        1 prints a line an epoch.
+        1 prints one line per epoch.
     **skorch_params : dict
         skorch's nested parameters: ``optimizer__*``, ``callbacks__*``,
         ``iterator_train__*``, ``iterator_valid__*``.
@@ -120,12 +159,18 @@ class LGMClassifier(NetworkClassifier):
     priors_ : ndarray of shape (n_classes,)
         Weighted shares of the classes in the first training, fixed; sum to 1.
         ``partial_fit`` takes the shares of all rows so far.
+    head_ : RobustGaussianClassifier
+        The class Gaussians as a classifier of features: ``head_.predict(transform(X))``
+        is ``predict(X)``.
+    is_kept_ : ndarray of bool of shape (n_samples,)
+        Rows of ``fit`` that entered the class Gaussians: all that were trained on, or
+        those that ``"kept_mean"`` did not leave out. Not after ``partial_fit``.
     net_ : skorch.NeuralNet
         The trained net.
     history_ : skorch.history.History
-        Losses of each epoch.
+        Losses of each epoch, those of ``softmax_warmup`` first.
     n_iter_ : int
-        Epochs trained.
+        Epochs trained; 0 where the Gaussians were estimated from fixed features.
     n_features_in_ : int
         Values of one instance.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -136,6 +181,7 @@ class LGMClassifier(NetworkClassifier):
     See Also
     --------
     SoftmaxClassifier : The same with a softmax head.
+    RobustGaussianClassifier : The class Gaussians alone, on fixed features.
     LGMOutlierDetector : Scores and p-values for claimed labels.
 
     Notes
@@ -163,7 +209,7 @@ class LGMClassifier(NetworkClassifier):
     >>> from sklearn.datasets import load_iris
     >>> from sklgm import LGMClassifier
     >>> X, y = load_iris(return_X_y=True)
-    >>> clf = LGMClassifier(lr=0.01, random_state=0).fit(X, y)
+    >>> clf = LGMClassifier(random_state=0).fit(X, y)
     >>> clf.score(X, y) > 0.9
     True
     >>> clf.transform(X).shape
@@ -172,11 +218,15 @@ class LGMClassifier(NetworkClassifier):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **NetworkClassifier._parameter_constraints,
+        "softmax_warmup": [Interval(Real, 0, 1, closed="both")],
         "margin": [Interval(Real, 0, None, closed="left")],
         "margin_warmup": [Interval(Real, 0, 1, closed="both")],
-        "variance": [Interval(Real, 0, None, closed="neither")],
+        "variance": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
+        "variance_scale": [Interval(Real, 0, None, closed="neither")],
         "covariance_type": [StrOptions(set(COVARIANCE_TYPES))],
         "likelihood_weight": [Interval(Real, 0, None, closed="left")],
+        "location": [StrOptions({"auto", "gradient", *LOCATIONS})],
+        "means_lr_factor": [Interval(Real, 0, None, closed="neither")],
         "trim": [Interval(Real, 0, 0.5, closed="left"), StrOptions({"auto"})],
     }
 
@@ -185,20 +235,26 @@ class LGMClassifier(NetworkClassifier):
         backbone: Backbone = "auto",
         *,
         feature_dim: int = 64,
+        softmax_warmup: float = 0.5,
         margin: float = 0.3,
-        margin_warmup: float = 0.5,
-        variance: float = 1.0,
+        margin_warmup: float = 0.25,
+        variance: float | Literal["auto"] = "auto",
+        variance_scale: float = 16.0,
         covariance_type: CovarianceType = "identity",
-        likelihood_weight: float = 0.1,
+        likelihood_weight: float = 0.01,
+        location: Location | Literal["auto", "gradient"] = "auto",
         trim: Trim = 0.0,
         normalize_features: bool = False,
         freeze_backbone: bool = False,
         max_epochs: int = 20,
         batch_size: int | str = 128,
         lr: float = 0.003,
+        means_lr_factor: float = 10.0,
+        lr_schedule: str = "one_cycle",
         optimizer: Optimizer = "adam",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
+        patience: int = 5,
         class_weight: Mapping[Any, float] | str | None = None,
         warm_start: bool = False,
         input_shape: Sequence[int] | None = None,
@@ -211,20 +267,26 @@ class LGMClassifier(NetworkClassifier):
     ) -> None:
         self.backbone = backbone
         self.feature_dim = feature_dim
+        self.softmax_warmup = softmax_warmup
         self.margin = margin
         self.margin_warmup = margin_warmup
         self.variance = variance
+        self.variance_scale = variance_scale
         self.covariance_type = covariance_type
         self.likelihood_weight = likelihood_weight
+        self.location = location
         self.trim = trim
         self.normalize_features = normalize_features
         self.freeze_backbone = freeze_backbone
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr
+        self.means_lr_factor = means_lr_factor
+        self.lr_schedule = lr_schedule
         self.optimizer = optimizer
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
+        self.patience = patience
         self.class_weight = class_weight
         self.warm_start = warm_start
         self.input_shape = input_shape
@@ -253,7 +315,8 @@ class LGMClassifier(NetworkClassifier):
             ``log pi_k + log N_k(f)``, natural log; columns in the order of
             ``classes_``.
         """
-        log_joint: NDArray[np.floating] = self._logits(X).numpy()
+        logits, dtype = self._logits(X)
+        log_joint: NDArray[np.floating] = logits.astype(dtype)
         return log_joint
 
     def score_samples(self, X: ArrayLike | Dataset[Any]) -> NDArray[np.floating]:
@@ -278,6 +341,69 @@ class LGMClassifier(NetworkClassifier):
             "covariance_type": self.net_.module_.head.covariance_type,
         }
 
+    def _train(
+        self, network: FeatureNetwork, training: Training, *, is_new: bool
+    ) -> tuple[LossNet, NDArray[np.bool_]]:
+        location, are_fixed = self._location(), self._features_are_fixed()
+        n_epochs = self.max_epochs if location == "gradient" or not are_fixed else 0
+        n_warmup = 0
+        warmed: LossNet | None = None
+        if is_new and n_epochs > 0 and not are_fixed:
+            n_warmup = round(self.softmax_warmup * n_epochs)
+        if n_warmup > 0:
+            head = network.head
+            network.head = _linear_head(head)
+            warmed = self._make_net(
+                network, SoftmaxCriterion(), training, n_epochs=n_warmup
+            )
+            warmed.partial_fit(training.train)
+            network.head = head.to(training.device)
+
+        net = self._make_lgm_net(network, training, n_epochs - n_warmup)
+        if warmed is not None:
+            net.was_interrupted = warmed.was_interrupted
+        n_left = 0 if net.was_interrupted else n_epochs - n_warmup
+        if is_new and (location == "gradient" or n_left > 0):
+            self._start_head(net, training.train)
+        if n_left > 0:
+            net.partial_fit(training.train)
+        if warmed is not None:
+            net.continue_history(warmed)
+        is_kept = np.ones(len(training.train), dtype=bool)
+        if location != "gradient":
+            is_trained = not is_new or n_epochs > 0
+            try:
+                is_kept = self._estimate_head(net, training.train, location, is_trained)
+            except KeyboardInterrupt:  # the head is as the last epoch left it
+                net.was_interrupted = True
+        return net, is_kept
+
+    def _location(self) -> Location | Literal["gradient"]:
+        if self.location == "auto":
+            return "gradient" if self.trim == 0.0 else "kept_mean"
+        return self.location
+
+    def _features_are_fixed(self) -> bool:
+        return self.freeze_backbone or self.backbone == "identity"
+
+    def _make_lgm_net(
+        self,
+        network: FeatureNetwork,
+        training: Training,
+        n_epochs: int,
+    ) -> LossNet:
+        means_lr = self.means_lr_factor * self.lr
+        has_groups = self.means_lr_factor != 1.0 and self.optimizer != torch.optim.LBFGS
+        return self._make_net(
+            network,
+            self._make_criterion(),
+            training,
+            n_epochs=n_epochs,
+            callbacks=self._own_callbacks(),
+            patience=self.patience if self.early_stopping else None,
+            param_groups=[("head.means", {"lr": means_lr})] if has_groups else [],
+        )
+
     def _make_head(
         self, feature_dim: int, class_count: NDArray[np.float64]
     ) -> nn.Module:
@@ -285,7 +411,7 @@ class LGMClassifier(NetworkClassifier):
             feature_dim,
             len(class_count),
             covariance_type=self.covariance_type,
-            variance=self.variance,
+            variance=1.0 if self.variance == "auto" else self.variance,
             priors=_shares(class_count),
         )
 
@@ -294,38 +420,111 @@ class LGMClassifier(NetworkClassifier):
 
     def _own_callbacks(self) -> list[tuple[str, Any]]:
         n_epochs = self.margin_warmup * self.max_epochs
-        growth = ("margin_growth", MarginGrowth(self.margin, n_epochs))
-        if self.trim == 0.0 or self._features_are_fixed():
-            return [growth]
-        return [growth, ("trimmed", TrimmedGaussians(self.trim, self.variance))]
+        growth = MarginGrowth(self.margin, n_epochs)
+        callbacks: list[tuple[str, Any]] = [("margin_growth", growth)]
+        if self._location() == "kept_mean" and self.trim != 0.0:
+            callbacks.append(("trimmed", TrimmedGaussians(self.trim)))
+        return callbacks
 
-    def _features_are_fixed(self) -> bool:
-        return self.freeze_backbone or self.backbone == "identity"
+    def _start_head(self, net: LossNet, train: BatchDataset) -> None:
+        """Start the head at the class means, with the variance that was asked for."""
+        start = RobustGaussianClassifier(location="mean").fit(
+            infer(net, train, output=1).numpy(), train.y_encoded, train.sample_weight
+        )
+        head = net.module_.head
+        head.start_from(torch.from_numpy(start.means_), self._variance(start))
 
-    def _start(
-        self, net: LossNet, train: BatchDataset, classes: NDArray[np.int64]
-    ) -> None:
-        if len(classes) == 0:
-            return
-        if self.trim != 0.0:
-            if self.max_epochs > 0:  # else they are set at the end, from the same rows
-                self._finish(net, train)
+    def _variance(self, gaussians: RobustGaussianClassifier) -> float:
+        """Scale ``variance`` for features that follow these Gaussians."""
+        if self.variance != "auto":
+            return self.variance
+        return self.variance_scale * float(gaussians.covariances_)
+
+    def _estimate_head(
+        self,
+        net: LossNet,
+        train: BatchDataset,
+        location: Location,
+        is_trained: bool,
+    ) -> NDArray[np.bool_]:
+        """Estimate the head's Gaussians from features; say which rows were kept.
+
+        A head that was trained keeps a fixed variance.
+        """
+        features = infer(net, train, output=1).numpy()
+        rows = train.y_encoded, train.sample_weight
+        gaussians = RobustGaussianClassifier(
+            location=location,
+            trim=0.0 if location == "mean" else self.trim,
+            covariance_type=self.covariance_type,
+        ).fit(features, *rows)
+        head = net.module_.head
+        classes = torch.from_numpy(gaussians.classes_)
+        means = torch.from_numpy(gaussians.means_)
+        log_variances = torch.from_numpy(gaussians.covariances_).log()
+        if not is_trained and self.covariance_type == "identity":
+            head.start_from(means, self._variance(gaussians))
         else:
-            set_class_means(net, train, classes)
+            head.set_gaussians(means, log_variances, classes=classes)
+        is_kept: NDArray[np.bool_] = gaussians.is_kept_
+        return is_kept
 
-    def _finish(self, net: LossNet, train: BatchDataset) -> None:
-        if self.trim != 0.0:
-            set_trimmed_gaussians(net, train, trim=self.trim, variance=self.variance)
+    def _start_chunk(
+        self,
+        net: LossNet,
+        train: BatchDataset,
+        before: NDArray[np.float64],
+        count: NDArray[np.float64],
+    ) -> None:
+        head = net.module_.head
+        head.set_priors(_shares(before + count))
+        if self.variance == "auto" and not before.any():
+            present, y_encoded = np.unique(train.y_encoded, return_inverse=True)
+            of_chunk = RobustGaussianClassifier(location="mean").fit(
+                infer(net, train, output=1).numpy(), y_encoded, train.sample_weight
+            )
+            head.start_from(head.means, self._variance(of_chunk))
+        new = np.flatnonzero((count > 0) & (before == 0))
+        if len(new) > 0:
+            set_class_means(net, train, new)
+        self.__dict__.pop("is_kept_", None)
 
-    def _set_priors(self, net: LossNet, class_count: NDArray[np.float64]) -> None:
-        net.module_.head.set_priors(_shares(class_count))
+    def _check_trains_in_chunks(self) -> None:
+        if self._location() != "gradient":
+            raise AttributeError(
+                f"trim={self.trim!r} and location={self.location!r} estimate the class "
+                "Gaussians from all rows at once; set trim=0 and location='auto' for "
+                "partial_fit"
+            )
 
-    def _publish_head(self, head: nn.Module) -> None:
+    def _publish_head(self, head: nn.Module, classes: NDArray[Any]) -> None:
         assert isinstance(head, GaussianMixtureHead)
+        covariances = head.floored_log_variances().detach().exp().cpu()
+        self.head_ = RobustGaussianClassifier.from_gaussians(
+            head.means.detach().cpu().numpy(),
+            covariances.numpy(),
+            covariance_type=head.covariance_type,
+            priors=head.log_priors.exp().cpu().numpy(),
+            classes=classes,
+        )
         self.means_ = head.means.detach().cpu().numpy().copy()
-        log_variances = head.floored_log_variances().detach()
-        self.covariances_ = log_variances.exp().cpu().numpy()
+        self.covariances_ = covariances.numpy()
         self.priors_ = head.log_priors.exp().cpu().numpy()
+
+    def _publish_rows(self, rows: NDArray[np.int64], n_samples: int) -> None:
+        self.is_kept_ = np.zeros(n_samples, dtype=bool)
+        self.is_kept_[rows] = True
+
+    def _feature_logits(self, features: NDArray[np.floating]) -> NDArray[np.floating]:
+        log_joint: NDArray[np.floating] = self.head_.predict_joint_log_proba(features)
+        return log_joint
+
+
+def _linear_head(head: nn.Module) -> LinearHead:
+    """Softmax head for the features and classes of class Gaussians."""
+    assert isinstance(head, GaussianMixtureHead)
+    made: LinearHead = LinearHead(head.feature_dim, head.n_classes).to(head.means)
+    return made
 
 
 def _shares(class_count: NDArray[np.float64]) -> list[float]:

@@ -3,12 +3,14 @@
 import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import log_softmax, logsumexp
 from sklearn.base import (
     ClassifierMixin,
     ClassNamePrefixFeaturesOutMixin,
@@ -18,7 +20,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import Dataset
 
 from sklgm._inputs import (
@@ -64,8 +66,7 @@ OPTIMIZERS: Mapping[str, type[torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
 }
 
-# Epochs without a lower validation loss before early stopping ends training.
-PATIENCE = 5
+LR_SCHEDULES = ("one_cycle", "step", "constant")
 
 
 def _trains_in_chunks(classifier: Any) -> bool:
@@ -74,12 +75,33 @@ def _trains_in_chunks(classifier: Any) -> bool:
         raise AttributeError(
             "early_stopping=True: partial_fit has no validation rows; set it to False"
         )
-    if getattr(classifier, "trim", 0.0) > 0.0:
-        raise AttributeError(
-            f"trim={classifier.trim!r}: a chunk cannot tell which rows of a class fit "
-            "it best; set it to 0 for partial_fit"
-        )
+    classifier._check_trains_in_chunks()
     return True
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a network is trained on, and how it is drawn from.
+
+    Attributes
+    ----------
+    train : BatchDataset
+        Training rows.
+    valid : BatchDataset or None
+        Validation rows; None without early stopping.
+    classes : ndarray of shape (n_classes,)
+        Label of each class index.
+    device : torch.device
+        Where to train.
+    generator : torch.Generator
+        Source of the shuffling.
+    """
+
+    train: BatchDataset
+    valid: BatchDataset | None
+    classes: NDArray[Any]
+    device: torch.device
+    generator: torch.Generator
 
 
 class NetworkClassifier(
@@ -91,9 +113,9 @@ class NetworkClassifier(
 ):
     """A backbone and a head, trained by a composed skorch net.
 
-    Subclasses say which head and criterion (:meth:`_make_head`,
-    :meth:`_make_criterion`), what surrounds training (:meth:`_before_training`,
-    :meth:`_after_training`) and what they publish; they add nothing to the loop.
+    Subclasses say how a network is trained (:meth:`_train`, which calls
+    :meth:`_train_net`) and make the head that predicts from features
+    (:meth:`_publish_head`).
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -105,8 +127,10 @@ class NetworkClassifier(
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"all"})],
         "lr": [Interval(Real, 0, None, closed="neither")],
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
+        "lr_schedule": [StrOptions(set(LR_SCHEDULES))],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "patience": [Interval(Integral, 1, None, closed="left")],
         "class_weight": [dict, StrOptions({"balanced"}), None],
         "warm_start": ["boolean"],
         "input_shape": [tuple, list, None],
@@ -126,8 +150,10 @@ class NetworkClassifier(
     batch_size: int | str
     lr: float
     optimizer: Any
+    lr_schedule: str
     early_stopping: bool
     validation_fraction: float
+    patience: int
     class_weight: Mapping[Any, float] | str | None
     warm_start: bool
     input_shape: Sequence[int] | None
@@ -141,6 +167,7 @@ class NetworkClassifier(
     class_count_: NDArray[np.float64]
     net_: LossNet
     history_: Any
+    head_: Any
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(
@@ -216,27 +243,23 @@ class NetworkClassifier(
             forked_generator(seed, device) as generator,
             restored_on_error(self.net_ if continues else None),
         ):
+            training = Training(train, valid, classes, device, generator)
             if continues:
                 network = self.net_.module_.to(dtype)
                 network.set_frozen(self.freeze_backbone)
             else:
                 network = self._make_network(count, dtype)
-            net = self._make_net(network, device, generator, valid)
-            if not continues:
-                self._start(net, train, np.arange(len(classes)))
-            if self.max_epochs > 0:
-                net.partial_fit(train)
-            self._finish_or_interrupt(net, train)
+            net, is_kept = self._train(network, training, is_new=not continues)
             self._check_finite(net)
+            self._publish(net, classes, dtype)
         net.train_split = None  # the fitted net must not carry the validation rows
         if net.was_interrupted:
             self._warn_of_interruption(net)
 
-        self.classes_ = classes
         before = self.class_count_ if continues else 0.0
         self.class_count_ = before + mean_weight * count
         self._seed = seed
-        self._publish(net, dtype)
+        self._publish_rows(train_rows[is_kept], len(weight))
         return self
 
     @available_if(_trains_in_chunks)
@@ -334,18 +357,24 @@ class NetworkClassifier(
             if is_first:
                 self._seed = seed
                 network = self._make_network(count, dtype)
-                net = self._make_net(network, device, generator, None)
+                net = self._make_net(
+                    network,
+                    self._make_criterion(),
+                    Training(train, None, self.classes_, device, generator),
+                    n_epochs=0,  # no schedule: how many chunks will come?
+                    callbacks=self._own_callbacks(),
+                )
             else:
                 net = self.net_
-            self._set_priors(net, before + count)
-            self._start(net, train, np.flatnonzero((count > 0) & (before == 0)))
+                net.end_schedule()
+            self._start_chunk(net, train, before, count)
             net.partial_fit(train, epochs=1)
             self._check_finite(net)
+            self._publish(net, self.classes_, dtype)
         if net.was_interrupted:
             self._warn_of_interruption(net)
 
         self.class_count_ = before + count
-        self._publish(net, dtype)
         return self
 
     def predict(self, X: ArrayLike | Dataset[Any]) -> NDArray[Any]:
@@ -396,9 +425,8 @@ class NetworkClassifier(
         ndarray of shape (n_samples, n_classes)
             Values <= 0; columns in the order of ``classes_``.
         """
-        log_proba: NDArray[np.floating] = torch.log_softmax(
-            self._logits(X), dim=1
-        ).numpy()
+        logits, dtype = self._logits(X)
+        log_proba: NDArray[np.floating] = log_softmax(logits, axis=1).astype(dtype)
         return log_proba
 
     def decision_function(self, X: ArrayLike | Dataset[Any]) -> NDArray[np.floating]:
@@ -415,15 +443,16 @@ class NetworkClassifier(
         ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
             Natural-log scale; higher speaks for the class.
         """
-        logits = self._logits(X)
+        logits, dtype = self._logits(X)
         if len(self.classes_) == 2:
             logits = logits[:, 1] - logits[:, 0]
-        decision: NDArray[np.floating] = logits.numpy()
+        decision: NDArray[np.floating] = logits.astype(dtype)
         return decision
 
     def _score_samples(self, X: ArrayLike | Dataset[Any]) -> NDArray[np.floating]:
         """Natural log of the sum over classes of exp(logit), shape (n_samples,)."""
-        scores: NDArray[np.floating] = torch.logsumexp(self._logits(X), dim=1).numpy()
+        logits, dtype = self._logits(X)
+        scores: NDArray[np.floating] = logsumexp(logits, axis=1).astype(dtype)
         return scores
 
     def transform(self, X: ArrayLike | Dataset[Any]) -> NDArray[np.floating]:
@@ -440,8 +469,8 @@ class NetworkClassifier(
         ndarray of shape (n_samples, feature_dim)
             Features, as the head sees them.
         """
-        features: NDArray[np.floating] = self._output(X, 1).numpy()
-        return features
+        check_is_fitted(self, "net_")
+        return self._features(self._validated_instances(X, reset=False))
 
     def score(
         self,
@@ -527,25 +556,41 @@ class NetworkClassifier(
     def _make_net(
         self,
         network: FeatureNetwork,
-        device: torch.device,
-        generator: torch.Generator,
-        valid: BatchDataset | None,
+        criterion: nn.Module,
+        training: Training,
+        *,
+        n_epochs: int,
+        callbacks: Sequence[Any] = (),
+        patience: int | None = None,
+        param_groups: Sequence[Any] = (),
     ) -> LossNet:
+        """Build a net around a network; the user's callbacks come last."""
+        nested = self._checked_nested_params()
+        if param_groups:
+            nested.setdefault("optimizer__param_groups", list(param_groups))
         return build_net(
             network,
-            self._make_criterion(),
+            criterion,
             optimizer=OPTIMIZERS.get(self.optimizer, self.optimizer),
             lr=self.lr,
-            max_epochs=self.max_epochs,
+            lr_schedule=self.lr_schedule,
+            n_rows=len(training.train),
+            max_epochs=n_epochs,
             batch_size=-1 if self.batch_size == "all" else int(self.batch_size),
-            device=device,
+            device=training.device,
             verbose=int(self.verbose),
-            callbacks=[*self._own_callbacks(), *(self.callbacks or ())],
-            patience=PATIENCE if self.early_stopping else None,
-            valid_dataset=valid,
-            generator=generator,
-            nested=self._checked_nested_params(),
+            callbacks=[*callbacks, *(self.callbacks or ())],
+            patience=patience,
+            valid_dataset=training.valid,
+            generator=training.generator,
+            nested=nested,
         )
+
+    @abstractmethod
+    def _train(
+        self, network: FeatureNetwork, training: Training, *, is_new: bool
+    ) -> tuple[LossNet, NDArray[np.bool_]]:
+        """Train a network, new or continued: its net, and the rows it ended with."""
 
     @abstractmethod
     def _make_head(
@@ -562,37 +607,39 @@ class NetworkClassifier(
         """Callbacks that the loss needs, before the user's."""
 
     @abstractmethod
-    def _start(
-        self, net: LossNet, train: BatchDataset, classes: NDArray[np.int64]
+    def _start_chunk(
+        self,
+        net: LossNet,
+        train: BatchDataset,
+        before: NDArray[np.float64],
+        count: NDArray[np.float64],
     ) -> None:
-        """Start the head from data for classes that are new to it, if it can be."""
+        """Tell the head the class weights before a chunk, and in it."""
 
     @abstractmethod
-    def _finish(self, net: LossNet, train: BatchDataset) -> None:
-        """Finish the head, if there is more than its gradient."""
+    def _check_trains_in_chunks(self) -> None:
+        """Raise AttributeError where parameters leave nothing for ``partial_fit``."""
 
     @abstractmethod
-    def _set_priors(self, net: LossNet, class_count: NDArray[np.float64]) -> None:
-        """Tell the head how much weight each class has, if it asks."""
+    def _publish_head(self, head: nn.Module, classes: NDArray[Any]) -> None:
+        """Assign ``head_`` and the subclass's other fitted attributes."""
 
     @abstractmethod
-    def _publish_head(self, head: nn.Module) -> None:
-        """Assign the subclass's fitted attributes."""
+    def _publish_rows(self, rows: NDArray[np.int64], n_samples: int) -> None:
+        """Assign what the classifier tells of the rows that it ended with."""
 
-    def _publish(self, net: LossNet, dtype: torch.dtype) -> None:
+    @abstractmethod
+    def _feature_logits(self, features: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Logits (n_samples, n_classes) of features (n_samples, feature_dim)."""
+
+    def _publish(self, net: LossNet, classes: NDArray[Any], dtype: torch.dtype) -> None:
+        self.classes_ = classes
         self.net_ = net
         self.history_ = net.history
         self.n_iter_ = n_complete_epochs(net)
         backbone = net.module_.backbone
         self._n_features_out = output_dim(backbone, self.input_shape_, dtype)
-        self._publish_head(net.module_.head)
-
-    def _finish_or_interrupt(self, net: LossNet, train: BatchDataset) -> None:
-        """Finish; Ctrl-C then leaves the head as the last epoch made it."""
-        try:
-            self._finish(net, train)
-        except KeyboardInterrupt:
-            net.was_interrupted = True
+        self._publish_head(net.module_.head, classes)
 
     def _warn_of_interruption(self, net: LossNet) -> None:
         warnings.warn(
@@ -611,28 +658,28 @@ class NetworkClassifier(
                     "scale X"
                 )
 
-    def _output(self, X: ArrayLike | Dataset[Any], output: int) -> Tensor:
-        """Validate X and pass it through the network; see :func:`infer`."""
-        check_is_fitted(self, "net_")
-        return self._passed(self._validated_instances(X, reset=False), output)
-
-    def _passed(self, instances: Instances, output: int) -> Tensor:
+    def _features(self, instances: Instances) -> NDArray[np.floating]:
+        """Features (n_samples, feature_dim), finite."""
         dataset = BatchDataset(instances, None, None, net_dtype(self.net_))
-        values = infer(self.net_, dataset, output=output)
+        values = infer(self.net_, dataset, output=1)
         if not bool(torch.isfinite(values).all()):
             raise ValueError(
                 f"X holds values too large for the network's {_name(dataset.dtype)}: "
-                "some of its outputs are not finite"
+                "some of its features are not finite"
             )
-        return values
+        features: NDArray[np.floating] = values.numpy()
+        return features
 
-    def _logits(self, X: ArrayLike | Dataset[Any]) -> Tensor:
-        return self._output(X, 0)
+    def _logits(
+        self, X: ArrayLike | Dataset[Any]
+    ) -> tuple[NDArray[np.floating], np.dtype[Any]]:
+        """Logits (n_samples, n_classes), and the type in which they are returned."""
+        features = self.transform(X)
+        return self._feature_logits(features), features.dtype
 
     def _predicted(self, instances: Instances) -> NDArray[Any]:
-        labels: NDArray[Any] = self.classes_[
-            self._passed(instances, 0).argmax(dim=1).numpy()
-        ]
+        logits = self._feature_logits(self._features(instances))
+        labels: NDArray[Any] = self.classes_[logits.argmax(axis=1)]
         return labels
 
     def __sklearn_tags__(self) -> Tags:

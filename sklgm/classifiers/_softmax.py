@@ -6,12 +6,18 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from sklearn.linear_model import LogisticRegression
 from torch import nn
 from torch.utils.data import Dataset
 
 from sklgm._net import BatchDataset, LossNet, SoftmaxCriterion
-from sklgm.classifiers._network import Backbone, NetworkClassifier, Optimizer
-from sklgm.nn import LinearHead
+from sklgm.classifiers._network import (
+    Backbone,
+    NetworkClassifier,
+    Optimizer,
+    Training,
+)
+from sklgm.nn import FeatureNetwork, LinearHead
 
 
 class SoftmaxClassifier(NetworkClassifier):
@@ -36,16 +42,22 @@ class SoftmaxClassifier(NetworkClassifier):
     max_epochs : int >= 0, default=20
         Passes over the training rows.
     batch_size : int >= 1 or "all", default=128
-        Rows a step.
+        Rows per step.
     lr : float > 0, default=0.003
-        Learning rate.
+        Highest learning rate.
+    lr_schedule : {"one_cycle", "step", "constant"}, default="one_cycle"
+        ``"one_cycle"``: up to ``lr`` and down to 0; ``"step"``: a tenth of ``lr`` in
+        the last quarter of the epochs. A skorch ``LRScheduler`` among ``callbacks``
+        takes its place; ``partial_fit`` has none.
     optimizer : {"adam", "adamw", "sgd"} or callable, default="adam"
         Optimiser, or a subclass of ``torch.optim.Optimizer``.
     early_stopping : bool, default=False
-        Hold out a stratified ``validation_fraction`` and stop after 5 epochs
-        without a lower validation loss; the best weights are kept.
+        Hold out a stratified ``validation_fraction`` and stop after ``patience``
+        epochs without a lower validation loss; the best weights are kept.
     validation_fraction : float in (0, 1), default=0.1
         Share of the rows held out by ``early_stopping``.
+    patience : int >= 1, default=5
+        Epochs that ``early_stopping`` waits for a lower validation loss.
     class_weight : dict, "balanced" or None, default=None
         Weight of each class, as in scikit-learn.
     warm_start : bool, default=False
@@ -62,7 +74,7 @@ class SoftmaxClassifier(NetworkClassifier):
         Seed of weights, split, shuffling and dropout. The same seed gives the same
         bits on the CPU with the same number of threads.
     verbose : int, default=0
-        1 prints a line an epoch.
+        1 prints one line per epoch.
     **skorch_params : dict
         skorch's nested parameters: ``optimizer__*``, ``callbacks__*``,
         ``iterator_train__*``, ``iterator_valid__*``.
@@ -74,6 +86,9 @@ class SoftmaxClassifier(NetworkClassifier):
     class_count_ : ndarray of shape (n_classes,)
         Summed weight of the training rows of each class, those of fits that were
         continued among them.
+    head_ : LogisticRegression
+        The last layer as a classifier of features: ``head_.predict(transform(X))`` is
+        ``predict(X)``.
     net_ : skorch.NeuralNet
         The trained net.
     history_ : skorch.history.History
@@ -96,7 +111,7 @@ class SoftmaxClassifier(NetworkClassifier):
     >>> from sklearn.datasets import load_iris
     >>> from sklgm import SoftmaxClassifier
     >>> X, y = load_iris(return_X_y=True)
-    >>> clf = SoftmaxClassifier(lr=0.01, random_state=0).fit(X, y)
+    >>> clf = SoftmaxClassifier(random_state=0).fit(X, y)
     >>> clf.score(X, y) > 0.9
     True
     """
@@ -111,9 +126,11 @@ class SoftmaxClassifier(NetworkClassifier):
         max_epochs: int = 20,
         batch_size: int | str = 128,
         lr: float = 0.003,
+        lr_schedule: str = "one_cycle",
         optimizer: Optimizer = "adam",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
+        patience: int = 5,
         class_weight: Mapping[Any, float] | str | None = None,
         warm_start: bool = False,
         input_shape: Sequence[int] | None = None,
@@ -131,9 +148,11 @@ class SoftmaxClassifier(NetworkClassifier):
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr
+        self.lr_schedule = lr_schedule
         self.optimizer = optimizer
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
+        self.patience = patience
         self.class_weight = class_weight
         self.warm_start = warm_start
         self.input_shape = input_shape
@@ -162,6 +181,20 @@ class SoftmaxClassifier(NetworkClassifier):
         """
         return self._score_samples(X)
 
+    def _train(
+        self, network: FeatureNetwork, training: Training, *, is_new: bool
+    ) -> tuple[LossNet, NDArray[np.bool_]]:
+        net = self._make_net(
+            network,
+            self._make_criterion(),
+            training,
+            n_epochs=self.max_epochs,
+            patience=self.patience if self.early_stopping else None,
+        )
+        if self.max_epochs > 0:
+            net.partial_fit(training.train)
+        return net, np.ones(len(training.train), dtype=bool)
+
     def _make_head(
         self, feature_dim: int, class_count: NDArray[np.float64]
     ) -> nn.Module:
@@ -173,16 +206,33 @@ class SoftmaxClassifier(NetworkClassifier):
     def _own_callbacks(self) -> list[tuple[str, Any]]:
         return []
 
-    def _start(
-        self, net: LossNet, train: BatchDataset, classes: NDArray[np.int64]
+    def _start_chunk(
+        self,
+        net: LossNet,
+        train: BatchDataset,
+        before: NDArray[np.float64],
+        count: NDArray[np.float64],
     ) -> None:
-        """Nothing: a linear head starts from noise."""
+        """Nothing: a linear head starts from noise and learns its offsets."""
 
-    def _finish(self, net: LossNet, train: BatchDataset) -> None:
-        """Nothing: the gradient is all."""
+    def _check_trains_in_chunks(self) -> None:
+        """Nothing stands against it."""
 
-    def _set_priors(self, net: LossNet, class_count: NDArray[np.float64]) -> None:
-        """Nothing: a linear head learns its offsets."""
+    def _publish_head(self, head: nn.Module, classes: NDArray[Any]) -> None:
+        assert isinstance(head, LinearHead)
+        coef = head.linear.weight.detach().cpu().numpy().astype(np.float64)
+        intercept = head.linear.bias.detach().cpu().numpy().astype(np.float64)
+        if len(classes) == 2:  # scikit-learn keeps the second class against the first
+            coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
+        self.head_ = LogisticRegression()
+        self.head_.classes_, self.head_.n_features_in_ = classes, coef.shape[1]
+        self.head_.coef_, self.head_.intercept_ = coef, intercept
 
-    def _publish_head(self, head: nn.Module) -> None:
-        """Nothing beyond what both classifiers publish."""
+    def _publish_rows(self, rows: NDArray[np.int64], n_samples: int) -> None:
+        """Nothing: all rows are trained on."""
+
+    def _feature_logits(self, features: NDArray[np.floating]) -> NDArray[np.floating]:
+        linear = self.net_.module_.head.linear
+        weight, bias = (part.detach().cpu().numpy() for part in linear.parameters())
+        logits: NDArray[np.floating] = features @ weight.T + bias
+        return logits

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sklgm._net import one_cycle
+one_cycle = None
 from sklgm._running import Progress
 from sklgm.classifiers import LGMClassifier, SoftmaxClassifier
 from sklgm.experiments._config import ExperimentConfig

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from sklearn.base import clone
 
-from sklgm._net import step_decay
+step_decay = None
 from sklgm.classifiers import LGMClassifier, SoftmaxClassifier
 from sklgm.experiments._backbones import Classifier, within_class_variance
 from sklgm.experiments._config import ExperimentConfig

@@ -3,18 +3,32 @@
 from sklgm.gaussian._distances import (
     COVARIANCE_TYPES,
     CovarianceType,
+    claimed_squared_mahalanobis,
+    class_logits,
     log_density,
     log_determinant,
     log_variances_shape,
     squared_mahalanobis,
 )
-from sklgm.gaussian._robust import GaussianEstimate, Trim, estimate_gaussians
+from sklgm.gaussian._robust import (
+    LOCATIONS,
+    GaussianEstimate,
+    Location,
+    Trim,
+    Variance,
+    estimate_gaussians,
+)
 
 __all__ = [
     "COVARIANCE_TYPES",
+    "LOCATIONS",
     "CovarianceType",
     "GaussianEstimate",
+    "Location",
     "Trim",
+    "Variance",
+    "claimed_squared_mahalanobis",
+    "class_logits",
     "estimate_gaussians",
     "log_density",
     "log_determinant",

@@ -76,7 +76,8 @@ def squared_mahalanobis(
     Returns
     -------
     Tensor of shape (n_samples, n_classes)
-        Distances >= 0, in the dtype of ``features``.
+        Distances >= 0, in float64 (float32 on devices without it): cast to float32
+        they could no longer tell the classes apart for a row that is far from all.
 
     Raises
     ------
@@ -92,12 +93,7 @@ def squared_mahalanobis(
     are taken in float64 (float32 on devices without it).
     """
     n_classes, feature_dim = means.shape
-    expected = log_variances_shape(covariance_type, n_classes, feature_dim)
-    if tuple(log_variances.shape) != expected:
-        raise ValueError(
-            f"log_variances must have shape {expected} for covariance_type="
-            f"{covariance_type!r}, got {tuple(log_variances.shape)}"
-        )
+    _check_shape(log_variances, covariance_type, n_classes, feature_dim)
     work = torch.float32 if features.device.type == "mps" else torch.float64
     # The distance does not change when features and means are shifted together.
     centre = means.detach().to(work).mean(dim=0)
@@ -122,7 +118,135 @@ def squared_mahalanobis(
         )
         if covariance_type != "tied_diag":
             distances = distances * torch.exp(-log_variances)
-    return distances.clamp_min(0.0).to(features.dtype)
+    return distances.clamp_min(0.0)
+
+
+def claimed_squared_mahalanobis(
+    features: Tensor,
+    y_encoded: Tensor,
+    means: Tensor,
+    log_variances: Tensor,
+    covariance_type: CovarianceType = "identity",
+) -> Tensor:
+    """Squared Mahalanobis distance of every row to the mean of the class it claims.
+
+    ``D_z(f_i)`` for the claimed class z of row i, without one half. The mean is
+    gathered per row, so that nothing of shape (n_samples, n_classes) is made and the
+    result is exact in float32.
+
+    Parameters
+    ----------
+    features : Tensor of shape (n_samples, feature_dim)
+        Features f, any finite values.
+    y_encoded : Tensor of int of shape (n_samples,)
+        Claimed class indices z, in [0, n_classes).
+    means : Tensor of shape (n_classes, feature_dim)
+        Class means mu.
+    log_variances : Tensor
+        Natural logarithms of the variances; shape by :func:`log_variances_shape`.
+    covariance_type : {"identity", "spherical", "diag", "tied_diag"}, default="identity"
+        Structure of the class covariances Sigma.
+
+    Returns
+    -------
+    Tensor of shape (n_samples,)
+        Distances >= 0, in the dtype of ``features``.
+
+    Raises
+    ------
+    ValueError
+        If ``covariance_type`` is unknown or ``log_variances`` has another shape.
+    """
+    _check_shape(log_variances, covariance_type, *means.shape)
+    squares = (features - means[y_encoded]).square()  # (n_samples, feature_dim)
+    if covariance_type == "diag":
+        return (squares * torch.exp(-log_variances)[y_encoded]).sum(dim=1)
+    if covariance_type == "tied_diag":
+        return squares @ torch.exp(-log_variances)
+    precisions = torch.exp(-log_variances)
+    if covariance_type == "spherical":
+        precisions = precisions[y_encoded]
+    return squares.sum(dim=1) * precisions
+
+
+def class_logits(
+    features: Tensor,
+    means: Tensor,
+    log_variances: Tensor,
+    covariance_type: CovarianceType = "identity",
+    log_priors: Tensor | None = None,
+) -> Tensor:
+    """Log joint densities up to a constant per row, at the price of a linear layer.
+
+    Parameters
+    ----------
+    features : Tensor of shape (n_samples, feature_dim)
+        Features f, any finite values.
+    means : Tensor of shape (n_classes, feature_dim)
+        Class means mu.
+    log_variances : Tensor
+        Natural logarithms of the variances; shape by :func:`log_variances_shape`.
+    covariance_type : {"identity", "spherical", "diag", "tied_diag"}, default="identity"
+        Structure of the class covariances Sigma.
+    log_priors : Tensor of shape (n_classes,) or None, default=None
+        Natural log of the class priors pi; None stands for equal priors.
+
+    Returns
+    -------
+    Tensor of shape (n_samples, n_classes)
+        ``log pi_k + log N_k(f) + c(f)``, in the dtype of ``features``: what softmax
+        and argmax need.
+
+    Raises
+    ------
+    ValueError
+        If ``covariance_type`` is unknown or ``log_variances`` has another shape.
+
+    Notes
+    -----
+    With precisions ``P_k``, and features and means shifted by the mean of the class
+    means, ``-D_k / 2 = (P_k mu_k) . f - P_k . (f^2 + mu_k^2) / 2``. Where all classes
+    have the same precisions the term in ``f^2`` is the constant of the row and is left
+    out: the logits are linear in f. Elsewhere the mean precision over classes is taken
+    out of it.
+    """
+    n_classes, feature_dim = means.shape
+    _check_shape(log_variances, covariance_type, n_classes, feature_dim)
+    # Shifted together, logits stay the same up to the constant and lose fewer digits.
+    centre = means.detach().mean(dim=0)
+    f, mu = features - centre, means - centre
+    precisions = torch.exp(-log_variances)
+    if covariance_type == "spherical":
+        precisions = precisions[:, None]  # (n_classes, 1)
+    weight = precisions * mu  # (n_classes, feature_dim)
+    bias = -0.5 * (weight * mu).sum(dim=1)
+    if covariance_type in ("spherical", "diag"):
+        bias = bias - 0.5 * log_determinant(
+            log_variances, covariance_type, n_classes, feature_dim
+        )
+    if log_priors is not None:
+        bias = bias + log_priors
+    logits = torch.nn.functional.linear(f, weight, bias)
+    if covariance_type in ("identity", "tied_diag"):
+        return logits
+    excess = -0.5 * (precisions - precisions.mean(dim=0))
+    if covariance_type == "spherical":
+        return logits + f.square().sum(dim=1, keepdim=True) * excess[:, 0]
+    return logits + f.square() @ excess.T
+
+
+def _check_shape(
+    log_variances: Tensor,
+    covariance_type: CovarianceType,
+    n_classes: int,
+    feature_dim: int,
+) -> None:
+    expected = log_variances_shape(covariance_type, n_classes, feature_dim)
+    if tuple(log_variances.shape) != expected:
+        raise ValueError(
+            f"log_variances must have shape {expected} for covariance_type="
+            f"{covariance_type!r}, got {tuple(log_variances.shape)}"
+        )
 
 
 def log_determinant(

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from scipy import stats
@@ -16,6 +16,10 @@ from sklgm.gaussian._distances import (
 
 #: A share in [0, 0.5), or the choice of one.
 Trim = float | Literal["auto"]
+Location = Literal["mean", "trimmed_mean", "median", "kept_mean"]
+LOCATIONS: tuple[str, ...] = get_args(Location)
+#: A fixed variance, or that of the features within their classes.
+Variance = float | Literal["within"]
 
 # Variances are kept above this share of the average within-class variance, so
 # that a constant feature does not decide every distance.
@@ -28,6 +32,8 @@ _CHUNK = 4096
 _AUTO_START = 0.25
 _AUTO_LEVEL = 0.99
 _AUTO_MIN_ROWS = 20
+# Rows that the pooled variance of a dimension stands for beside those of a class.
+_POOLED_ROWS = 10.0
 # Values whose medians are found at once.
 _SORTED_VALUES = 2**18
 
@@ -55,18 +61,14 @@ def estimate_gaussians(
     y_encoded: Tensor,
     n_classes: int,
     *,
+    location: Location = "kept_mean",
     covariance_type: CovarianceType = "identity",
-    variance: float = 1.0,
+    variance: Variance = 1.0,
     trim: Trim = 0.0,
     sample_weight: Tensor | None = None,
     max_iter: int = 20,
 ) -> GaussianEstimate:
-    """Estimate each class's Gaussian from the rows that fit it best.
-
-    For each class: start at the coordinate-wise median (and the MAD scale),
-    keep the ``ceil((1 - trim) n_k)`` rows of highest claimed log density,
-    estimate again, and repeat until the kept set is stable. With ``trim=0`` this
-    is the weighted maximum-likelihood estimate.
+    """Estimate the Gaussian of each class, robustly if asked.
 
     Parameters
     ----------
@@ -76,17 +78,25 @@ def estimate_gaussians(
         Class indices in [0, n_classes).
     n_classes : int
         Number of classes; each needs at least one row of positive weight.
+    location : {"mean", "trimmed_mean", "median", "kept_mean"}, default="kept_mean"
+        How class means are estimated. ``"trimmed_mean"`` (``trim`` is cut off at
+        either end) and ``"median"`` work on each coordinate by itself;
+        ``"kept_mean"`` leaves whole rows out, the least likely of their class.
     covariance_type : {"identity", "spherical", "diag", "tied_diag"}, default="identity"
         Structure of the class covariances.
-    variance : float > 0, default=1.0
-        The fixed variance of ``"identity"``, and the variance of a class too
-        small to have one (one row), in squared feature units.
+    variance : float > 0 or "within", default=1.0
+        The fixed variance of ``"identity"``, and of every type the variance where no
+        class has two rows, in squared feature units. ``"within"``: the variance
+        within classes, averaged over dimensions; 1 where no class has two rows.
     trim : float in [0, 0.5) or "auto", default=0.0
-        Share of each class that is left out. ``"auto"`` leaves out what lies beyond
-        the bulk of the class; see Notes.
+        Share of each class that is left out: of its rows for ``"kept_mean"``; of each
+        coordinate's values at either end for ``"trimmed_mean"``, and of its largest
+        squared deviations, when variances are estimated, for the coordinate-wise
+        locations. ``"auto"`` is for ``"kept_mean"`` alone: see Notes.
     sample_weight : Tensor of shape (n_samples,) or None, default=None
-        Weights >= 0. Rows are kept until their weight reaches the share
-        ``1 - trim`` of the class's; the row that crosses it is kept whole.
+        Weights >= 0, which count as numbers of rows. Rows are kept until their weight
+        reaches the share ``1 - trim`` of the class's; the row that crosses it is kept
+        whole.
     max_iter : int, default=20
         Bound on the number of re-estimations.
 
@@ -98,15 +108,28 @@ def estimate_gaussians(
     Raises
     ------
     ValueError
-        If a class has no row of positive weight.
+        If a class has no row of positive weight, or ``location`` is unknown.
 
     Notes
     -----
+    ``"kept_mean"``: for each class start at the coordinate-wise median (and the MAD
+    scale), keep the ``ceil((1 - trim) n_k)`` rows of highest claimed log density,
+    estimate again, and repeat until the kept set is stable. With ``trim=0`` this is
+    the weighted maximum-likelihood estimate.
+
     The variance of the kept rows is too small, since the tails were cut. It is
     divided by ``F_{d+2}(q) / (1 - t)``, where t is the share that was left out,
     q the ``1 - t`` quantile of the chi-square law with d degrees of freedom and
     F its distribution function with d + 2 (the consistency factor of the
-    minimum covariance determinant).
+    minimum covariance determinant). Of the coordinate-wise locations d is 1.
+
+    ``"trimmed_mean"`` averages the quantile function of the class over
+    ``[trim, 1 - trim]``; where ``trim n_k`` is whole, these are the ``n_k - 2 trim
+    n_k`` middle values.
+
+    The variances of ``"diag"`` are shrunk towards the pooled variance of the
+    dimension, ``(n_k s^2_kj + 10 s^2_j) / (n_k + 10)``: of a few rows alone they say
+    next to nothing, and a class of three rows would lose its own rows to others.
 
     ``"auto"`` starts from the estimate with ``trim=0.25``. The cube root of a squared
     distance is close to normal, for sums of unequal squares as well (Wilson and
@@ -129,6 +152,8 @@ def estimate_gaussians(
     covariance determinant scatter matrix estimator", J. Multivariate Analysis 71,
     1999.
     """
+    if location not in LOCATIONS:
+        raise ValueError(f"location must be one of {LOCATIONS}, got {location!r}")
     # Cast to float64 a class at a time: features may be most of the memory.
     features = features.detach().cpu()
     y_encoded = y_encoded.detach().to("cpu")
@@ -145,7 +170,13 @@ def estimate_gaussians(
         if len(class_rows) == 0:
             raise ValueError(f"class index {k} has no row of positive weight")
 
-    if trim == 0.0:
+    if location in ("median", "trimmed_mean"):
+        assert trim != "auto"
+        means, log_variances = _coordinatewise_estimate(
+            features, weights, rows, location, trim, covariance_type, variance
+        )
+        return GaussianEstimate(means, log_variances, weights > 0)
+    if location == "mean" or trim == 0.0:
         means, log_variances = _weighted_estimate(
             features, weights, rows, rows, covariance_type, variance
         )
@@ -194,7 +225,7 @@ def _reestimated(
     choose: Callable[[Tensor, Tensor], Tensor],
     *,
     covariance_type: CovarianceType,
-    variance: float,
+    variance: Variance,
     max_iter: int,
     central_share: float | None = None,
 ) -> GaussianEstimate:
@@ -283,7 +314,7 @@ def _weighted_estimate(
     kept: list[Tensor],
     rows: list[Tensor],
     covariance_type: CovarianceType,
-    variance: float,
+    variance: Variance,
     central_share: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Weighted means and consistency-corrected variances of the kept rows.
@@ -311,11 +342,10 @@ def _weighted_estimate(
             share = max(share, central_share) if share < 1.0 else share
         variances.append(spread / _consistency_factor(share, feature_dim))
         masses.append(mass)
-    is_single = torch.tensor([len(kept_rows) < 2 for kept_rows in kept])
     return torch.stack(means), _log_variances(
         torch.stack(variances),
         torch.stack(masses),
-        is_single,
+        [len(kept_rows) for kept_rows in kept],
         covariance_type,
         variance,
     )
@@ -326,27 +356,66 @@ def _median_start(
     weights: Tensor,
     rows: list[Tensor],
     covariance_type: CovarianceType,
-    variance: float,
+    variance: Variance,
 ) -> tuple[Tensor, Tensor]:
     """Coordinate-wise weighted medians and squared MAD scales of every class."""
-    medians, variances, masses = [], [], []
+
+    def of_columns(values: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+        median = _weighted_median(values, w)
+        mad = _weighted_median((values - median[:, None]).abs(), w)
+        return median, (1.4826 * mad).square()
+
+    return _by_columns(features, weights, rows, of_columns, covariance_type, variance)
+
+
+def _coordinatewise_estimate(
+    features: Tensor,
+    weights: Tensor,
+    rows: list[Tensor],
+    location: Location,
+    trim: float,
+    covariance_type: CovarianceType,
+    variance: Variance,
+) -> tuple[Tensor, Tensor]:
+    """Median or trimmed mean of each coordinate, and variances about it."""
+
+    def of_columns(values: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+        if location == "median":
+            centre = _weighted_median(values, w)
+        else:
+            centre = _window_mean(values, w, trim, 1.0 - trim)
+        squares = (values - centre[:, None]).square()
+        spread = _window_mean(squares, w, 0.0, 1.0 - trim)
+        return centre, spread / _consistency_factor(1.0 - trim, 1)
+
+    return _by_columns(features, weights, rows, of_columns, covariance_type, variance)
+
+
+def _by_columns(
+    features: Tensor,
+    weights: Tensor,
+    rows: list[Tensor],
+    estimate: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+    covariance_type: CovarianceType,
+    variance: Variance,
+) -> tuple[Tensor, Tensor]:
+    """Estimate location and variance of every column and class by themselves."""
+    means, variances, masses = [], [], []
     for class_rows in rows:
         w = weights[class_rows]
-        median, mad = [], []
         # Sorting needs several copies of what it sorts: some columns at a time.
         n_columns = max(1, _SORTED_VALUES // len(class_rows))
-        for columns in torch.split(features, n_columns, dim=1):
-            values = columns[class_rows].T.double()  # (n_columns, n_class_rows)
-            median.append(_weighted_median(values, w))
-            mad.append(_weighted_median((values - median[-1][:, None]).abs(), w))
-        medians.append(torch.cat(median))
-        variances.append((1.4826 * torch.cat(mad)).square())
+        parts = [
+            estimate(columns[class_rows].T.double(), w)  # (n_columns, n_class_rows)
+            for columns in torch.split(features, n_columns, dim=1)
+        ]
+        means.append(torch.cat([centre for centre, _ in parts]))
+        variances.append(torch.cat([spread for _, spread in parts]))
         masses.append(w.sum())
-    is_single = torch.tensor([len(class_rows) < 2 for class_rows in rows])
-    return torch.stack(medians), _log_variances(
+    return torch.stack(means), _log_variances(
         torch.stack(variances),
         torch.stack(masses),
-        is_single,
+        [len(class_rows) for class_rows in rows],
         covariance_type,
         variance,
     )
@@ -361,25 +430,44 @@ def _weighted_median(values: Tensor, weights: Tensor) -> Tensor:
     return ordered.gather(1, position)[:, 0]
 
 
+def _window_mean(values: Tensor, weights: Tensor, low: float, high: float) -> Tensor:
+    """Mean of the quantile function of every row over [low, high]; values (d, n)."""
+    ordered, order = torch.sort(values.contiguous(), dim=1)
+    own = weights[order]  # (d, n)
+    cumulated = torch.cumsum(own, dim=1)
+    total = cumulated[:, -1:]
+    inside = cumulated.clamp_max(high * total) - (cumulated - own).clamp_min(
+        low * total
+    )
+    inside = inside.clamp_min(0.0)
+    return (inside * ordered).sum(dim=1) / inside.sum(dim=1)
+
+
 def _log_variances(
     variances: Tensor,
     masses: Tensor,
-    is_single: Tensor,
+    n_rows: list[int],
     covariance_type: CovarianceType,
-    variance: float,
+    variance: Variance,
 ) -> Tensor:
     """Floored log-variances of a covariance type from (n_classes, d) variances."""
-    if covariance_type == "identity":
+    if covariance_type == "identity" and variance != "within":
         return torch.tensor(math.log(variance), dtype=torch.float64)
+    is_single = torch.tensor([n < 2 for n in n_rows])
     shares = torch.where(is_single, 0.0, masses)
     if float(shares.sum()) == 0.0:  # no class has a variance to estimate
         shape = log_variances_shape(covariance_type, *variances.shape)
-        return torch.full(shape, math.log(variance), dtype=torch.float64)
+        value = 1.0 if variance == "within" else variance
+        return torch.full(shape, math.log(value), dtype=torch.float64)
     pooled = (shares[:, None] * variances).sum(dim=0) / shares.sum()  # (d,)
     floor = max(_RELATIVE_VARIANCE_FLOOR * float(pooled.mean()), 1e-12)
+    if covariance_type == "identity":
+        return pooled.mean().clamp_min(1e-12).log()
     if covariance_type == "tied_diag":
         return pooled.clamp_min(floor).log()
     if covariance_type == "spherical":
-        variances = variances.mean(dim=1)  # (n_classes,)
-    single = is_single.reshape(-1, *[1] * (variances.ndim - 1))
-    return torch.where(single, variance, variances.clamp_min(floor)).log()
+        own = torch.where(is_single, pooled.mean(), variances.mean(dim=1))
+        return own.clamp_min(floor).log()  # (n_classes,)
+    counts = shares[:, None]
+    shrunk = (counts * variances + _POOLED_ROWS * pooled) / (counts + _POOLED_ROWS)
+    return shrunk.clamp_min(floor).log()

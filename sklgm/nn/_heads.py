@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from sklgm.gaussian import (
     CovarianceType,
-    log_density,
+    claimed_squared_mahalanobis,
+    class_logits,
     log_determinant,
     log_variances_shape,
-    squared_mahalanobis,
 )
 
 # Learned variances stay above this share of the variance they started from.
@@ -19,7 +19,7 @@ _RELATIVE_VARIANCE_FLOOR = 1e-4
 
 
 class GaussianMixtureHead(nn.Module):
-    """One Gaussian a class; its logits are log joint densities.
+    """One Gaussian per class; its logits are log joint densities up to a constant.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class GaussianMixtureHead(nn.Module):
         Number of classes K.
     covariance_type : {"identity", "spherical", "diag", "tied_diag"}, default="identity"
         ``"identity"``: ``variance`` times I, fixed; ``"spherical"``: one learned
-        variance a class; ``"diag"``: one a class and dimension; ``"tied_diag"``:
+        variance per class; ``"diag"``: one per class and dimension; ``"tied_diag"``:
         one learned diagonal for all classes.
     variance : float > 0, default=1.0
         The fixed variance, or where learning starts; squared feature units.
@@ -90,8 +90,8 @@ class GaussianMixtureHead(nn.Module):
         floor = math.log(variance * _RELATIVE_VARIANCE_FLOOR)
         self.register_buffer("min_log_variance", torch.tensor(floor))
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Log joint densities and the distances they are made of.
+    def forward(self, features: Tensor) -> tuple[Tensor]:
+        """Log joint densities up to a constant per row; see `class_logits`.
 
         Parameters
         ----------
@@ -100,17 +100,43 @@ class GaussianMixtureHead(nn.Module):
 
         Returns
         -------
-        log_joint : Tensor of shape (n_samples, n_classes)
-            ``log pi_k + log N_k(f)``.
-        squared_distances : Tensor of shape (n_samples, n_classes)
-            Squared Mahalanobis distances.
+        tuple of one Tensor of shape (n_samples, n_classes)
+            ``log pi_k + log N_k(f) + c(f)``.
         """
-        log_variances = self.floored_log_variances()
-        distances = squared_mahalanobis(
-            features, self.means, log_variances, self.covariance_type
+        return (
+            class_logits(
+                features,
+                self.means,
+                self.floored_log_variances(),
+                self.covariance_type,
+                self.log_priors,
+            ),
         )
-        density = log_density(distances, self.log_determinants(), self.feature_dim)
-        return self.log_priors + density, distances
+
+    def claimed_squared_mahalanobis(
+        self, features: Tensor, y_encoded: Tensor
+    ) -> Tensor:
+        """Squared Mahalanobis distance of each row to the class it claims.
+
+        Parameters
+        ----------
+        features : Tensor of shape (n_samples, feature_dim)
+            Output of the backbone.
+        y_encoded : Tensor of int of shape (n_samples,)
+            Claimed class indices.
+
+        Returns
+        -------
+        Tensor of shape (n_samples,)
+            Distances >= 0.
+        """
+        return claimed_squared_mahalanobis(
+            features,
+            y_encoded,
+            self.means,
+            self.floored_log_variances(),
+            self.covariance_type,
+        )
 
     def floored_log_variances(self) -> Tensor:
         """Log-variances that enter the density: never below the floor.
@@ -136,6 +162,21 @@ class GaussianMixtureHead(nn.Module):
             self.n_classes,
             self.feature_dim,
         )
+
+    @torch.no_grad()
+    def start_from(self, means: Tensor, variance: float) -> None:
+        """Set where learning starts.
+
+        Parameters
+        ----------
+        means : Tensor of shape (n_classes, feature_dim)
+            Class means.
+        variance : float > 0
+            Variance of every class and dimension: fixed for ``"identity"``.
+        """
+        self.means.copy_(means)
+        self.log_variances.fill_(math.log(variance))
+        self.min_log_variance.fill_(math.log(variance * _RELATIVE_VARIANCE_FLOOR))
 
     @torch.no_grad()
     def set_gaussians(

@@ -139,17 +139,13 @@ class _Adaptive(Attack):
         surrogate = problem.surrogate
         if not isinstance(surrogate, GaussianSurrogate):
             raise TypeError(
-                f"attack={self.name!r} needs a surrogate with squared_distances; "
+                f"attack={self.name!r} needs a surrogate with claimed_distances; "
                 f"{type(surrogate).__name__} has none"
             )
 
-        def distances(features: Tensor, claimed: Tensor) -> Tensor:
-            of_classes = surrogate.squared_distances(features)
-            return of_classes.gather(1, claimed[:, None])[:, 0]
-
         return _penalty(
             problem,
-            distances,
+            surrogate.claimed_distances,
             claimed_likelihood_penalty,
             self.likelihood_weight,
             _per_class("max_distance", self.max_distance, problem),

@@ -127,18 +127,20 @@ class NetworkSurrogate:
         logits: Tensor = output[0] if isinstance(output, tuple) else output
         return logits
 
-    def squared_distances(self, features: Tensor) -> Tensor:
-        """Give the squared Mahalanobis distances from the class means.
+    def claimed_distances(self, features: Tensor, y_encoded: Tensor) -> Tensor:
+        """Give the squared Mahalanobis distance of each row to the class it claims.
 
         Parameters
         ----------
         features : Tensor of shape (n_samples, feature_dim)
             Output of `features`.
+        y_encoded : Tensor of int of shape (n_samples,)
+            Claimed class indices z.
 
         Returns
         -------
-        Tensor of shape (n_samples, n_classes)
-            D_k(f).
+        Tensor of shape (n_samples,)
+            D_z(f).
 
         Raises
         ------
@@ -152,8 +154,7 @@ class NetworkSurrogate:
                 "the pair of a backbone and a GaussianMixtureHead; its head is a "
                 f"{type(head).__name__}"
             )
-        distances: Tensor = head(features)[1]
-        return distances
+        return head.claimed_squared_mahalanobis(features, y_encoded)
 
     def predict(self, X: Tensor) -> Tensor:
         """Predict class indices.

@@ -109,19 +109,21 @@ class TrainableSurrogate(Surrogate, Protocol):
 
 @runtime_checkable
 class GaussianSurrogate(Surrogate, Protocol):
-    """A surrogate that can also say how far features lie from each class."""
+    """A surrogate that can also say how far features lie from the class they claim."""
 
-    def squared_distances(self, features: Tensor) -> Tensor:
-        """Give the squared Mahalanobis distances from the class means.
+    def claimed_distances(self, features: Tensor, y_encoded: Tensor) -> Tensor:
+        """Give the squared Mahalanobis distance of each row to the class it claims.
 
         Parameters
         ----------
         features : Tensor of shape (n_samples, feature_dim)
             Output of `features`.
+        y_encoded : Tensor of int of shape (n_samples,)
+            Claimed class indices z.
 
         Returns
         -------
-        Tensor of shape (n_samples, n_classes)
-            D_k(f), differentiable in ``features``.
+        Tensor of shape (n_samples,)
+            D_z(f), differentiable in ``features``.
         """
         ...

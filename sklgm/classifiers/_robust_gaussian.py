@@ -1,0 +1,504 @@
+"""Class Gaussians on fixed features, estimated robustly: the head of L-GM."""
+
+from numbers import Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import logsumexp
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
+
+from sklgm._inputs import (
+    check_every_class_has_weight,
+    encode_labels,
+    validate_instances,
+    validate_targets,
+)
+from sklgm._sklearn_private import Interval, StrOptions, fit_context
+from sklgm.gaussian import (
+    COVARIANCE_TYPES,
+    LOCATIONS,
+    CovarianceType,
+    GaussianEstimate,
+    Location,
+    Trim,
+    Variance,
+    estimate_gaussians,
+    log_density,
+    log_determinant,
+    log_variances_shape,
+    squared_mahalanobis,
+)
+
+# Variance of a column that is constant in every class, in units of its scale.
+_CONSTANT_VARIANCE = 1e-3
+# Rows whose densities are computed at once.
+_CHUNK = 4096
+
+
+class RobustGaussianClassifier(ClassifierMixin, BaseEstimator):
+    """One Gaussian per class, estimated so that a few bad rows do not move it.
+
+    It classifies fixed features, or plain numeric columns, by the class Gaussian
+    under which a row is most likely, and says how likely a row is under the label it
+    claims. :class:`~sklgm.LGMClassifier` ends in it (``head_``); behind a frozen
+    network it is a head that poisons cannot pull towards themselves.
+
+    Parameters
+    ----------
+    location : {"mean", "trimmed_mean", "median", "kept_mean"}, default="kept_mean"
+        How class means are estimated. ``"kept_mean"`` leaves out the ``trim`` least
+        likely rows of each class, and repeats until these no longer change.
+        ``"trimmed_mean"`` and ``"median"`` work on each column by itself:
+        ``"trimmed_mean"`` cuts the share ``trim`` off either end.
+    trim : float in [0, 0.5) or "auto", default=0.25
+        Share that is left out; not used by ``"mean"``. The coordinate-wise locations
+        leave it out of the squared deviations too, when variances are estimated.
+        ``"auto"``, for ``"kept_mean"`` alone, leaves out what lies beyond the bulk of
+        each class, 1 % of a Gaussian one.
+    covariance_type : {"identity", "spherical", "diag", "tied_diag"}, \
+            default="identity"
+        ``"identity"``: ``variance`` times I for all classes; ``"spherical"``: one
+        variance per class; ``"diag"``: one per class and column, shrunk towards that
+        of all classes where rows are few; ``"tied_diag"``: one diagonal for all.
+    variance : float > 0 or "within", default="within"
+        The variance of ``"identity"``, in squared feature units. ``"within"``: the
+        variance within classes, averaged over columns. The other types use it only
+        where no class has two rows (``"within"`` is then 1).
+    priors : array-like of shape (n_classes,) or None, default=None
+        Class priors, positive; normalised to sum to 1. None: the weighted shares of
+        the training rows.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels seen in ``fit``, sorted.
+    class_count_ : ndarray of shape (n_classes,)
+        Summed weight of the rows of each class.
+    means_ : ndarray of shape (n_classes, n_features)
+        Class means mu.
+    covariances_ : ndarray
+        Variances: shape () for ``"identity"``, (n_classes,) for ``"spherical"``,
+        (n_classes, n_features) for ``"diag"``, (n_features,) for ``"tied_diag"``.
+    priors_ : ndarray of shape (n_classes,)
+        Class priors; sum to 1.
+    is_kept_ : ndarray of bool of shape (n_samples,)
+        Rows of ``fit`` that entered the estimate: those of positive weight which
+        ``"kept_mean"`` did not leave out.
+    n_dimensions_ : int
+        Number of columns that vary within a class.
+    n_features_in_ : int
+        Values of one instance.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Column names, where X has them.
+    input_shape_ : tuple of int
+        Shape of one instance.
+
+    See Also
+    --------
+    LGMClassifier : Trains a network whose features follow class Gaussians.
+    sklgm.gaussian.estimate_gaussians : The estimate, on tensors.
+
+    Notes
+    -----
+    With squared Mahalanobis distances D_k, covariances Sigma_k, priors pi_k and d
+    columns, ``log N_k(x) = -(D_k + log|Sigma_k| + d log 2 pi) / 2``; the class is the
+    argmax of ``log pi_k + log N_k(x)``.
+
+    Units of columns do not matter for ``"diag"`` and ``"tied_diag"``: the floor of the
+    variances is relative to the scale of each column. For ``"identity"`` and
+    ``"spherical"`` they do.
+
+    References
+    ----------
+    P. J. Rousseeuw and K. Van Driessen, "A fast algorithm for the minimum covariance
+    determinant estimator", Technometrics 41, 1999 (iterated trimming).
+
+    "Preventing Clean Label Poisoning using Gaussian Mixture Loss",
+    arXiv 2003.00798, 2020.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklgm import RobustGaussianClassifier
+    >>> X = np.array([[0.0], [1.0], [2.0], [90.0], [10.0], [11.0], [12.0], [13.0]])
+    >>> y = np.array([0, 0, 0, 0, 1, 1, 1, 1])  # the fourth row is none of class 0
+    >>> clf = RobustGaussianClassifier().fit(X, y)
+    >>> clf.means_[0]
+    array([1.])
+    >>> clf.is_kept_[:4]
+    array([ True,  True,  True, False])
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "location": [StrOptions(set(LOCATIONS))],
+        "trim": [Interval(Real, 0, 0.5, closed="left"), StrOptions({"auto"})],
+        "covariance_type": [StrOptions(set(COVARIANCE_TYPES))],
+        "variance": [Interval(Real, 0, None, closed="neither"), StrOptions({"within"})],
+        "priors": ["array-like", None],
+    }
+
+    def __init__(
+        self,
+        *,
+        location: Location = "kept_mean",
+        trim: Trim = 0.25,
+        covariance_type: CovarianceType = "identity",
+        variance: Variance = "within",
+        priors: ArrayLike | None = None,
+    ) -> None:
+        self.location = location
+        self.trim = trim
+        self.covariance_type = covariance_type
+        self.variance = variance
+        self.priors = priors
+
+    @classmethod
+    def from_gaussians(
+        cls,
+        means: ArrayLike,
+        covariances: ArrayLike,
+        *,
+        covariance_type: CovarianceType,
+        priors: ArrayLike,
+        classes: ArrayLike,
+    ) -> Self:
+        """Make a fitted classifier of Gaussians that are known.
+
+        Parameters
+        ----------
+        means : array-like of shape (n_classes, n_features)
+            Class means.
+        covariances : array-like
+            Variances > 0; shape by ``covariance_type``, as in ``covariances_``.
+        covariance_type : {"identity", "spherical", "diag", "tied_diag"}
+            Structure of the class covariances.
+        priors : array-like of shape (n_classes,)
+            Class priors, positive; normalised to sum to 1.
+        classes : array-like of shape (n_classes,)
+            Labels, sorted.
+
+        Returns
+        -------
+        RobustGaussianClassifier
+            Fitted, but for ``is_kept_`` and ``class_count_``: there were no rows.
+
+        Raises
+        ------
+        ValueError
+            If a shape does not match, or a variance or prior is not positive.
+        """
+        means = np.asarray(means, dtype=np.float64)
+        covariances = np.asarray(covariances, dtype=np.float64)
+        expected = log_variances_shape(covariance_type, *means.shape)
+        if covariances.shape != expected or not (covariances > 0).all():
+            raise ValueError(
+                f"covariances must be positive, of shape {expected} for "
+                f"covariance_type={covariance_type!r}, got shape {covariances.shape}"
+            )
+        made = cls(covariance_type=covariance_type)
+        made.classes_ = np.asarray(classes)
+        made.means_, made.covariances_ = means, covariances
+        made.priors_ = _normalised(priors, len(means))
+        made.n_features_in_ = made.n_dimensions_ = means.shape[1]
+        made.input_shape_ = (means.shape[1],)
+        return made
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Self:
+        """Estimate the class Gaussians.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
+            Features or rows; instances of more dimensions are flattened.
+        y : array-like of shape (n_samples,)
+            Labels.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights >= 0, which count as numbers of rows. Rows of weight 0 are left
+            out.
+
+        Returns
+        -------
+        self : object
+            The fitted classifier.
+
+        Raises
+        ------
+        ValueError
+            If X or y is empty, not finite or of unequal length, if a class has no row
+            of positive weight, if a parameter is out of its range, if ``priors`` are
+            not one positive number per class, or if ``trim="auto"`` goes with another
+            location than ``"kept_mean"``.
+        TypeError
+            If X is sparse.
+        """
+        if self.trim == "auto" and self.location in ("median", "trimmed_mean"):
+            raise ValueError(
+                f"trim='auto' chooses whole rows and needs location='kept_mean', got "
+                f"location={self.location!r}; set trim to a share in [0, 0.5)"
+            )
+        instances = validate_instances(self, X, reset=True)
+        rows = instances.reshape(len(instances), -1)
+        labels, weight = validate_targets(
+            type(self).__name__, instances, y, sample_weight
+        )
+        classes, y_encoded = np.unique(labels, return_inverse=True)
+        check_every_class_has_weight(weight, y_encoded, classes)
+        counts = np.bincount(y_encoded, weights=weight)
+        priors = counts if self.priors is None else self.priors
+
+        self.priors_ = _normalised(priors, len(classes))
+        self.classes_, self.class_count_ = classes, counts
+        self._estimate(rows, y_encoded, weight)
+        return self
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """Most probable class of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
+            Features or rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Members of ``classes_``.
+        """
+        joint = self.predict_joint_log_proba(X)
+        labels: NDArray[Any] = self.classes_[joint.argmax(axis=1)]
+        return labels
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Class probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
+            Features or rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            In [0, 1], rows sum to 1; columns in the order of ``classes_``.
+        """
+        proba: NDArray[np.float64] = np.exp(self.predict_log_proba(X))
+        return proba
+
+    def predict_log_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Natural log of the class probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
+            Features or rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Values <= 0; columns in the order of ``classes_``.
+        """
+        joint = self.predict_joint_log_proba(X)
+        log_proba: NDArray[np.float64] = joint - logsumexp(joint, axis=1, keepdims=True)
+        return np.minimum(log_proba, 0.0)
+
+    def predict_joint_log_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Log joint densities of rows and classes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
+            Features or rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            ``log pi_k + log N_k(x)``, natural log; columns in the order of
+            ``classes_``.
+        """
+        return self._log_density(self.mahalanobis(X)) + np.log(self.priors_)
+
+    def claimed_log_density(self, X: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
+        """Log density of each row under the class it claims.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
+            Features or rows.
+        y : array-like of shape (n_samples,)
+            Claimed labels.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            ``log N_z(x)`` for the claimed class z, natural log.
+
+        Raises
+        ------
+        ValueError
+            If a label was not seen in ``fit``.
+        """
+        density = self._log_density(self.mahalanobis(X))
+        claimed = encode_labels(y, self.classes_, name="y")
+        of_claims: NDArray[np.float64] = density[np.arange(len(density)), claimed]
+        return of_claims
+
+    def mahalanobis(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Squared Mahalanobis distance of every row to every class mean.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
+            Features or rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            ``D_k(x)``, without one half, >= 0.
+        """
+        check_is_fitted(self, "means_")
+        instances = validate_instances(self, X, reset=False)
+        rows = instances.reshape(len(instances), -1)
+        means = torch.tensor(self.means_)
+        log_variances = torch.tensor(self.covariances_).log()
+        distances = np.empty((len(rows), len(means)))
+        for start in range(0, len(rows), _CHUNK):
+            chunk = np.array(rows[start : start + _CHUNK], dtype=np.float64)
+            distances[start : start + _CHUNK] = squared_mahalanobis(
+                torch.from_numpy(chunk), means, log_variances, self.covariance_type
+            ).numpy()
+        return distances
+
+    def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Log density of each row under the whole mixture.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
+            Features or rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            ``log sum_k pi_k N_k(x)``, natural log; higher is more normal.
+        """
+        scores: NDArray[np.float64] = logsumexp(self.predict_joint_log_proba(X), axis=1)
+        return scores
+
+    def _estimate(
+        self,
+        rows: NDArray[Any],
+        y_encoded: NDArray[np.int64],
+        weight: NDArray[np.float64],
+    ) -> None:
+        """Estimate from rows (n_samples, n_features) and publish the Gaussians."""
+        if self.covariance_type in ("identity", "spherical"):
+            estimate = self._estimated(rows, y_encoded, weight)
+            self.means_ = estimate.means.numpy()
+            self.covariances_ = estimate.log_variances.exp().numpy()
+            self.is_kept_ = estimate.is_kept.numpy()
+            self.n_dimensions_ = rows.shape[1]
+            return
+        # Floors of variances are relative to an average over columns: bring them to
+        # one scale. What never varies within a class has no part in the choice of rows.
+        n_classes, is_used = len(self.classes_), weight > 0
+        scales, varies = _column_scales(rows[is_used], y_encoded[is_used])
+        first_rows = [np.argmax(is_used & (y_encoded == k)) for k in range(n_classes)]
+        means = rows[first_rows].astype(np.float64)
+        shape = log_variances_shape(self.covariance_type, *means.shape)
+        variances = np.full(shape, _CONSTANT_VARIANCE)
+        self.is_kept_ = is_used
+        if varies.any():
+            scaled = rows[:, varies].astype(np.float64) / scales[varies]
+            estimate = self._estimated(scaled, y_encoded, weight)
+            means[:, varies] = estimate.means.numpy() * scales[varies]
+            variances[..., varies] = estimate.log_variances.exp().numpy()
+            self.is_kept_ = estimate.is_kept.numpy()
+        self.means_, self.covariances_ = means, variances * scales**2
+        self.n_dimensions_ = int(varies.sum())
+
+    def _estimated(
+        self,
+        rows: NDArray[Any],
+        y_encoded: NDArray[np.int64],
+        weight: NDArray[np.float64],
+    ) -> GaussianEstimate:
+        return estimate_gaussians(
+            torch.from_numpy(np.array(rows, dtype=_float_type(rows))),
+            torch.from_numpy(y_encoded),
+            len(self.classes_),
+            location=self.location,
+            covariance_type=self.covariance_type,
+            variance=self.variance,
+            trim=self.trim,
+            sample_weight=torch.from_numpy(weight),
+        )
+
+    def _log_density(self, distances: NDArray[np.float64]) -> NDArray[np.float64]:
+        n_classes, n_columns = self.means_.shape
+        determinants = log_determinant(
+            torch.tensor(self.covariances_).log(),
+            self.covariance_type,
+            n_classes,
+            n_columns,
+        )
+        density: NDArray[np.float64] = log_density(
+            torch.from_numpy(distances), determinants, n_columns
+        ).numpy()
+        return density
+
+    def __sklearn_tags__(self) -> Tags:
+        """Tags: images are accepted besides rows."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = True
+        tags.input_tags.three_d_array = True
+        return tags
+
+
+def _normalised(priors: Any, n_classes: int) -> NDArray[np.float64]:
+    shares = np.asarray(priors, dtype=np.float64)
+    if shares.shape != (n_classes,) or not (shares > 0).all():
+        raise ValueError(
+            f"priors must be {n_classes} positive numbers, got {shares.tolist()!r}"
+        )
+    return shares / shares.sum()
+
+
+def _float_type(rows: NDArray[Any]) -> type[np.floating[Any]]:
+    return np.float32 if rows.dtype == np.float32 else np.float64
+
+
+def _column_scales(
+    rows: NDArray[Any], y_encoded: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Typical deviation within classes of each column, and whether there is any.
+
+    It is the median of those deviations from the class median that are not 0, which
+    neither outliers nor a column that is mostly 0 decide. A column without any takes
+    the deviations from the median of all rows, then its absolute value, then 1.
+    """
+    of_classes = [np.flatnonzero(y_encoded == k) for k in np.unique(y_encoded)]
+    is_floating = np.issubdtype(rows.dtype, np.floating)
+    rounding = float(np.finfo(rows.dtype if is_floating else np.float64).eps)
+    n_columns = rows.shape[1]
+    scales, varies = np.ones(n_columns), np.zeros(n_columns, dtype=bool)
+    for j in range(n_columns):
+        column = rows[:, j].astype(np.float64)
+        negligible = 8.0 * rounding * np.abs(column)
+        within = column.copy()
+        for of_class in of_classes:
+            within[of_class] -= np.median(within[of_class])
+        for deviations in (within, column - np.median(column), column):
+            sizes = np.abs(deviations)
+            sizes = sizes[sizes > negligible]
+            if len(sizes) > 0:
+                scales[j] = np.median(sizes)
+                varies[j] = deviations is within
+                break
+    return scales, varies
