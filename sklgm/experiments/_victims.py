@@ -1,258 +1,334 @@
-"""Heads on the features of a network, which the protocols refit."""
+"""Models under attack: heads on the features of a network, and how they are scored."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 
-step_decay = None
-from sklgm.classifiers import LGMClassifier, SoftmaxClassifier
-from sklgm.experiments._backbones import Classifier, within_class_variance
-from sklgm.experiments._config import ExperimentConfig
-from sklgm.experiments._partition import Partition
+from sklgm.classifiers import (
+    LGMClassifier,
+    RobustGaussianClassifier,
+    SoftmaxClassifier,
+)
+from sklgm.experiments._context import Classifier, Context
+from sklgm.gaussian import CovarianceType
+from sklgm.metrics import auroc, tpr_at_fpr
+from sklgm.outliers import LGMOutlierDetector
 
-#: The model whose Gaussians are fitted to the features of a trained network.
-FITTED_AFTERWARDS = "softmax_trimmed_gaussians"
-
-# Heads on fixed features; small enough for the CPU.
-HEAD: dict[str, Any] = {"backbone": "identity", "batch_size": "all", "device": "cpu"}
+#: The victims that are a network's trimmed Gaussians, by network.
+TRIMMED = {"softmax": "softmax_trimmed_gaussians", "lgm": "lgm_trim"}
+_ALL_SCORES = ("likelihood", "posterior", "combined")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Victim:
-    """A head that is refitted on features, and how its rows are scored.
+    """A model under attack, and how the rows it is trained on are scored.
 
     Attributes
     ----------
-    model : str
-        One of :data:`sklgm.results.MODELS`.
-    arm : str
-        ``"attack"``, or the name of a variant.
-    backbone : {"softmax", "lgm"}
+    name : str
+        As in the column ``victim``.
+    network : {"softmax", "lgm"}
         Whose features it takes.
-    score_kinds : tuple of str
+    head : estimator or None
+        Unfitted, a classifier of features; None is the head of a network that is
+        trained itself.
+    variant : str or None, default=None
+        As in the column ``variant``.
+    scores : tuple of str, default=("posterior",)
         Scores of claimed labels that it gives.
-    head : SoftmaxClassifier or LGMClassifier
-        Unfitted, with ``backbone="identity"``.
-    only_most : bool
-        Whether it is refitted for the largest number of poisons only.
-    only_count : int or None
-        The one number of poisons that it is refitted for; None is no such limit.
+    counts : tuple of int or None, default=None
+        Numbers of poisons that it meets; None: all of them.
     """
 
-    model: str
-    arm: str
-    backbone: str
-    score_kinds: tuple[str, ...]
-    head: Classifier
-    only_most: bool = False
-    only_count: int | None = None
+    name: str
+    network: str
+    head: Any = None
+    variant: str | None = None
+    scores: tuple[str, ...] = ("posterior",)
+    counts: tuple[int, ...] | None = None
 
-    def counts(self, counts: Sequence[int]) -> list[int]:
-        """Choose the numbers of poisons that the head is refitted for.
-
-        Parameters
-        ----------
-        counts : sequence of int
-            Those of the run.
-
-        Returns
-        -------
-        list of int
-            Some of them.
-        """
-        if self.only_count is not None:
-            return [n for n in counts if n == self.only_count]
-        return [max(counts)] if self.only_most else list(counts)
+    @property
+    def columns(self) -> dict[str, str | None]:
+        """Columns ``victim`` and ``variant``."""
+        return {"victim": self.name, "variant": self.variant}
 
 
-def head_variances(
-    config: ExperimentConfig, partition: Partition, backbones: dict[str, Classifier]
-) -> dict[str, float]:
-    """Find the variances of the heads on the rows that trained the backbones.
+def make_victims(context: Context, refit_epochs: int) -> tuple[Victim, ...]:
+    """Make the victims that all protocols compare.
+
+    Softmax and L-GM are refitted as in the poisoning benchmark, by SGD from a fresh
+    head; Gaussians with ``trim`` are estimated from the rows.
 
     Parameters
     ----------
-    config : ExperimentConfig
-        Settings.
-    partition : Partition
-        Rows; those of the refit, which may be poisoned, are not looked at.
-    backbones : dict of str to classifier
-        Fitted, by ``"softmax"`` and ``"lgm"``.
-
-    Returns
-    -------
-    dict of str to float
-        L-GM's own variance, and ``variance_scale`` times the within-class variance
-        of the softmax features.
-    """
-    features = backbones["softmax"].transform(partition.X_backbone)
-    within = within_class_variance(features, partition.y_backbone, trim=config.trim)
-    return {
-        "softmax": config.variance_scale * within,
-        "lgm": float(backbones["lgm"].variance),
-    }
-
-
-def make_victims(
-    config: ExperimentConfig, variances: dict[str, float]
-) -> tuple[Victim, ...]:
-    """Heads that the protocols refit.
-
-    Parameters
-    ----------
-    config : ExperimentConfig
-        Settings.
-    variances : dict of str to float
-        What :func:`head_variances` returned.
+    context : Context
+        Whose networks they are heads of.
+    refit_epochs : int
+        Epochs of the heads that are trained.
 
     Returns
     -------
     tuple of Victim
-        Softmax; L-GM; L-GM with trim; the first two refitted to convergence; trimmed
-        Gaussians on softmax features, in the covariance type of the L-GM rows and in
-        ``"diag"``.
+        Softmax; L-GM; trimmed Gaussians on the features of either network.
     """
-    softmax = SoftmaxClassifier(**HEAD, random_state=config.seed)
-    lgm = LGMClassifier(
-        **HEAD,
-        random_state=config.seed,
-        variance=variances["lgm"],
-        margin=config.margin,
-        likelihood_weight=config.likelihood_weight,
-        covariance_type=config.covariance_type,
-    )
-    kinds_of_score = ("likelihood", "posterior", "combined")
-    victims = [
-        Victim("softmax", "attack", "softmax", ("posterior",), _refit(config, softmax)),
-        Victim("lgm", "attack", "lgm", kinds_of_score, _refit(config, lgm)),
-        Victim("lgm_trim", "attack", "lgm", kinds_of_score, _trimmed(config, lgm)),
-        Victim(
-            "softmax",
-            "converged",
-            "softmax",
-            ("posterior",),
-            _converged(config, softmax),
-            only_most=True,
-        ),
-        Victim(
-            "lgm",
-            "converged",
-            "lgm",
-            kinds_of_score[:1],
-            _converged(config, lgm),
-            only_most=True,
-        ),
-    ]
-    afterwards = clone(lgm).set_params(variance=variances["softmax"])
-    for covariance_type in dict.fromkeys((config.covariance_type, "diag")):
-        head = _trimmed(config, afterwards).set_params(covariance_type=covariance_type)
-        arm = "attack" if covariance_type == config.covariance_type else covariance_type
-        # A variant has one row of detection, that of its density.
-        kinds = kinds_of_score if arm == "attack" else kinds_of_score[:1]
-        victims.append(Victim(FITTED_AFTERWARDS, arm, "softmax", kinds, head))
-    return tuple(victims)
-
-
-def make_main_victims(
-    config: ExperimentConfig, variances: dict[str, float]
-) -> tuple[Victim, ...]:
-    """Heads that the protocols refit, without variants.
-
-    Parameters
-    ----------
-    config : ExperimentConfig
-        Settings.
-    variances : dict of str to float
-        What :func:`head_variances` returned.
-
-    Returns
-    -------
-    tuple of Victim
-        Those of :func:`make_victims` whose arm is ``"attack"``.
-    """
-    return tuple(v for v in make_victims(config, variances) if v.arm == "attack")
-
-
-def _refit(config: ExperimentConfig, head: Classifier) -> Classifier:
-    """Set a head up to be refitted as in the poisoning benchmark."""
-    refit: Classifier = clone(head).set_params(
-        max_epochs=config.refit_epochs,
+    heads = _trained_heads(
+        context,
+        max_epochs=refit_epochs,
         batch_size=250,
         lr=0.01,
-        callbacks=[step_decay(round(0.75 * config.refit_epochs))],
+        lr_schedule="step",
         optimizer="sgd",
         optimizer__momentum=0.9,
         optimizer__weight_decay=2e-4,
     )
-    return refit
+    heads["lgm"].set_params(margin_warmup=0.5)
+    variances = context.head_variances
+    return (
+        Victim("softmax", "softmax", heads["softmax"]),
+        Victim("lgm", "lgm", heads["lgm"], scores=_ALL_SCORES),
+        *(trimmed_gaussians(name, variances[name]) for name in ("lgm", "softmax")),
+    )
 
 
-def lengthened(head: Classifier, factor: float) -> Classifier:
-    """Set a head up to be refitted for more epochs, the schedule with them.
+def converged_victims(
+    context: Context, max_epochs: int, counts: Collection[int]
+) -> tuple[Victim, ...]:
+    """Make the variants of softmax and L-GM that are refitted to convergence.
+
+    Early stopping of the refit protects by itself; these show what is left without it.
 
     Parameters
     ----------
-    head : SoftmaxClassifier or LGMClassifier
-        As :func:`make_victims` sets softmax and L-GM up; not changed.
-    factor : float >= 1
-        By which the epochs are multiplied, rounded.
+    context : Context
+        Whose networks they are heads of.
+    max_epochs : int
+        Each is up to 20 steps of L-BFGS on all rows.
+    counts : collection of int
+        Numbers of poisons; the variants meet the largest.
 
     Returns
     -------
-    SoftmaxClassifier or LGMClassifier
-        Unfitted.
+    tuple of Victim
+        Each with one score.
     """
-    n_epochs = round(factor * head.max_epochs)
-    longer: Classifier = clone(head).set_params(max_epochs=n_epochs)
-    if head.callbacks is not None:
-        longer.set_params(callbacks=[step_decay(round(0.75 * n_epochs))])
-    return longer
-
-
-def _converged(config: ExperimentConfig, head: Classifier) -> Classifier:
-    """Set a head up to be refitted to convergence.
-
-    Early stopping of the refit protects by itself; this arm shows what is left
-    without it.
-    """
-    head = clone(head).set_params(
-        max_epochs=config.converged_epochs,
+    heads = _trained_heads(
+        context,
+        max_epochs=max_epochs,
+        batch_size="all",
         lr=1.0,
+        lr_schedule="constant",
         optimizer=torch.optim.LBFGS,
         optimizer__line_search_fn="strong_wolfe",
     )
-    if isinstance(head, LGMClassifier):
-        head.set_params(margin_warmup=0.0)
-    return head
+    heads["lgm"].set_params(margin_warmup=0.0)
+    score = {"softmax": "posterior", "lgm": "likelihood"}
+    return tuple(
+        Victim(name, name, head, "converged", (score[name],), (max(counts),))
+        for name, head in heads.items()
+    )
 
 
-def _trimmed(config: ExperimentConfig, head: LGMClassifier) -> LGMClassifier:
-    """Set a head up to be estimated from the best-fitting rows.
+def _trained_heads(context: Context, **training: Any) -> dict[str, Classifier]:
+    """Heads of both networks that are trained by the gradient."""
+    training |= {"device": "cpu", "random_state": context.settings.seed}
+    lgm = LGMClassifier(
+        "identity",
+        location="gradient",
+        variance=context.head_variances["lgm"],
+        margin=context.settings.margin,
+        means_lr_factor=1.0,
+        **training,
+    )
+    return {"softmax": SoftmaxClassifier("identity", **training), "lgm": lgm}
 
-    With fixed features the Gaussians that trim estimates do not depend on what the
-    gradient did before: no epochs are needed.
-    """
-    trimmed: LGMClassifier = clone(head).set_params(max_epochs=0, trim=config.trim)
-    return trimmed
 
-
-def strongest_defence(backbone: str, victims: Sequence[Victim]) -> Victim:
-    """Find the victim on a backbone whose Gaussians are trimmed.
+def trimmed_gaussians(
+    network: str, variance: float, covariance_type: CovarianceType = "identity"
+) -> Victim:
+    """Make the victim that is a network's Gaussians, estimated with ``trim``.
 
     Parameters
     ----------
-    backbone : {"softmax", "lgm"}
+    network : {"softmax", "lgm"}
         Whose features it takes.
+    variance : float > 0
+        Of ``"identity"``.
+    covariance_type : {"identity", "spherical", "diag", "tied_diag"}, \
+            default="identity"
+        Structure of the class covariances.
+
+    Returns
+    -------
+    Victim
+        With all kinds of score.
+    """
+    head = RobustGaussianClassifier(variance=variance, covariance_type=covariance_type)
+    return Victim(TRIMMED[network], network, head, scores=_ALL_SCORES)
+
+
+def with_diagonal(victims: Sequence[Victim]) -> Victim:
+    """Make the variant of the Gaussians on softmax features that learns variances.
+
+    Parameters
+    ----------
     victims : sequence of Victim
         What :func:`make_victims` returned.
 
     Returns
     -------
     Victim
-        The one that an adaptive attack on the backbone is made for.
+        With the score of its density.
     """
-    model = "lgm_trim" if backbone == "lgm" else FITTED_AFTERWARDS
-    return next(v for v in victims if (v.model, v.arm) == (model, "attack"))
+    gaussians = defence(victims, "softmax")
+    head = clone(gaussians.head).set_params(covariance_type="diag")
+    return replace(gaussians, variant="diag", head=head, scores=("likelihood",))
+
+
+def defence(victims: Sequence[Victim], network: str) -> Victim:
+    """Find the victim that an attack which knows the defence of a network is made for.
+
+    Parameters
+    ----------
+    victims : sequence of Victim
+        Those of :func:`make_victims` among them.
+    network : {"softmax", "lgm"}
+        The network.
+
+    Returns
+    -------
+    Victim
+        Its trimmed Gaussians.
+    """
+    return next(
+        v for v in victims if v.name == TRIMMED[network] and v.variant is None
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a model says of the test rows.
+
+    Attributes
+    ----------
+    labels : ndarray of shape (n_test,)
+        Predicted labels.
+    log_proba : ndarray of shape (n_test, n_classes)
+        Log-probabilities, natural.
+    classes : ndarray of shape (n_classes,)
+        Label of each column, sorted.
+    """
+
+    labels: NDArray[Any]
+    log_proba: NDArray[np.floating[Any]]
+    classes: NDArray[Any]
+
+    @classmethod
+    def of(cls, model: Any, X_test: NDArray[np.floating[Any]]) -> "Prediction":
+        """Ask a fitted model.
+
+        Parameters
+        ----------
+        model : fitted classifier
+            Of rows, or of features.
+        X_test : ndarray of shape (n_test, ...)
+            The test rows, or their features.
+
+        Returns
+        -------
+        Prediction
+            Its answers.
+        """
+        log_proba = model.predict_log_proba(X_test)
+        return cls(model.predict(X_test), log_proba, model.classes_)
+
+    def margin(self, row: int, label: Any, base_label: Any) -> float:
+        """How much more probable the true label of a target is than the base label.
+
+        Parameters
+        ----------
+        row : int
+            Test row of the target.
+        label, base_label : label
+            Its label, and the one that the attacker wants.
+
+        Returns
+        -------
+        float
+            log p(label) - log p(base_label), in nats.
+        """
+        true, base = np.searchsorted(self.classes, [label, base_label])
+        return float(self.log_proba[row, true]) - float(self.log_proba[row, base])
+
+
+def claim_scorer(model: Any, score: str) -> LGMOutlierDetector:
+    """Make a detector of which only the scores are used.
+
+    Parameters
+    ----------
+    model : fitted classifier or Pipeline
+        Kept as it is.
+    score : {"likelihood", "posterior", "combined"}
+        See ``score_kind`` of :class:`sklgm.LGMOutlierDetector`.
+
+    Returns
+    -------
+    LGMOutlierDetector
+        Unfitted; its threshold, of which no use is made, asks for few rows.
+    """
+    return LGMOutlierDetector(
+        FrozenEstimator(model), score_kind=score, false_alarm_rate=0.5
+    )
+
+
+def claim_scores(
+    model: Any, score: str, X: NDArray[np.floating[Any]], y: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Score the labels that rows claim.
+
+    Parameters
+    ----------
+    model : fitted classifier or Pipeline
+        Kept as it is.
+    score : {"likelihood", "posterior", "combined"}
+        See :func:`claim_scorer`.
+    X : ndarray of shape (n_samples, ...)
+        The rows, or their features where the model takes those; they also set the
+        scale of the likelihood.
+    y : ndarray of shape (n_samples,)
+        Claimed labels.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+        Higher is more plausible.
+    """
+    scores: NDArray[np.float64] = (
+        claim_scorer(model, score).fit(X, y).score_samples(X, y)
+    )
+    return scores
+
+
+def detection(
+    outlier_score: NDArray[np.float64], is_poison: NDArray[np.bool_]
+) -> tuple[float, float]:
+    """Say how well scores tell poisons from the other rows.
+
+    Parameters
+    ----------
+    outlier_score : ndarray of shape (n_samples,)
+        Higher is more outlying.
+    is_poison : ndarray of bool of shape (n_samples,)
+        Which rows are poisons.
+
+    Returns
+    -------
+    auroc, tpr_at_1pct_fpr : float
+        In [0, 1].
+    """
+    return auroc(outlier_score, is_poison), tpr_at_fpr(outlier_score, is_poison)

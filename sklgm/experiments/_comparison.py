@@ -1,0 +1,751 @@
+"""The engine: victims are trained on rows of which some are poisons, and measured."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from sklgm.experiments._context import Classifier, Context, mean, rate
+from sklgm.experiments._planned_attacks import (
+    AttackSettings,
+    Attacker,
+    CraftSettings,
+    PlannedAttack,
+    effort,
+    trial_effort,
+)
+from sklgm.experiments._settings import Count, Distinct, Presets, Settings, Some
+from sklgm.experiments._target_rows import Targets, draw_targets
+from sklgm.experiments._victims import (
+    Prediction,
+    Victim,
+    claim_scores,
+    defence,
+    detection,
+)
+from sklgm.poisoning import CraftResult
+from sklgm.results import FigureArrays, PoisonImages, Row, Trial
+
+# Poisons that are shown.
+_N_EXAMPLES = 6
+
+
+class TargetSettings(Settings):
+    """How many targets are attacked.
+
+    Parameters
+    ----------
+    n_targets : int, default=50
+        Targets per model that its control classifies correctly.
+    """
+
+    n_targets: Count = 50
+
+    presets: ClassVar[Presets] = {
+        ("*", "full"): {"n_targets": 100},
+        ("digits", "quick"): {"n_targets": 25},
+        ("cifar10", "quick"): {"n_targets": 25},
+        ("path", "quick"): {"n_targets": 25},
+    }
+
+
+class RefitSettings(TargetSettings):
+    """How heads are refitted for each target.
+
+    Parameters
+    ----------
+    n_targets
+        See :class:`TargetSettings`.
+    refit_epochs : int, default=40
+        Epochs of a head's refit, by SGD as in the poisoning benchmark.
+    """
+
+    refit_epochs: Count = 40
+
+    presets: ClassVar[Presets] = {
+        # As many steps as few rows allow in about a minute.
+        ("digits", "quick"): {"refit_epochs": 120},
+        ("digits", "full"): {"refit_epochs": 240},
+    }
+
+
+class CountSettings(RefitSettings, AttackSettings):
+    """How many poisons of which attacks there are for each target.
+
+    Parameters
+    ----------
+    n_targets, refit_epochs
+        See :class:`RefitSettings`.
+    attacks, bounds, reach, similarity_weight, max_iter, watermark_opacity
+        See :class:`AttackSettings`.
+    n_poisons : tuple of int, default=(25,)
+        Poisons per target, scaled down where the largest is over 10 % of a class.
+    """
+
+    n_poisons: Annotated[tuple[Count, ...], Some, Distinct] = (25,)
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What one victim became.
+
+    Attributes
+    ----------
+    head : fitted classifier
+        Of features.
+    features : ndarray of shape (n_train, feature_dim)
+        Of the rows it was trained on.
+    test_features : ndarray of shape (n_test, feature_dim)
+        Of the test rows.
+    is_kept : ndarray of bool of shape (n_train,) or None
+        Which rows trimming, or a filter, kept; None where there is none.
+    """
+
+    head: Any
+    features: NDArray[np.floating[Any]]
+    test_features: NDArray[np.floating[Any]]
+    is_kept: NDArray[np.bool_] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """What is trained on rows of which some may be poisons.
+
+    Attributes
+    ----------
+    victims : tuple of Victim
+        Measured after it, all on one network.
+    model : fitted classifier or None, default=None
+        A network that goes on training, by its parameters; not changed. None: rows are
+        features, and heads are fitted to them.
+    row_filter : RobustGaussianClassifier or None, default=None
+        Unfitted trimmed Gaussians. If given, they are fitted to the features that the
+        network starts with, and it is trained on the rows that they keep.
+    """
+
+    victims: tuple[Victim, ...]
+    model: Classifier | None = None
+    row_filter: Any = None
+
+    @property
+    def network(self) -> str:
+        """Name of the network whose features are attacked."""
+        return self.victims[0].network
+
+    def counts(self, counts: Collection[int]) -> list[int]:
+        """Choose the numbers of poisons that its victims meet.
+
+        Parameters
+        ----------
+        counts : collection of int
+            Those of the protocol.
+
+        Returns
+        -------
+        list of int
+            Some of them.
+        """
+        own = self.victims[0].counts
+        return [n for n in counts if own is None or n in own]
+
+    def fit(
+        self,
+        X: NDArray[np.floating[Any]],
+        y: NDArray[Any],
+        X_test: NDArray[np.floating[Any]],
+    ) -> list[Trained]:
+        """Train on rows.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_train, ...)
+            Training rows, or features where there is no network to train.
+        y : ndarray of shape (n_train,)
+            Claimed labels.
+        X_test : ndarray of shape (n_test, ...)
+            Test rows, or their features.
+
+        Returns
+        -------
+        list of Trained
+            One per victim.
+        """
+        features, test_features, own_head, passed = X, X_test, None, None
+        if self.model is not None:
+            rows: Any = slice(None)
+            if self.row_filter is not None:
+                start = self.model.transform(X)
+                rows = passed = clone(self.row_filter).fit(start, y).is_kept_
+            clf = copy.deepcopy(self.model).fit(X[rows], y[rows])
+            features, test_features = clf.transform(X), clf.transform(X_test)
+            own_head = clf.head_
+            if getattr(clf, "trim", 0.0) != 0.0:
+                passed = clf.is_kept_
+        trained = []
+        for victim in self.victims:
+            head, is_kept = own_head, passed
+            if victim.head is not None:
+                head = clone(victim.head).fit(features, y)
+                if getattr(head, "trim", 0.0) != 0.0:
+                    is_kept = head.is_kept_
+            trained.append(Trained(head, features, test_features, is_kept))
+        return trained
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """What one victim, trained for one target, says.
+
+    Attributes
+    ----------
+    label : label
+        What it takes the target for.
+    margin : float
+        log p(target label) - log p(base label) of the target.
+    accuracy : float or None
+        On the test rows; None where the training is not measured in detail.
+    detection : dict of str to (float, float)
+        AUROC and true positives at 1 % false ones by score; empty likewise.
+    kept_share : float or None
+        Share of the poisons that trimming, or a filter, kept; None without.
+    """
+
+    label: Any
+    margin: float
+    accuracy: float | None
+    detection: dict[str, tuple[float, float]]
+    kept_share: float | None
+
+
+#: Test row of a target, its label, and the label that the attacker wants.
+Target = tuple[int, Any, Any]
+#: Training rows, the labels they claim, and which of them are poisons.
+Rows = tuple[NDArray[np.floating[Any]], NDArray[Any], NDArray[np.bool_]]
+
+
+def measure(
+    training: Training,
+    rows: Rows,
+    X_test: NDArray[np.floating[Any]],
+    y_test: NDArray[Any],
+    target: Target,
+    in_detail: bool,
+) -> list[Measurement]:
+    """Train for one target, and ask about it, the test rows and the poisons.
+
+    Parameters
+    ----------
+    training : Training
+        Not changed.
+    rows : tuple of ndarray
+        Training rows, claimed labels, and which of them are poisons.
+    X_test : ndarray of shape (n_test, ...)
+        Test rows, or their features.
+    y_test : ndarray of shape (n_test,)
+        Their labels.
+    target : tuple of (int, label, label)
+        Test row of the target, its label, and the one that the attacker wants.
+    in_detail : bool
+        Whether to ask for accuracy and detection, too.
+
+    Returns
+    -------
+    list of Measurement
+        One per victim. Poisons are told from the other rows among all of them, those
+        that a filter dropped included.
+    """
+    X, y, is_poison = rows
+    measured = []
+    for victim, trained in zip(
+        training.victims, training.fit(X, y, X_test), strict=True
+    ):
+        said = Prediction.of(trained.head, trained.test_features)
+        accuracy, kept_share, detected = None, None, {}
+        if in_detail:
+            accuracy = float(np.mean(said.labels == y_test))
+            for score in victim.scores:
+                scores = claim_scores(trained.head, score, trained.features, y)
+                detected[score] = detection(-scores, is_poison)
+            if trained.is_kept is not None:
+                kept_share = float(trained.is_kept[is_poison].mean())
+        measured.append(
+            Measurement(
+                said.labels[target[0]],
+                said.margin(*target),
+                accuracy,
+                detected,
+                kept_share,
+            )
+        )
+    return measured
+
+
+def predict_unpoisoned(
+    training: Training,
+    X: NDArray[np.floating[Any]],
+    y: NDArray[Any],
+    X_test: NDArray[np.floating[Any]],
+) -> list[Prediction]:
+    """Train on clean rows: the control arm.
+
+    Parameters
+    ----------
+    training : Training
+        Not changed.
+    X, y, X_test : ndarray
+        As :meth:`Training.fit` takes them.
+
+    Returns
+    -------
+    list of Prediction
+        One per victim.
+    """
+    trained = training.fit(X, y, X_test)
+    return [Prediction.of(t.head, t.test_features) for t in trained]
+
+
+class Comparison:
+    """Victims that are compared under the same attacks on the same targets.
+
+    Parameters
+    ----------
+    context : Context
+        Rows, runner, and settings of the run.
+    protocol : str
+        Name in rows and stages.
+    trainings : sequence of Training
+        Their victims are compared: all heads on features, or all networks.
+    counts : mapping of int to float or None
+        Numbers of poisons, increasing, and the share of a class that was asked for.
+    settings : CraftSettings
+        How poisons are crafted.
+    networks : dict of str to classifier or None, default=None
+        Whose features are attacked, by name; None: those of the context.
+    n_targets : int, default=0
+        Targets that each victim's control has to get right.
+    targets : Targets or None, default=None
+        Drawn before; None draws ``n_targets``.
+    rows : tuple of ndarray or None, default=None
+        Training rows and their labels; None: those of the refit.
+    n_bases : int or None, default=None
+        How many of the first rows can be bases; None: all.
+    detail_counts : collection of int or None, default=None
+        Numbers of poisons with which accuracy and detection are measured; None: the
+        largest.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        protocol: str,
+        trainings: Sequence[Training],
+        counts: Mapping[int, float | None],
+        settings: CraftSettings,
+        *,
+        networks: dict[str, Classifier] | None = None,
+        n_targets: int = 0,
+        targets: Targets | None = None,
+        rows: tuple[NDArray[np.float32], NDArray[Any]] | None = None,
+        n_bases: int | None = None,
+        detail_counts: Collection[int] | None = None,
+    ) -> None:
+        partition = context.partition
+        self.context, self.protocol, self.settings = context, protocol, settings
+        self.trainings, self.counts = tuple(trainings), dict(counts)
+        self.networks = context.networks if networks is None else networks
+        self.X, self.y = rows or (partition.X_refit, partition.y_refit)
+        self.y_test = partition.y_test
+        self.detail_counts = detail_counts or (max(counts),)
+        self.victims = [v for training in self.trainings for v in training.victims]
+        # Heads take features; networks that are trained take the rows themselves.
+        self.are_features = self.trainings[0].model is None
+        self.controls: list[Prediction] = list(
+            context.stage(f"{protocol}, control arm", self._control_arm)
+        )
+        self.is_right = np.array([c.labels == self.y_test for c in self.controls])
+        self.targets = targets or draw_targets(
+            self.is_right,
+            self.y_test,
+            self.y[:n_bases],
+            n_targets=n_targets,
+            n_bases=max(self.counts),
+            seed=context.settings.seed,
+        )
+
+    @cached_property
+    def features(self) -> dict[str, NDArray[np.floating[Any]]]:
+        """Of the clean training rows, by network."""
+        return {name: clf.transform(self.X) for name, clf in self.networks.items()}
+
+    @cached_property
+    def inputs(self) -> dict[str, NDArray[np.floating[Any]]]:
+        """What trainings take, by network: the clean rows, or their features."""
+        return self.features if self.are_features else dict.fromkeys(
+            self.networks, self.X
+        )
+
+    @cached_property
+    def test_inputs(self) -> dict[str, NDArray[np.floating[Any]]]:
+        """The same of the test rows."""
+        return {name: self._input(name, self.X_test) for name in self.networks}
+
+    @property
+    def X_test(self) -> NDArray[np.float32]:
+        """The test rows."""
+        return self.context.partition.X_test
+
+    def target(self, t: int) -> Target:
+        """Test row, label and base label of one target.
+
+        Parameters
+        ----------
+        t : int
+            Its position.
+
+        Returns
+        -------
+        tuple of (int, label, label)
+            As :func:`measure` takes it.
+        """
+        targets = self.targets
+        return int(targets.rows[t]), targets.labels[t], targets.base_labels[t]
+
+    def counted(self, victim: int) -> NDArray[np.int64]:
+        """Positions of the targets that count for a victim.
+
+        Parameters
+        ----------
+        victim : int
+            Its position.
+
+        Returns
+        -------
+        ndarray of int of shape (n_counted,)
+            Those that its control gets right, up to the number that was asked for.
+        """
+        is_right = self.is_right[victim, self.targets.rows]
+        return np.flatnonzero(is_right)[: self.targets.n_counted]
+
+    def clean_rows(self) -> Iterator[Row]:
+        """Accuracies without poisons, and the control arm's rate of base labels.
+
+        Yields
+        ------
+        Row
+            Of every victim.
+        """
+        targets, n_test = self.targets, len(self.y_test)
+        n_right = {
+            name: int((clf.predict(self.X_test) == self.y_test).sum())
+            for name, clf in self.networks.items()
+        }
+        for victim, control, is_right in zip(
+            self.victims, self.controls, self.is_right, strict=True
+        ):
+            row = partial(Row, **self._columns, **victim.columns)
+            yield row(metric="clean_accuracy", **rate(int(is_right.sum()), n_test))
+            if victim.variant is None:
+                own = n_right[victim.network]
+                yield row(metric="backbone_accuracy", **rate(own, n_test))
+                is_misled = control.labels[targets.rows] == targets.base_labels
+                n_misled = int(is_misled.sum())
+                yield row(
+                    metric="attack_success_rate", **rate(n_misled, len(is_misled))
+                )
+
+    def attack(
+        self, attacks: Sequence[PlannedAttack]
+    ) -> Iterator[Row | Trial | FigureArrays]:
+        """Attack every network by every attack, and train its victims.
+
+        Parameters
+        ----------
+        attacks : sequence of PlannedAttack
+            The attacks.
+
+        Yields
+        ------
+        Row, Trial or PoisonImages
+            Numbers, single targets, and examples of poisons.
+        """
+        for planned in attacks:
+            for network in self.networks:
+                crafted = self.craft(planned, network)
+                yield from self._effort_rows(planned, network, crafted)
+                own = [t for t in self.trainings if t.network == network]
+                # Trainings of whole networks take long: each is a stage.
+                groups = [own] if self.are_features else [[t] for t in own]
+                for group in groups:
+                    names = ", ".join(
+                        " ".join(filter(None, v.columns.values()))
+                        for v in (group[0].victims if len(group) == 1 else ())
+                    )
+                    yield from self.train(
+                        f"train {names or 'heads'} on {network}, {planned}",
+                        planned.columns,
+                        [(t, n) for t in group for n in t.counts(self.counts)],
+                        partial(self.poisoned_rows, network, self._poisons(network, crafted)),
+                        crafted,
+                    )
+
+    def craft(self, planned: PlannedAttack, network: str) -> dict[int, CraftResult]:
+        """Craft every poison of every target against one network, for each count.
+
+        Parameters
+        ----------
+        planned : PlannedAttack
+            The attack.
+        network : {"softmax", "lgm"}
+            Whose features are attacked.
+
+        Returns
+        -------
+        dict of int to CraftResult
+            See :meth:`Attacker.craft`.
+        """
+        stage = f"craft {planned} on {network}"
+
+        def carry_out() -> list[dict[int, CraftResult]]:
+            features, targets = self.features[network], self.targets
+            known = clone(defence(self.victims, network).head).fit(features, self.y)
+            attacker = Attacker(
+                self.settings, self.networks[network], known, features, self.y
+            )
+            return [
+                attacker.craft(
+                    planned,
+                    self.X,
+                    targets.base_rows,
+                    self.X_test[targets.rows],
+                    targets.base_labels,
+                    list(self.counts),
+                    partial(self.context.runner.progress, stage),
+                )
+            ]
+
+        return next(self.context.stage(f"{self.protocol}, {stage}", carry_out))
+
+    def poisoned_rows(
+        self, network: str, poisons: Mapping[int, NDArray[Any]], n: int, t: int
+    ) -> Rows:
+        """Replace the bases of one target by its poisons.
+
+        Parameters
+        ----------
+        network : {"softmax", "lgm"}
+            Whose features were attacked.
+        poisons : mapping of int to ndarray
+            Poisons, or their features, by number of poisons; target by target.
+        n : int
+            Number of poisons.
+        t : int
+            Position of the target.
+
+        Returns
+        -------
+        tuple of ndarray
+            Training rows, labels, and which are poisons.
+        """
+        rows = self.targets.base_rows[t, :n]
+        X = self.inputs[network].copy()
+        X[rows] = poisons[n][t * n : (t + 1) * n]
+        is_poison = np.zeros(len(X), dtype=bool)
+        is_poison[rows] = True
+        return X, self.y, is_poison
+
+    def train(
+        self,
+        stage: str,
+        columns: Mapping[str, Any],
+        pairs: Sequence[tuple[Training, int]],
+        make_rows: Callable[[int, int], Rows],
+        crafted: Mapping[int, CraftResult] | None = None,
+    ) -> Iterator[Row | Trial]:
+        """Train once for each target, and compare the targets' labels.
+
+        Parameters
+        ----------
+        stage : str
+            Name of the stage.
+        columns : mapping of str to object
+            Columns that say which attack it is.
+        pairs : sequence of (Training, int)
+            What is trained, with how many poisons.
+        make_rows : callable
+            ``make_rows(n, t)`` gives the rows of one target with n poisons.
+        crafted : mapping of int to CraftResult or None, default=None
+            The poisons, by number; None where nothing was crafted.
+
+        Yields
+        ------
+        Row or Trial
+            Numbers, and single targets.
+        """
+        n_targets = len(self.targets.rows)
+
+        def carry_out() -> list[list[Measurement]]:
+            return self.context.runner.map(
+                stage,
+                measure,
+                (
+                    (
+                        training,
+                        make_rows(n, t),
+                        self.test_inputs[training.network],
+                        self.y_test,
+                        self.target(t),
+                        n in self.detail_counts,
+                    )
+                    for training, n in pairs
+                    for t in range(n_targets)
+                ),
+                len(pairs) * n_targets,
+                device=self._device(pairs),
+            )
+
+        measured = self.context.stage(f"{self.protocol}, {stage}", carry_out)
+        for training, n in pairs:
+            of_targets = [next(measured) for _ in range(n_targets)]
+            for victim, of_victim in zip(
+                training.victims, zip(*of_targets, strict=True), strict=True
+            ):
+                which = {
+                    **self._columns,
+                    **victim.columns,
+                    **columns,
+                    "share": self.counts[n],
+                    "n_poisons": n,
+                }
+                i = self.victims.index(victim)
+                yield from self._outcome_rows(which, i, of_victim)
+                if victim.variant is None:
+                    poisons = None if crafted is None else crafted[n]
+                    yield from self._trials(which, i, of_victim, poisons)
+
+    @property
+    def _columns(self) -> dict[str, Any]:
+        return self.context.columns(self.protocol)
+
+    def _device(self, pairs: Sequence[tuple[Training, int]]) -> torch.device | None:
+        model = pairs[0][0].model if pairs else None
+        return None if model is None else torch.device(str(model.net_.device))
+
+    def _input(self, network: str, X: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
+        return self.networks[network].transform(X) if self.are_features else X
+
+    def _poisons(
+        self, network: str, crafted: Mapping[int, CraftResult]
+    ) -> dict[int, NDArray[np.floating[Any]]]:
+        return {n: self._input(network, c.X_poison) for n, c in crafted.items()}
+
+    def _control_arm(self) -> list[Prediction]:
+        predictions: list[list[Prediction]] = self.context.runner.map(
+            f"{self.protocol}, control arm",
+            predict_unpoisoned,
+            (
+                (t, self.inputs[t.network], self.y, self.test_inputs[t.network])
+                for t in self.trainings
+            ),
+            len(self.trainings),
+            device=self._device([(t, 0) for t in self.trainings]),
+        )
+        return [prediction for of_one in predictions for prediction in of_one]
+
+    def _effort_rows(
+        self,
+        planned: PlannedAttack,
+        network: str,
+        crafted: Mapping[int, CraftResult],
+    ) -> Iterator[Row | FigureArrays]:
+        """How far the poisons were pushed, and some of them."""
+        most, targets = max(crafted), self.targets
+        for metric, columns in effort(crafted[most]):
+            yield Row(
+                **self._columns,
+                **planned.columns,
+                victim=network,
+                share=self.counts[most],
+                n_poisons=most,
+                metric=metric,
+                **columns,
+            )
+        partition = self.context.partition
+        if network == "softmax" and partition.has_images:
+            shown = np.arange(min(_N_EXAMPLES, len(targets.rows)))
+            names = dict(
+                zip(np.unique(self.y).tolist(), partition.class_names, strict=False)
+            )
+            yield PoisonImages(
+                protocol=self.protocol,
+                **planned.columns,
+                X_base=self.X[targets.base_rows[shown, 0]],
+                X_target=self.X_test[targets.rows[shown]],
+                X_poison=crafted[most].X_poison[shown * most],
+                titles=tuple(
+                    f"{names[targets.base_labels[t].item()]} for "
+                    f"{names[targets.labels[t].item()]}"
+                    for t in shown
+                ),
+            )
+
+    def _outcome_rows(
+        self, which: Mapping[str, Any], victim: int, measured: Sequence[Measurement]
+    ) -> Iterator[Row]:
+        """Rates, accuracy and detection of one victim with one number of poisons."""
+        row, targets = partial(Row, **which), self.targets
+        is_misled = np.array([m.label for m in measured]) == targets.base_labels
+        own = is_misled[self.counted(victim)]
+        yield row(metric="attack_success_rate", **rate(int(own.sum()), len(own)))
+        if which["variant"] is None:
+            is_common = self.is_right[:, targets.rows].all(axis=0)
+            common = is_misled[np.flatnonzero(is_common)[: targets.n_counted]]
+            columns = rate(int(common.sum()), len(common))
+            yield row(metric="attack_success_rate_common", **columns)
+        accuracies = [m.accuracy for m in measured if m.accuracy is not None]
+        if accuracies:
+            # All trainings are scored on the same test rows: these are the sample.
+            n_test = len(self.y_test)
+            n_right = round(float(np.mean(accuracies)) * n_test)
+            yield row(metric="clean_accuracy", **rate(n_right, n_test))
+        for score in measured[0].detection:
+            pairs = zip(*(m.detection[score] for m in measured), strict=True)
+            for metric, values in zip(("auroc", "tpr_at_1pct_fpr"), pairs, strict=True):
+                yield row(score=score, metric=metric, **mean(values, (0.0, 1.0)))
+        kept = [m.kept_share for m in measured if m.kept_share is not None]
+        if kept:
+            yield row(metric="kept_share", **mean(kept, (0.0, 1.0)))
+
+    def _trials(
+        self,
+        which: Mapping[str, Any],
+        victim: int,
+        measured: Sequence[Measurement],
+        crafted: CraftResult | None,
+    ) -> Iterator[Trial]:
+        targets, control, n = self.targets, self.controls[victim], which["n_poisons"]
+        counted = self.counted(victim)
+        for t, of_target in enumerate(measured):
+            row, label, base_label = self.target(t)
+            poisons = slice(t * n, (t + 1) * n)
+            yield Trial(
+                **which,
+                target_index=row,
+                target_label=str(label),
+                base_label=str(base_label),
+                control_label=str(control.labels[row]),
+                predicted_label=str(of_target.label),
+                success=bool(of_target.label == base_label),
+                counted=t in counted,
+                control_margin=control.margin(row, label, base_label),
+                margin=of_target.margin,
+                auroc=of_target.detection.get("posterior", (None,))[0],
+                **({} if crafted is None else trial_effort(crafted, poisons)),
+            )

@@ -1,0 +1,133 @@
+"""Contamination: a growing share of a class is poisoned, and trimmed by each rule."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from typing import Annotated
+
+import numpy as np
+from sklearn.base import clone
+
+from sklgm.classifiers import RobustGaussianClassifier
+from sklgm.experiments._comparison import Comparison, RefitSettings, Training
+from sklgm.experiments._context import Context
+from sklgm.experiments._descriptions import DESCRIPTIONS
+from sklgm.experiments._planned_attacks import AttackSettings, plan_attacks
+from sklgm.experiments._protocol import Protocol
+from sklgm.experiments._settings import Distinct, Minority, Some
+from sklgm.experiments._target_rows import share_counts
+from sklgm.experiments._victims import Victim, make_victims
+from sklgm.results import FigureArrays, Row, Trial
+
+NAME = "contamination"
+ORACLE = "oracle"
+
+
+class ContaminationSettings(RefitSettings, AttackSettings):
+    """Settings of the contamination protocol.
+
+    Parameters
+    ----------
+    n_targets, refit_epochs
+        See :class:`RefitSettings`.
+    attacks, bounds, reach, similarity_weight, max_iter, watermark_opacity
+        See :class:`AttackSettings`.
+    shares : tuple of float in (0, 0.5), default=(0.01, 0.05, 0.1, 0.2)
+        Poisoned shares of the base class.
+    """
+
+    shares: Annotated[tuple[Minority, ...], Some, Distinct] = (0.01, 0.05, 0.1, 0.2)
+
+
+def measure(
+    context: Context, settings: ContaminationSettings
+) -> Iterator[Row | Trial | FigureArrays]:
+    """Poison a growing share of a class, and trim by each rule.
+
+    As in transfer, with accuracy and detection for every share. Trimmed Gaussians are
+    fitted by a ``trim`` that stays the same, by ``trim="auto"``, and by an oracle that
+    leaves out of each class as large a share as is poisoned of one.
+
+    Parameters
+    ----------
+    context : Context
+        Rows, networks and runner.
+    settings : ContaminationSettings
+        Settings of the protocol.
+
+    Yields
+    ------
+    Row, Trial or PoisonImages
+        Numbers, single targets, and examples of poisons.
+    """
+    y = context.partition.y_refit
+    counts = share_counts(settings.shares, y)
+    n_of_class = int(np.unique(y, return_counts=True)[1].min())
+    victims = [
+        rule
+        for victim in make_victims(context, settings.refit_epochs)
+        for rule in trim_rules(victim, counts, n_of_class)
+    ]
+    comparison = Comparison(
+        context,
+        NAME,
+        [Training((victim,)) for victim in victims],
+        counts,
+        settings,
+        n_targets=settings.n_targets,
+        detail_counts=counts,
+    )
+    # An oracle is told of poisons: without any there is nothing that it knows.
+    yield from (r for r in comparison.clean_rows() if r.variant != ORACLE)
+    yield from comparison.attack(
+        plan_attacks(settings, has_images=context.partition.has_images)
+    )
+
+
+def trim_rules(
+    victim: Victim, counts: Collection[int], n_of_class: int
+) -> Iterator[Victim]:
+    """Make a victim that trims by each rule, or stays as it is without ``trim``.
+
+    Parameters
+    ----------
+    victim : Victim
+        One of :func:`make_victims`.
+    counts : collection of int
+        Numbers of poisons; each has an oracle.
+    n_of_class : int
+        Rows of a class.
+
+    Yields
+    ------
+    Victim
+        All give the posterior as their one score.
+    """
+    victim = replace(victim, scores=("posterior",))
+    yield victim
+    if isinstance(victim.head, RobustGaussianClassifier):
+        automatic = clone(victim.head).set_params(trim="auto")
+        yield replace(victim, variant="auto", head=automatic)
+        for n in counts:
+            told = clone(victim.head).set_params(trim=n / n_of_class)
+            yield replace(victim, variant=ORACLE, head=told, counts=(n,))
+
+
+def check(context: Context, settings: ContaminationSettings) -> None:
+    """Raise where a class is too small for the shares.
+
+    Parameters
+    ----------
+    context : Context
+        Rows.
+    settings : ContaminationSettings
+        Settings of the protocol.
+
+    Raises
+    ------
+    ValueError
+        If a class has too few rows to have less than half of them poisoned.
+    """
+    share_counts(settings.shares, context.partition.y_refit)
+
+
+PROTOCOL = Protocol(DESCRIPTIONS[NAME], ContaminationSettings, measure, check)

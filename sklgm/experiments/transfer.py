@@ -1,0 +1,117 @@
+"""Transfer: the backbone is frozen, heads are refitted, one target at a time."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Annotated
+
+import numpy as np
+
+from sklgm.experiments._comparison import Comparison, CountSettings, Rows, Training
+from sklgm.experiments._context import Context
+from sklgm.experiments._descriptions import DESCRIPTIONS
+from sklgm.experiments._planned_attacks import plan_attacks
+from sklgm.experiments._protocol import Protocol
+from sklgm.experiments._settings import Count, Distinct, Some
+from sklgm.experiments._target_rows import scaled_counts
+from sklgm.experiments._victims import converged_victims, make_victims, with_diagonal
+from sklgm.poisoning import flip_labels
+from sklgm.results import FigureArrays, Row, Trial
+
+NAME = "transfer"
+
+
+class TransferSettings(CountSettings):
+    """Settings of the transfer protocol.
+
+    Parameters
+    ----------
+    n_targets, refit_epochs, attacks, bounds, reach, similarity_weight, max_iter, \
+            watermark_opacity
+        See :class:`CountSettings`.
+    n_poisons : tuple of int, default=(1, 5, 25)
+        Poisons per target, scaled down where the largest is over 10 % of a class.
+    converged_epochs : int, default=5
+        Epochs of the refits to convergence; each is up to 20 steps of L-BFGS on all
+        rows.
+    """
+
+    n_poisons: Annotated[tuple[Count, ...], Some, Distinct] = (1, 5, 25)
+    converged_epochs: Count = 5
+
+
+def measure(
+    context: Context, settings: TransferSettings
+) -> Iterator[Row | Trial | FigureArrays]:
+    """Refit heads on features in which a few rows of one class are poisons.
+
+    Parameters
+    ----------
+    context : Context
+        Rows, networks and runner.
+    settings : TransferSettings
+        Settings of the protocol.
+
+    Yields
+    ------
+    Row, Trial or PoisonImages
+        Numbers, single targets, and examples of poisons.
+
+    Notes
+    -----
+    Heads are refitted as in the benchmark: ``refit_epochs`` (there 40) of SGD with
+    momentum 0.9, weight decay 2e-4 and learning rate 0.01, a tenth of it in the last
+    quarter, from a fresh head, in batches of 250 rows where it takes 128. A linear
+    head starts from noise and an L-GM head at the class means, from where few steps
+    do not move it far. The variant ``"converged"`` is the same by L-BFGS until there
+    is nothing left to gain, and shows how much of a rate is owed to that.
+
+    The attack ``"flip_labels"`` is the dirty-label reference: as many rows as there are
+    poisons, of any class, have a wrong label, drawn anew for every target, and nothing
+    aims at the target.
+
+    References
+    ----------
+    A. Schwarzschild et al., "Just How Toxic is Data Poisoning? A Unified Benchmark
+    for Backdoor and Data Poisoning Attacks", ICML 2021.
+    """
+    counts = scaled_counts(settings.n_poisons, context.partition.y_refit)
+    victims = make_victims(context, settings.refit_epochs)
+    variants = (
+        *converged_victims(context, settings.converged_epochs, counts),
+        with_diagonal(victims),
+    )
+    comparison = Comparison(
+        context,
+        NAME,
+        [Training((victim,)) for victim in (*victims, *variants)],
+        counts,
+        settings,
+        n_targets=settings.n_targets,
+    )
+    yield from comparison.clean_rows()
+    yield from _flip_labels(comparison, context.settings.seed)
+    yield from comparison.attack(
+        plan_attacks(settings, has_images=context.partition.has_images)
+    )
+
+
+def _flip_labels(comparison: Comparison, seed: int) -> Iterator[Row | Trial]:
+    """Refit the victims on rows of which as many as poisons have a wrong label."""
+    y, most = comparison.y, max(comparison.counts)
+
+    def rows(network: str, n: int, t: int) -> Rows:
+        flipped = flip_labels(y, n / len(y), np.random.RandomState([seed, t]))
+        return comparison.features[network], flipped, flipped != y
+
+    for training in comparison.trainings:
+        (victim,) = training.victims
+        if victim.variant is None:
+            yield from comparison.train(
+                f"train {victim.name} on flipped labels",
+                {"attack": "flip_labels"},
+                [(training, most)],
+                partial(rows, victim.network),
+            )
+
+
+PROTOCOL = Protocol(DESCRIPTIONS[NAME], TransferSettings, measure)
