@@ -25,7 +25,7 @@ from sklearn.model_selection import train_test_split
 from sklgm import LGMClassifier, PoisonCrafter, SoftmaxClassifier
 from sklgm.datasets import load_digits_images
 from sklgm.metrics import attack_success_rate
-from sklgm.plotting import MODEL_COLORS, MODEL_NAMES, PoisonDisplay
+from sklgm.plotting import PoisonDisplay, victim_color, victim_name
 
 digits = load_digits_images()
 X_network, X_head, y_network, y_head = train_test_split(
@@ -165,13 +165,13 @@ for model, (network_name, head) in heads.items():
         target_labels=target_labels,
     )
     rate = rates[model]
-    print(f"{MODEL_NAMES[model]}: {rate.n_success} of {rate.n_targets} targets misled")
+    print(f"{victim_name(model)}: {rate.n_success} of {rate.n_targets} targets misled")
 
 fig, ax = plt.subplots(figsize=(6.4, 3.2), layout="constrained")
 for position, (model, rate) in enumerate(rates.items()):
-    ax.barh(position, 100 * rate.value, color=MODEL_COLORS[model])
+    ax.barh(position, 100 * rate.value, color=victim_color(model))
     ax.plot([100 * rate.low, 100 * rate.high], [position] * 2, color="black")
-ax.set_yticks(range(len(rates)), [MODEL_NAMES[model] for model in rates])
+ax.set_yticks(range(len(rates)), [victim_name(model) for model in rates])
 ax.invert_yaxis()
 ax.set_xlim(0, 100)
 ax.set_xlabel("targets misled [%], with 95 % interval")

@@ -1,24 +1,28 @@
-"""The results page, written from ``results/*/results.json`` at each build."""
+"""The results page, written from the runs in ``results/`` at each build."""
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from matplotlib.figure import Figure
+import polars as pl
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
-from sklgm.plotting import plot_frontier
-from sklgm.report import run_tables
-from sklgm.report._cells import Cell, Table, plural
-from sklgm.report._limits import RULES
-from sklgm.report._paired import model_tables, paired_tables
-from sklgm.results import RunResult
+from sklgm.experiments._descriptions import DESCRIPTIONS
+from sklgm.report import (
+    RULES,
+    ReportFigure,
+    paired_tables,
+    protocol_tables,
+    table_figures,
+    victim_tables,
+)
+from sklgm.report._cells import Cell, Table
+from sklgm.results import ProtocolDescription, RunResult
 
 #: Data sets that the page speaks of even without a run, and what would run them.
 COMMANDS = {
@@ -26,25 +30,10 @@ COMMANDS = {
     "CIFAR-10 (JPEG)": "sklgm reproduce PATH",
     "digits": "sklgm reproduce digits",
 }
-PROTOCOLS = {
-    "transfer": "The backbone is frozen and the head refitted on rows of which a few "
-    "are poisons for one target: how often is it misled?",
-    "white-box": "Poisons against a model that never trained on them: does their "
-    "claimed label give them away?",
-    "end-to-end": "All layers go on training on poisoned rows.",
-    "frontier": "The attack gets stronger step by step: how often is the target "
-    "misled, and how many poisons are found?",
-    "contamination": "A growing share of one class is poisoned; Gaussians that leave "
-    "out the least likely rows of each class are fitted by several rules.",
-    "label-noise": "A share of all training labels is flipped at random, and an audit "
-    "of all rows is asked which.",
-    "search": "One setting of L-GM training differs at a time, on training rows held "
-    "out for this choice: it ranks settings and is no result.",
-    "peers": "Every detector is fitted to the same rows, poisons among them, and flags "
-    "rows at its own default settings.",
-}
 PAIR = ("bullseye_polytope", "feature_collision")
 RIVALS = ("lgm_trim", "softmax_trimmed_gaussians")
+#: Kinds of figures that the page shows.
+FIGURES = ("frontier",)
 #: Settings in which runs may differ that are compared together.
 _FREE_SETTINGS = ("seed", "data_home", "device")
 FOREWORD = """\
@@ -56,9 +45,9 @@ Results
 
 **The question:** what did the committed runs measure, and where does L-GM lose?
 
-This page is generated from the ``results.json`` files in ``docs/results/`` whenever the
-documentation is built; no number on it is typed by hand. :doc:`../user_guide/reproduce`
-says how each is measured.
+This page is generated from the tables in ``docs/results/`` whenever the documentation
+is built; no number on it is typed by hand. :doc:`../user_guide/reproduce` says how each
+is measured.
 
 In the tables, a cell holds a value and below it the 95 % interval and n: the targets
 that count for a success rate (*k of n*), test rows for an accuracy, poisons for an
@@ -74,7 +63,7 @@ interval where all of these have the same value. The seed stands with each run.
     the success rate on targets that the controls of all models get right.
 *converged*, *diag*
     variants: heads refitted until nothing is left to gain; Gaussians fitted afterwards
-    with a variance a dimension.
+    with one variance per dimension.
 *likelihood*, *posterior*, *combined*
     the score of the claimed label that finds poisons.
 *flip labels*
@@ -117,6 +106,10 @@ cover the draw of targets only. Intervals that overlap rank nothing.
 """
 
 
+#: Figures by the folder of the run, the data set and the protocol.
+Figures = Mapping[tuple[str, str, str], Sequence["PageFigure"]]
+
+
 @dataclass(frozen=True)
 class Run:
     """A committed result and the folder it lies in."""
@@ -125,17 +118,40 @@ class Run:
     result: RunResult
 
     @property
+    def settings(self) -> dict[str, object]:
+        """Settings of the run that belong to no protocol."""
+        return self.result.settings.get("run", {})
+
+    @property
     def label(self) -> str:
         """What tells the run from others of the same data set."""
-        config = self.result.config
-        seeds = sorted({record.seed for record in self.result.records})
-        parts = [f"{config['preset']} preset"] if config.get("preset") else []
-        if config.get("evaluation", "test") != "test":
-            parts.append(f"{config['evaluation']} rows")
-        noun = "seed" if len(seeds) == 1 else "seeds"
+        seeds = self.result.table["seed"].unique().sort().to_list()
+        preset, rows = self.settings.get("preset"), self.settings.get("evaluation")
+        parts = [f"{preset} preset"] if preset else []
+        parts += [f"{rows} rows"] if rows not in (None, "test") else []
         listed = ", ".join(map(str, seeds))
-        parts.append(f"{noun} {listed}" if seeds else "no records")
-        return ", ".join(parts)
+        noun = "seed" if len(seeds) == 1 else "seeds"
+        return ", ".join([*parts, f"{noun} {listed}" if seeds else "no numbers"])
+
+    def rows(self, **values: str) -> pl.DataFrame:
+        """Rows of the tidy table with these values."""
+        return self.result.table.filter(**values) if values else self.result.table
+
+
+@dataclass(frozen=True)
+class PageFigure:
+    """A figure and the file that the page shows it from."""
+
+    name: str
+    figure: ReportFigure
+
+    def png(self) -> bytes:
+        """Draw it; equal figures give equal bytes."""
+        buffer = io.BytesIO()
+        self.figure.figure.savefig(
+            buffer, format="png", dpi=150, metadata={"Software": None}
+        )
+        return buffer.getvalue()
 
 
 def load_runs(folder: Path) -> list[Run]:
@@ -147,53 +163,69 @@ def load_runs(folder: Path) -> list[Run]:
         If a file is damaged; the message names it.
     """
     runs = []
-    for path in sorted(folder.glob("*/results.json")):
+    for path in sorted(folder.glob("*/run.json")):
         try:
-            result = RunResult.load(path)
-        except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
-            name = f"{folder.name}/{path.parent.name}/{path.name}"
-            raise ExtensionError(f"{name} is damaged: {error}") from error
-        runs.append(Run(path.parent.name, result))
-    return sorted(runs, key=lambda run: run.result.config.get("preset") != "full")
+            runs.append(Run(path.parent.name, RunResult.load(path.parent)))
+        except (ValueError, OSError) as error:
+            raise ExtensionError(str(error)) from error
+    return sorted(runs, key=lambda run: run.settings.get("preset") != "full")
 
 
-def render_page(
-    runs: Sequence[Run], figures: Mapping[tuple[str, str], Sequence[FrontierFigure]]
-) -> str:
+def draw_figures(runs: Iterable[Run]) -> dict[tuple[str, str, str], list[PageFigure]]:
+    """Draw the figures of each run, data set and protocol that the page shows."""
+    from matplotlib.pyplot import close
+
+    drawn: dict[tuple[str, str, str], list[PageFigure]] = {}
+    for run in runs:
+        for dataset in run.rows()["dataset"].unique(maintain_order=True):
+            for description in DESCRIPTIONS.values():
+                figures = [
+                    figure
+                    for spec in description.figures
+                    if spec.kind in FIGURES
+                    for figure in table_figures(
+                        run.rows(dataset=dataset), description.name, spec
+                    )
+                ]
+                key = (run.folder, dataset, description.name)
+                for number, figure in enumerate(figures):
+                    close(figure.figure)  # it can still be written
+                    name = f"{'-'.join(key)}-{number}".lower()
+                    slug = re.sub(r"[^a-z0-9]+", "-", name).strip("-")
+                    drawn.setdefault(key, []).append(
+                        PageFigure(f"figure-{slug}.png", figure)
+                    )
+    return drawn
+
+
+def render_page(runs: Sequence[Run], figures: Figures) -> str:
     """Write the page as reStructuredText.
 
     Parameters
     ----------
     runs : sequence of Run
         In the order of the page.
-    figures : dict from (folder, data set) to sequence of FrontierFigure
-        Figures of runs with the frontier protocol.
+    figures : dict from (folder, data set, protocol) to sequence of PageFigure
+        What `draw_figures` returned.
     """
-    present = dict.fromkeys(r.dataset for run in runs for r in run.result.records)
-    datasets = [*COMMANDS, *(d for d in present if d not in COMMANDS)]
-    order = {dataset: index for index, dataset in enumerate(datasets)}
+    present = [dataset for run in runs for dataset in run.rows()["dataset"]]
+    order = {name: i for i, name in enumerate(dict.fromkeys([*COMMANDS, *present]))}
     by_dataset = sorted(
-        runs,
-        key=lambda run: min((order[r.dataset] for r in run.result.records), default=0),
+        runs, key=lambda run: min((order[d] for d in run.rows()["dataset"]), default=0)
     )
     parts = [FOREWORD, *_limits(by_dataset)]
-    for dataset in datasets:
+    for dataset in order:
         parts.append(_heading(dataset, "="))
-        own = [run for run in runs if _records(run, dataset=dataset)]
+        own = [run for run in runs if len(run.rows(dataset=dataset))]
         if not own:
             command = f"``{COMMANDS[dataset]}``"
             parts.append(f"No run on this data set is committed. {command} makes one.")
             continue
         missing = []
-        for protocol, lead in PROTOCOLS.items():
-            holders = [run for run in own if _records(run, dataset, protocol)]
-            if not holders:
-                missing.append(protocol)
-                continue
-            parts += [_heading(f"{dataset}: {protocol}", "-"), lead]
-            for run in holders:
-                shown = figures.get((run.folder, dataset), ())
-                parts += _run_section(run, dataset, protocol, shown)
+        for description in DESCRIPTIONS.values():
+            section = list(_protocol_section(own, dataset, description, figures))
+            parts += section
+            missing += [] if section else [description.name]
         parts += _paired_section(own, dataset)
         parts += _rivals_section(own, dataset)
         if missing:
@@ -205,64 +237,14 @@ def render_page(
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 
-@dataclass(frozen=True)
-class FrontierFigure:
-    """A figure and the file that the page shows it from."""
-
-    name: str
-    caption: str
-    figure: Figure
-
-    def png(self) -> bytes:
-        """Draw it; equal figures give equal bytes."""
-        buffer = io.BytesIO()
-        self.figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
-        return buffer.getvalue()
-
-
-def draw_frontiers(
-    runs: Iterable[Run],
-) -> dict[tuple[str, str], list[FrontierFigure]]:
-    """Draw each run, data set, number of poisons and kind of score."""
-    figures: dict[tuple[str, str], list[FrontierFigure]] = {}
-    for run in runs:
-        records = [r for r in run.result.records if r.protocol == "frontier"]
-        cases = dict.fromkeys((r.dataset, r.n_poisons) for r in records)
-        for dataset, n_poisons in cases:
-            for score in ("posterior", "likelihood"):
-                figure = Figure(figsize=(8.6, 4.4), layout="constrained")
-                try:
-                    plot_frontier(
-                        records,
-                        score=score,
-                        dataset=dataset,
-                        n_poisons=n_poisons,
-                        ax=figure.subplots(),
-                    )
-                except ValueError:  # no model has both measures
-                    continue
-                slug = re.sub(r"[^a-z0-9]+", "-", dataset.lower()).strip("-")
-                name = f"frontier-{run.folder}-{slug}-{n_poisons}-{score}.png"
-                caption = (
-                    f"{dataset}, {plural(n_poisons, 'poison')} a target: attack "
-                    f"success rate against the share of poisons that the {score} score "
-                    "finds at 1 % false alarms, with 95 % intervals. The lower right "
-                    "corner is best for the defender."
-                )
-                figures.setdefault((run.folder, dataset), []).append(
-                    FrontierFigure(name, caption, figure)
-                )
-    return figures
-
-
 def write_page(folder: Path) -> None:
     """Write ``index.rst`` and its figures beside the runs in `folder`."""
     runs = load_runs(folder)
-    figures = draw_frontiers(runs)
+    figures = draw_figures(runs)
     files = {"index.rst": render_page(runs, figures).encode("utf-8")}
     for drawn in figures.values():
         files |= {figure.name: figure.png() for figure in drawn}
-    for stale in folder.glob("frontier-*.png"):
+    for stale in folder.glob("figure-*.png"):
         if stale.name not in files:
             stale.unlink()
     for name, content in files.items():
@@ -275,113 +257,111 @@ def write_page(folder: Path) -> None:
 def _limits(runs: Sequence[Run]) -> list[str]:
     parts = [
         _heading("What does not work", "="),
-        "These sentences follow from the records by the rules stated above them, for "
+        "These sentences follow from the tables by the rules stated above them, for "
         "each run by itself. A rule names whatever it catches, however small.",
     ]
     if not runs:
         return [*parts, "No run is committed, so there is nothing to say."]
+    # What settings are chosen by is no result.
+    choices = [d.name for d in DESCRIPTIONS.values() if not d.is_result]
     for rule in RULES:
         parts += [_heading(rule.title, "-"), f"*Rule:* {_escape(rule.statement)}"]
         for run in runs:
-            verdict = rule.apply(list(dict.fromkeys(run.result.records)))
-            name = f"**{_escape(_run_name(run))}**"
-            if verdict.n_compared == 0:
-                parts.append(f"{name}: no record that the rule could be applied to.")
-                continue
+            table = run.rows()
+            verdict = rule.apply(table.filter(~table["protocol"].is_in(choices)))
+            datasets = dict.fromkeys(table["dataset"])
+            name = f"{', '.join(datasets) or run.folder} ({run.label})"
             counts = f"{verdict.n_found} of {verdict.n_compared} comparisons"
-            if not verdict.sentences:
-                parts.append(f"{name}: {counts}.")
-                continue
-            parts.append(f"{name}: {counts}.")
-            parts.append("\n".join(f"* {_escape(s)}" for s in verdict.sentences))
+            if verdict.n_compared == 0:
+                counts = "no number that the rule could be applied to"
+            parts.append(f"**{_escape(name)}**: {counts}.")
+            if verdict.sentences:
+                parts.append("\n".join(f"* {_escape(s)}" for s in verdict.sentences))
     return parts
 
 
-def _run_name(run: Run) -> str:
-    datasets = dict.fromkeys(record.dataset for record in run.result.records)
-    return f"{', '.join(datasets) or run.folder} ({run.label})"
+def _protocol_section(
+    runs: Sequence[Run],
+    dataset: str,
+    description: ProtocolDescription,
+    figures: Figures,
+) -> Iterator[str]:
+    """One protocol on one data set; nothing where no run holds it."""
+    name = description.name
+    holders = [run for run in runs if len(run.rows(dataset=dataset, protocol=name))]
+    if not holders:
+        return
+    yield _heading(f"{dataset}: {name}", "-")
+    yield _escape(f"{description.title} {description.question}")
+    for run in holders:
+        yield _heading(run.label[0].upper() + run.label[1:], "~")
+        drawn = figures.get((run.folder, dataset, name), ())
+        yield from map(_figure, drawn)
+        if not drawn and any(spec.kind in FIGURES for spec in description.figures):
+            yield "Nothing was measured that could be drawn."
+        tables = protocol_tables(run.rows(dataset=dataset), description)
+        yield from map(render_table, tables)
+        yield from _provenance(run)
 
 
-def _run_section(
-    run: Run, dataset: str, protocol: str, figures: Sequence[FrontierFigure]
-) -> list[str]:
-    records = tuple(dict.fromkeys(_records(run, dataset, protocol)))
-    tables = run_tables(dataclasses.replace(run.result, records=records, trials=()))
-    parts = [_heading(run.label[0].upper() + run.label[1:], "~")]
-    if protocol == "frontier":
-        nothing = "No model has both a success and a detection rate to draw."
-        parts += [_figure(figure) for figure in figures] or [nothing]
-    parts += [render_table(table) for table in tables]
-    return [*parts, *_provenance(run)]
-
-
-def _figure(figure: FrontierFigure) -> str:
+def _figure(shown: PageFigure) -> str:
     # An option is taken as it stands, a caption is markup.
-    alt = " ".join(figure.caption.split())
-    caption = _escape(figure.caption)
-    return f".. figure:: {figure.name}\n   :alt: {alt}\n\n   {caption}"
+    alt = " ".join(shown.figure.caption.split())
+    caption = _escape(shown.figure.caption)
+    return f".. figure:: {shown.name}\n   :alt: {alt}\n\n   {caption}"
 
 
 def _provenance(run: Run) -> list[str]:
-    result = run.result
-    environment = result.environment
+    result, unknown = run.result, "not recorded"
     facts = [
         f"sklgm {result.sklgm_version}",
-        f"device {environment.get('device', 'not recorded')}",
-        f"threads {environment.get('n_threads', 'not recorded')}",
-        f"preset {result.config.get('preset', 'not recorded')}",
-        f"date {environment.get('date', 'not recorded')}",
+        f"device {result.environment.get('device', unknown)}",
+        f"threads {result.environment.get('n_threads', unknown)}",
+        f"preset {run.settings.get('preset', unknown)}",
+        f"date {result.environment.get('date', unknown)}",
     ]
     command = "\n".join(f"   {line}" for line in result.command.splitlines())
+    files = ["table.parquet", "run.json"]
+    files[1:1] = ["trials.parquet"] if len(result.trials) else []
+    links = [f":download:`{name} <{run.folder}/{name}>`" for name in files]
     return [
         "Made by",
         f".. code-block:: text\n\n{command}",
-        f"{_escape('; '.join(facts))}. Every number and trial: "
-        f":download:`results.json <{run.folder}/results.json>`.",
+        f"{_escape('; '.join(facts))}. Every number and trial: {', '.join(links)}.",
     ]
 
 
 def _paired_section(runs: Sequence[Run], dataset: str) -> list[str]:
     first, second = (name.replace("_", " ") for name in PAIR)
+    heading = _heading(f"{dataset}: {first} minus {second}", "-")
     parts = [
-        _heading(f"{dataset}: {first} minus {second}", "-"),
+        heading,
         f"Success rate of {first} minus that of {second}, in percentage points, on the "
         "same model and targets, with a 95 % interval for paired rates "
         "(:func:`~sklgm.metrics.paired_rate_difference`). Only targets count that "
         "count in both. Above 0, the first attack is the stronger.",
     ]
-    n_tables = 0
+    sections = []
     for run in runs:
-        trials = [trial for trial in run.result.trials if trial.dataset == dataset]
-        tables = paired_tables(trials, *PAIR)
-        n_tables += len(tables)
+        tables = paired_tables(run.result.trials.filter(dataset=dataset), *PAIR)
         if tables:
-            parts.append(_heading(run.label[0].upper() + run.label[1:], "~"))
-            parts += [render_table(table) for table in tables]
-            parts += _provenance(run)
-    if not n_tables:
-        text = "No committed run on this data set holds both attacks."
-        return [parts[0], text]
-    return parts
+            sections.append(_heading(run.label[0].upper() + run.label[1:], "~"))
+            sections += [*map(render_table, tables), *_provenance(run)]
+    if not sections:
+        return [heading, "No committed run on this data set holds both attacks."]
+    return [*parts, *sections]
 
 
 def _rivals_section(runs: Sequence[Run], dataset: str) -> list[str]:
     """The defence minus the cheap baseline, runs of other seeds taken together."""
-    alike: dict[str, list[Run]] = {}
+    alike: dict[str, list[pl.DataFrame]] = {}
     for run in runs:
-        settings = dict(run.result.config)
-        for name in _FREE_SETTINGS:
-            settings.pop(name, None)
-        alike.setdefault(repr(sorted(settings.items())), []).append(run)
-    tables = []
-    for group in alike.values():
-        trials = [
-            trial
-            for run in group
-            for trial in run.result.trials
-            if trial.dataset == dataset
-        ]
-        tables += model_tables(trials, *RIVALS)
+        own = {k: v for k, v in run.settings.items() if k not in _FREE_SETTINGS}
+        key = repr(sorted({**run.result.settings, "run": sorted(own.items())}.items()))
+        alike.setdefault(key, []).append(run.result.trials.filter(dataset=dataset))
+    tables = [
+        t for group in alike.values() for t in victim_tables(pl.concat(group), *RIVALS)
+    ]
     if not tables:
         return []
     return [
@@ -392,7 +372,7 @@ def _rivals_section(runs: Sequence[Run], dataset: str) -> list[str]:
         "with 95 % intervals for pairs. Runs that differ in their seed only are taken "
         "together. Below 0 the defence is misled less often; an interval that holds 0 "
         "ranks nothing.",
-        *(render_table(table) for table in tables),
+        *map(render_table, tables),
     ]
 
 
@@ -416,14 +396,6 @@ def render_table(table: Table) -> str:
 
 def _cell_lines(cell: Cell | None) -> list[str]:
     return [] if cell is None else [cell.text, *cell.details]
-
-
-def _records(run: Run, dataset: str, protocol: str | None = None) -> list:
-    return [
-        record
-        for record in run.result.records
-        if record.dataset == dataset and protocol in (None, record.protocol)
-    ]
 
 
 def _heading(text: str, underline: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import beta, norm, rankdata
+from sklearn.metrics import roc_curve
 
 from sklgm.metrics._rates import (
     Rate,
@@ -283,16 +284,10 @@ def _count_found(
     if not 0 <= max_fpr <= 1:
         raise ValueError(f"max_fpr={max_fpr!r} must be in [0, 1].")
     score, mask = _check_detection(outlier_score, is_outlier)
-    order = np.argsort(-score, kind="stable")
-    score, mask = score[order], mask[order]
-    # The last sample of each run of ties: there a threshold is possible.
-    is_threshold = np.append(score[1:] != score[:-1], True)
-    n_found = np.cumsum(mask)[is_threshold]
-    n_false_alarms = np.cumsum(~mask)[is_threshold]
-    n_outliers = int(n_found[-1])
-    # Divided, not max_fpr multiplied: 3 / 300 is the same float as 0.01.
-    allowed = n_false_alarms / n_false_alarms[-1] <= max_fpr
-    return int(n_found[allowed].max(initial=0)), n_outliers
+    fpr, tpr, _ = roc_curve(mask, score, drop_intermediate=False)
+    n_outliers = int(np.count_nonzero(mask))
+    # The first threshold flags nothing: one is always allowed.
+    return round(float(tpr[fpr <= max_fpr].max()) * n_outliers), n_outliers
 
 
 def _clopper_pearson(

@@ -1,4 +1,4 @@
-"""Figures drawn from result records, arrays or fitted estimators; nothing is trained.
+"""Figures drawn from tidy tables, arrays or fitted estimators; nothing is trained.
 
 matplotlib is imported when something is drawn. It comes with the extra ``cli``.
 """
@@ -9,11 +9,10 @@ from sklgm.plotting._features import FeatureSpaceDisplay
 from sklgm.plotting._frontier import plot_frontier
 from sklgm.plotting._images import PoisonDisplay
 from sklgm.plotting._likelihoods import ClaimedLikelihoodDisplay
-from sklgm.plotting._models import MODEL_COLORS, MODEL_NAMES, pooled_rate
+from sklgm.plotting._pooling import pooled_rate
+from sklgm.plotting._victims import victim_color, victim_name, victim_rank
 
 __all__ = [
-    "MODEL_COLORS",
-    "MODEL_NAMES",
     "ClaimedLikelihoodDisplay",
     "FeatureSpaceDisplay",
     "PoisonDisplay",
@@ -22,4 +21,7 @@ __all__ = [
     "plot_roc_curves",
     "plot_success_rates",
     "pooled_rate",
+    "victim_color",
+    "victim_name",
+    "victim_rank",
 ]

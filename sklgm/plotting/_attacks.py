@@ -1,70 +1,41 @@
-"""How attacks are called, and which of them is the stronger."""
+"""How attacks are called."""
 
 from __future__ import annotations
 
-import math
-import re
 
-_NAMES = {"none": "no attack"}
-#: ``family_linf_8_255`` or ``family_linf_0.05``.
-_BOUNDED = re.compile(r"(.+)_linf_(?:(\d+)_(\d+)|([\d.]+(?:e-?\d+)?))")
-#: ``family_reach_0.5``: how implausible the claims of an adaptive attack may be.
-_REACHING = re.compile(r"(.+)_reach_(\d+(?:\.\d+)?)")
-
-
-def attack_name(attack: str) -> str:
-    """Name an attack as prose does, with its bound.
+def attack_name(
+    attack: str | None, bound: float | None = None, reach: float | None = None
+) -> str:
+    """Name an attack as prose does, with its bound and reach.
 
     Parameters
     ----------
-    attack : str
-        As in `Record.attack`.
+    attack : str or None
+        As in :class:`sklgm.results.Row`; None is no attack.
+    bound : float or None, default=None
+        Largest change of a pixel, in units of the pixel range; None is not named.
+    reach : float or None, default=None
+        Reach of an adaptive attack; None is not named.
 
     Returns
     -------
     str
-        Unbounded attacks have no bound in their name.
 
     Examples
     --------
     >>> from sklgm.plotting import attack_name
-    >>> attack_name("feature_collision_linf_8_255")
+    >>> attack_name("feature_collision", bound=8 / 255)
     'feature collision, l-infinity 8/255'
-    >>> attack_name("bullseye_polytope")
-    'bullseye polytope'
+    >>> attack_name("adaptive_likelihood", reach=0.5)
+    'adaptive likelihood, reach 0.5'
     """
-    if reaching := _REACHING.fullmatch(attack):
-        return f"{attack_name(reaching[1])}, reach {reaching[2]}"
-    bounded = _BOUNDED.fullmatch(attack)
-    if bounded is None:
-        return _NAMES.get(attack, attack.replace("_", " "))
-    family, numerator, denominator, decimal = bounded.groups()
-    bound = decimal or f"{numerator}/{denominator}"
-    return f"{family.replace('_', ' ')}, l-infinity {bound}"
-
-
-def split_strength(attack: str) -> tuple[str, float]:
-    """Split the name of an attack into its family and its strength.
-
-    Parameters
-    ----------
-    attack : str
-        As in `Record.attack`.
-
-    Returns
-    -------
-    family : str
-        The name without a bound or a reach.
-    strength : float
-        Largest change of a pixel in pixel units, inf where there is no bound; for an
-        adaptive attack its reach, where that is named.
-    """
-    if reaching := _REACHING.fullmatch(attack):
-        return reaching[1], float(reaching[2])
-    bounded = _BOUNDED.fullmatch(attack)
-    if bounded is None:
-        return attack, math.inf
-    family, numerator, denominator, decimal = bounded.groups()
-    if decimal is not None:
-        return family, float(decimal)
-    return family, int(numerator) / int(denominator)
+    if attack is None:
+        return "no attack"
+    parts = [attack.replace("_", " ")]
+    if bound is not None:
+        steps = round(255 * bound)
+        is_whole = steps > 0 and abs(255 * bound - steps) < 1e-6
+        parts.append(f"l-infinity {f'{steps}/255' if is_whole else f'{bound:g}'}")
+    if reach is not None:
+        parts.append(f"reach {reach:g}")
+    return ", ".join(parts)

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+from sklearn.metrics import roc_curve
 
 from sklgm.metrics import auroc, tpr_at_fpr
 from sklgm.plotting._matplotlib import axes_or_new, open_frame, percent
-from sklgm.plotting._models import (
-    MODEL_COLORS,
-    MODEL_MARKERS,
-    MODEL_NAMES,
-    pooled_rate,
+from sklgm.plotting._pooling import check_one_comparison, pooled_rate
+from sklgm.plotting._victims import (
+    victim_color,
+    victim_marker,
+    victim_name,
+    victim_rank,
 )
-from sklgm.results import MODELS, Record
 
-#: Arms of a success rate that are no line of their own.
-_OTHER_ARMS = ("control", "common")
+if TYPE_CHECKING:
+    import polars as pl
 
 
 def plot_roc_curves(
@@ -39,8 +40,7 @@ def plot_roc_curves(
     ----------
     curves : dict from str to (outlier_score, is_outlier)
         For each label the scores, finite, higher is more outlying, and the mask of
-        outliers, both array-likes of shape (n_samples,). A label that is a
-        `Record.model` gets the name and colour of that model.
+        outliers, both array-likes of shape (n_samples,).
     max_fpr : float, default=0.01
         Where the marker stands, in (0, 1].
     ax : matplotlib Axes, default=None
@@ -61,7 +61,7 @@ def plot_roc_curves(
     >>> import matplotlib
     >>> matplotlib.use("agg")
     >>> from sklgm.plotting import plot_roc_curves
-    >>> ax = plot_roc_curves({"lgm": ([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1])})
+    >>> ax = plot_roc_curves({"L-GM": ([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1])})
     >>> ax.get_legend().get_texts()[0].get_text()
     'L-GM: AUROC 1.000'
     """
@@ -71,23 +71,23 @@ def plot_roc_curves(
         raise ValueError(f"max_fpr={max_fpr!r} must be in (0, 1].")
     areas = {label: auroc(*curve) for label, curve in curves.items()}
     ax = axes_or_new(ax, figsize=(6.4, 4.2 + 0.24 * len(curves)))
-    n_inliers = max(int(np.sum(~_mask(curve[1]))) for curve in curves.values())
+    n_inliers = max(int(np.sum(np.equal(mask, 0))) for _, mask in curves.values())
     # Zero false alarms have no place on a logarithmic axis: they stand at its left.
     left = min(0.5 / n_inliers, max_fpr / 2)
     for index, (label, (outlier_score, is_outlier)) in enumerate(curves.items()):
-        fpr, tpr = _roc_steps(np.asarray(outlier_score, float), _mask(is_outlier))
-        color = MODEL_COLORS.get(label, f"C{index}")
+        fpr, tpr, _ = roc_curve(is_outlier, outlier_score, drop_intermediate=False)
+        color = f"C{index}"
         ax.plot(
             np.maximum(fpr, left),
             tpr,
             color=color,
             drawstyle="steps-post",
-            label=f"{MODEL_NAMES.get(label, label)}: AUROC {areas[label]:.3f}",
+            label=f"{label}: AUROC {areas[label]:.3f}",
         )
         ax.plot(
             [max_fpr],
             [tpr_at_fpr(outlier_score, is_outlier, max_fpr=max_fpr)],
-            marker=MODEL_MARKERS.get(label, "o"),
+            marker="o",
             color=color,
             markeredgecolor="black",
             clip_on=False,
@@ -103,8 +103,7 @@ def plot_roc_curves(
     ax.set_ylabel("share of poisons flagged")
     ax.xaxis.set_major_formatter(percent)
     ax.yaxis.set_major_formatter(percent)
-    # Below: steps fill the whole frame.
-    # One column below the axes: names are too long to stand side by side.
+    # Below the axes, for steps fill the frame; in one column, for names are long.
     ax.legend(
         frameon=False, loc="upper left", bbox_to_anchor=(0.0, -0.16), fontsize="small"
     )
@@ -112,30 +111,18 @@ def plot_roc_curves(
     return ax
 
 
-def plot_success_rates(
-    records: Iterable[Record],
-    *,
-    protocol: str = "transfer",
-    dataset: str | None = None,
-    attack: str | None = None,
-    ax: Any | None = None,
-) -> Any:
-    """Draw the attack success rate against the number of poisons, a line a model.
+def plot_success_rates(table: pl.DataFrame, *, ax: Any | None = None) -> Any:
+    """Draw the attack success rate against the number of poisons, a line per victim.
 
     Runs that differ in the seed only are pooled; error bars are Wilson intervals.
-    Variants of a model (arms such as ``"diag"``) are dashed.
+    Variants of a victim (such as ``"diag"``) are dashed.
 
     Parameters
     ----------
-    records : iterable of Record
-        Those with the metric ``"attack_success_rate"`` are drawn, but for the arms
-        ``"control"`` and ``"common"``.
-    protocol : str, default="transfer"
-        The protocol to draw.
-    dataset : str, default=None
-        The data set to draw; None takes the only one there is.
-    attack : str, default=None
-        The attack to draw; None takes the only one there is.
+    table : DataFrame
+        Tidy table of one protocol, data set and attack, as
+        ``RunResult.table.filter(...)`` gives it: its rows with the metric
+        ``"attack_success_rate"`` under attack are drawn.
     ax : matplotlib Axes, default=None
         Where to draw; None makes a figure.
 
@@ -146,55 +133,44 @@ def plot_success_rates(
     Raises
     ------
     ValueError
-        If no record matches, or `dataset` or `attack` is None where there are
-        several.
+        If there is no such row, or `table` holds several protocols, data sets or
+        attacks.
 
     Examples
     --------
     >>> import matplotlib
     >>> matplotlib.use("agg")
     >>> from sklgm.plotting import plot_success_rates
-    >>> from sklgm.results import Record
-    >>> records = [
-    ...     Record("transfer", "digits", "lgm", "feature_collision", n, "attack",
-    ...            "attack_success_rate", 0.1, 0.0, 0.4, 20, seed=0)
-    ...     for n in (1, 5)
+    >>> from sklgm.results import Row, RunResult
+    >>> rows = [
+    ...     Row(dataset="digits", protocol="transfer", victim="lgm",
+    ...         attack="feature_collision", n_poisons=n_poisons,
+    ...         metric="attack_success_rate", value=0.1, n=20, seed=0)
+    ...     for n_poisons in (1, 5)
     ... ]
-    >>> [text.get_text() for text in plot_success_rates(records).get_xticklabels()]
+    >>> result = RunResult.from_rows(rows, command="", settings={}, environment={})
+    >>> ax = plot_success_rates(result.table)
+    >>> [text.get_text() for text in ax.get_xticklabels()]
     ['1', '5']
     """
-    chosen = [
-        record
-        for record in records
-        if record.metric == "attack_success_rate"
-        and record.arm not in _OTHER_ARMS
-        and record.protocol == protocol
-        and dataset in (None, record.dataset)
-        and attack in (None, record.attack)
-    ]
-    if not chosen:
-        raise ValueError(
-            f"No attack success rate with protocol={protocol!r}, dataset={dataset!r} "
-            f"and attack={attack!r} among the records."
-        )
-    for name in ("dataset", "attack"):
-        found = sorted({getattr(record, name) for record in chosen})
-        if len(found) > 1:
-            raise ValueError(f"{name}=None is ambiguous: {', '.join(found)}.")
+    rates = table.filter(metric="attack_success_rate").drop_nulls("attack")
+    if rates.is_empty():
+        raise ValueError("table holds no attack_success_rate of an attack.")
+    columns = ("protocol", "dataset", "attack", "bound", "reach")
+    check_one_comparison(rates, columns)
     ax = axes_or_new(ax, figsize=(6.4, 4.0))
-    poisons = sorted({record.n_poisons for record in chosen})
-    lines = sorted({(MODELS.index(r.model), r.arm != "attack", r.arm) for r in chosen})
-    for index, (model_index, is_variant, arm) in enumerate(lines):
-        model = MODELS[model_index]
+    counts = rates["n_poisons"].unique().sort().to_list()
+    lines = sorted(
+        rates.select("victim", "variant").unique().rows(),
+        key=lambda line: (victim_rank(line[0]), line[1] or ""),
+    )
+    groups = rates.partition_by("victim", "variant", "n_poisons", as_dict=True)
+    for index, (victim, variant) in enumerate(lines):
         positions, values, errors = [], [], []
-        for position, n_poisons in enumerate(poisons):
-            rate = pooled_rate(
-                record
-                for record in chosen
-                if (record.model, record.arm, record.n_poisons)
-                == (model, arm, n_poisons)
-            )
-            if math.isnan(rate.value):
+        for position, n_poisons in enumerate(counts):
+            group = groups.get((victim, variant, n_poisons))
+            rate = None if group is None else pooled_rate(group)
+            if rate is None or math.isnan(rate.value):
                 continue
             # Side by side, so that error bars do not cover one another.
             positions.append(position + 0.07 * (index - (len(lines) - 1) / 2))
@@ -208,17 +184,17 @@ def plot_success_rates(
             positions,
             values,
             yerr=np.transpose(errors),
-            color=MODEL_COLORS[model],
-            marker=MODEL_MARKERS[model],
-            linestyle="--" if is_variant else "-",
+            color=victim_color(victim),
+            marker=victim_marker(victim),
+            linestyle="-" if variant is None else "--",
             capsize=3,
-            label=MODEL_NAMES[model] + (f" ({arm})" if is_variant else ""),
+            label=victim_name(victim, variant),
             clip_on=False,
         )
-    ax.set_xticks(range(len(poisons)), [f"{n_poisons:,}" for n_poisons in poisons])
-    ax.set_xlim(-0.5, len(poisons) - 0.5)
+    ax.set_xticks(range(len(counts)), [f"{n_poisons:,}" for n_poisons in counts])
+    ax.set_xlim(-0.5, len(counts) - 0.5)
     ax.set_ylim(0, 1)
-    ax.set_xlabel("poisons a target")
+    ax.set_xlabel("poisons per target")
     ax.set_ylabel("attack success rate")
     ax.yaxis.set_major_formatter(percent)
     ax.grid(axis="y", color="0.9")
@@ -226,19 +202,3 @@ def plot_success_rates(
     ax.legend(frameon=False)
     open_frame(ax)
     return ax
-
-
-def _mask(is_outlier: ArrayLike) -> NDArray[np.bool_]:
-    return np.asarray(is_outlier).astype(bool)
-
-
-def _roc_steps(
-    score: NDArray[np.float64], mask: NDArray[np.bool_]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Compute the rates of every threshold, from none to all flagged."""
-    order = np.argsort(-score, kind="stable")
-    score, mask = score[order], mask[order]
-    is_threshold = np.append(score[1:] != score[:-1], True)
-    fpr = np.cumsum(~mask)[is_threshold] / np.sum(~mask)
-    tpr = np.cumsum(mask)[is_threshold] / np.sum(mask)
-    return np.append(0.0, fpr), np.append(0.0, tpr)

@@ -3,48 +3,47 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from sklgm._running import import_extra
-from sklgm.plotting._attacks import attack_name, split_strength
+from sklgm.plotting._attacks import attack_name
 from sklgm.plotting._matplotlib import axes_or_new, open_frame, percent
-from sklgm.plotting._models import MODEL_COLORS, MODEL_NAMES, pooled_rate
-from sklgm.results import MODELS, Record
+from sklgm.plotting._pooling import check_one_comparison, pooled_rate
+from sklgm.plotting._victims import victim_color, victim_name, victim_rank
 
-#: One a strength, in the order of strength; repeated where there are more.
+if TYPE_CHECKING:
+    import polars as pl
+
+#: One per strength, in the order of strength; repeated where there are more.
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
+#: Attack, bound and reach.
+_Strength: TypeAlias = tuple[str, float | None, float | None]
+#: TPR, success rate, and the lengths of their bars (below, above).
+_Point: TypeAlias = tuple[float, float, tuple[float, float], tuple[float, float]]
 
 
 def plot_frontier(
-    records: Iterable[Record],
-    *,
-    score: str = "posterior",
-    dataset: str | None = None,
-    n_poisons: int | None = None,
-    ax: Any | None = None,
+    table: pl.DataFrame, *, score: str = "posterior", ax: Any | None = None
 ) -> Any:
-    """Draw success against detection while the attack gets stronger, a line a model.
+    """Draw success against detection while the attack gets stronger.
 
     The defender wants the lower right corner: no target is misled, and the poisons
-    are found. A line joins the strengths of one attack from the tightest bound to
-    none, or from the nearest reach to the farthest; another attack begins another line
-    of the same colour.
+    are found. A line joins the strengths of one attack on one victim from the tightest
+    bound to none, or from the nearest reach to the farthest; another attack begins
+    another line of the same colour.
 
     Parameters
     ----------
-    records : iterable of Record
-        Those of the protocol ``"frontier"`` are drawn: the attack success rate of
-        the arm ``"attack"`` over ``"tpr_at_1pct_fpr"`` of the arm `score`. Models
-        and strengths that lack one of the two are left out.
-    score : {"posterior", "likelihood", "combined"}, default="posterior"
+    table : DataFrame
+        Tidy table of one protocol, data set and number of poisons, as
+        ``RunResult.table.filter(...)`` gives it. Drawn is the attack success rate over
+        ``"tpr_at_1pct_fpr"`` by `score`, of all victims but their variants. Victims and
+        strengths that lack one of the two are left out.
+    score : str, default="posterior"
         Kind of the score that finds poisons. Softmax has only the posterior.
-    dataset : str, default=None
-        The data set to draw; None takes the only one there is.
-    n_poisons : int, default=None
-        Poisons a target; None takes the only number there is.
     ax : matplotlib Axes, default=None
         Where to draw; None makes a figure.
 
@@ -55,8 +54,8 @@ def plot_frontier(
     Raises
     ------
     ValueError
-        If `score` is unknown, no model has both measures, or `dataset` or
-        `n_poisons` is None where there are several.
+        If no victim has both measures, or `table` holds several protocols, data sets or
+        numbers of poisons.
 
     See Also
     --------
@@ -65,73 +64,70 @@ def plot_frontier(
     Notes
     -----
     Vertical bars are Wilson intervals; runs that differ in the seed only are pooled.
-    Horizontal bars are the intervals of the records; where several seeds are
-    averaged there is none.
+    Horizontal bars are the intervals of the table; where several seeds are averaged
+    there is none.
 
     Examples
     --------
     >>> import matplotlib
     >>> matplotlib.use("agg")
     >>> from sklgm.plotting import plot_frontier
-    >>> from sklgm.results import Record
-    >>> records = [
-    ...     Record("frontier", "digits", "lgm", attack, 25, arm, metric,
-    ...            0.4, 0.2, 0.6, 20, seed=0)
-    ...     for attack in ("feature_collision_linf_8_255", "feature_collision")
-    ...     for arm, metric in (
-    ...         ("attack", "attack_success_rate"), ("posterior", "tpr_at_1pct_fpr")
+    >>> from sklgm.results import Row, RunResult
+    >>> rows = [
+    ...     Row(dataset="digits", protocol="frontier", victim="lgm", score=score,
+    ...         attack="feature_collision", bound=bound, n_poisons=25, metric=metric,
+    ...         value=0.4, low=0.2, high=0.6, n=20, seed=0)
+    ...     for bound in (8 / 255, None)
+    ...     for metric, score in (
+    ...         ("attack_success_rate", None), ("tpr_at_1pct_fpr", "posterior")
     ...     )
     ... ]
-    >>> ax = plot_frontier(records)
+    >>> result = RunResult.from_rows(rows, command="", settings={}, environment={})
+    >>> ax = plot_frontier(result.table)
     >>> [text.get_text() for text in ax.get_legend().get_texts()]
     ['L-GM', 'feature collision, l-infinity 8/255', 'feature collision']
     """
-    if score not in ("posterior", "likelihood", "combined"):
+    points = _points(table, score)
+    if not points:
         raise ValueError(
-            f"score={score!r} must be 'posterior', 'likelihood' or 'combined'."
-        )
-    chosen = [
-        record
-        for record in records
-        if record.protocol == "frontier"
-        and (record.metric, record.arm)
-        in {("attack_success_rate", "attack"), ("tpr_at_1pct_fpr", score)}
-        and dataset in (None, record.dataset)
-        and n_poisons in (None, record.n_poisons)
-    ]
-    for name in ("dataset", "n_poisons"):
-        found = sorted({getattr(record, name) for record in chosen})
-        if len(found) > 1:
-            listed = ", ".join(map(str, found))
-            raise ValueError(f"{name}=None is ambiguous: {listed}.")
-    lines = _frontier_lines(chosen)
-    if not lines:
-        raise ValueError(
-            f"No model has a success rate and a detection rate with score={score!r}, "
-            f"dataset={dataset!r} and n_poisons={n_poisons!r} in protocol='frontier'."
+            "table holds no victim with a success rate and a detection rate with "
+            f"score={score!r}."
         )
     ax = axes_or_new(ax, figsize=(8.6, 4.4))
-    markers = _marker_of_strength([a for points in lines.values() for a in points])
-    for (model, _), points in lines.items():
-        color = MODEL_COLORS[model]
-        x, y = np.transpose([point[:2] for point in points.values()])
-        ax.plot(x, y, color=color, linewidth=1.5, zorder=2)
-        for attack, (tpr, rate, tpr_bar, rate_bar) in points.items():
-            ax.errorbar(
-                [tpr],
-                [rate],
-                xerr=np.transpose([tpr_bar]),
-                yerr=np.transpose([rate_bar]),
-                color=color,
-                marker=markers[attack],
-                markeredgecolor="black",
-                markeredgewidth=0.6,
-                elinewidth=0.8,
-                capsize=2,
-                linestyle="none",
-                zorder=3,
-                clip_on=False,
-            )
+    attacks = list(dict.fromkeys(strength[0] for _, strength in points))
+    strengths = sorted(
+        {strength for _, strength in points},
+        key=lambda strength: (attacks.index(strength[0]), _force(strength)),
+    )
+    markers = {s: _MARKERS[i % len(_MARKERS)] for i, s in enumerate(strengths)}
+    victims = sorted({victim for victim, _ in points}, key=victim_rank)
+    for victim in victims:
+        color = victim_color(victim)
+        for attack in attacks:
+            line = [
+                (strength, points[victim, strength])
+                for strength in strengths
+                if strength[0] == attack and (victim, strength) in points
+            ]
+            if line:
+                x, y = np.transpose([point[:2] for _, point in line])
+                ax.plot(x, y, color=color, linewidth=1.5, zorder=2)
+            for strength, (tpr, rate, tpr_bar, rate_bar) in line:
+                ax.errorbar(
+                    [tpr],
+                    [rate],
+                    xerr=np.transpose([tpr_bar]),
+                    yerr=np.transpose([rate_bar]),
+                    color=color,
+                    marker=markers[strength],
+                    markeredgecolor="black",
+                    markeredgewidth=0.6,
+                    elinewidth=0.8,
+                    capsize=2,
+                    linestyle="none",
+                    zorder=3,
+                    clip_on=False,
+                )
     ax.set_xlim(0, 1)
     ax.set_ylim(0, 1)
     ax.set_xlabel(f"poisons found at 1 % false alarms, by the {score} score")
@@ -140,72 +136,54 @@ def plot_frontier(
     ax.yaxis.set_major_formatter(percent)
     ax.grid(color="0.9")
     ax.set_axisbelow(True)
-    _draw_legend(ax, [m for m in MODELS if any(m == k for k, _ in lines)], markers)
+    _draw_legend(ax, victims, markers)
     open_frame(ax)
     return ax
 
 
-#: TPR, success rate, and the lengths of their bars (below, above).
-_Point = tuple[float, float, tuple[float, float], tuple[float, float]]
+def _points(table: pl.DataFrame, score: str) -> dict[tuple[str, _Strength], _Point]:
+    """Points by victim and strength, in the order of the table."""
+    main = table.filter(table["variant"].is_null()).drop_nulls("attack")
+    rates = main.filter(metric="attack_success_rate")
+    shares = main.filter(metric="tpr_at_1pct_fpr", score=score)
+    check_one_comparison(shares, ("protocol", "dataset", "n_poisons"))
+    key = ["victim", "attack", "bound", "reach", "protocol", "dataset", "n_poisons"]
+    found = shares.partition_by(key, as_dict=True)
+    points = {}
+    for at, group in rates.partition_by(key, as_dict=True).items():
+        point = _point(group, found[at]) if at in found else None
+        if point is not None:
+            points[at[0], at[1:4]] = point
+    return points
 
 
-def _frontier_lines(
-    records: Sequence[Record],
-) -> dict[tuple[str, str], dict[str, _Point]]:
-    """Points of each (model, family of attacks), by attack, the strongest last."""
-    lines: dict[tuple[str, str], dict[str, _Point]] = {}
-    families = dict.fromkeys(split_strength(record.attack)[0] for record in records)
-    for model in MODELS:
-        for family in families:
-            own = [
-                record
-                for record in records
-                if record.model == model and split_strength(record.attack)[0] == family
-            ]
-            attacks = sorted({record.attack for record in own}, key=split_strength)
-            points = {}
-            for attack in attacks:
-                point = _frontier_point([r for r in own if r.attack == attack])
-                if point is not None:
-                    points[attack] = point
-            if points:
-                lines[model, family] = points
-    return lines
-
-
-def _frontier_point(records: Sequence[Record]) -> _Point | None:
-    rate = pooled_rate(r for r in records if r.metric == "attack_success_rate")
-    found = [
-        record
-        for record in records
-        if record.metric == "tpr_at_1pct_fpr" and not math.isnan(record.value)
-    ]
-    if rate.n_targets == 0 or not found:
+def _point(rates: pl.DataFrame, shares: pl.DataFrame) -> _Point | None:
+    rate, known = pooled_rate(rates), shares.drop_nulls("value")
+    if rate.n_targets == 0 or known.is_empty():
         return None
-    tpr = math.fsum(record.value for record in found) / len(found)
+    tpr = math.fsum(known["value"]) / len(known)
     tpr_bar = (0.0, 0.0)
-    if len(found) == 1 and found[0].low is not None and found[0].high is not None:
-        tpr_bar = (max(0.0, tpr - found[0].low), max(0.0, found[0].high - tpr))
+    ends = known.select("low", "high").row(0)
+    if len(known) == 1 and None not in ends:
+        tpr_bar = (max(0.0, tpr - ends[0]), max(0.0, ends[1] - tpr))
     rate_bar = (max(0.0, rate.value - rate.low), max(0.0, rate.high - rate.value))
     return tpr, rate.value, tpr_bar, rate_bar
 
 
-def _marker_of_strength(attacks: Iterable[str]) -> dict[str, str]:
-    """One marker an attack, families in order of appearance, strongest last."""
-    families = dict.fromkeys(split_strength(attack)[0] for attack in attacks)
-    order = {family: index for index, family in enumerate(families)}
-    ordered = sorted(
-        set(attacks), key=lambda a: (order[split_strength(a)[0]], split_strength(a)[1])
-    )
-    return {a: _MARKERS[i % len(_MARKERS)] for i, a in enumerate(ordered)}
+def _force(strength: _Strength) -> tuple[float, float]:
+    """Bound and reach; without a bound an attack is strongest."""
+    _, bound, reach = strength
+    return math.inf if bound is None else bound, reach or 0.0
 
 
-def _draw_legend(ax: Any, models: Sequence[str], markers: dict[str, str]) -> None:
-    """Colours are models, markers are strengths."""
+def _draw_legend(
+    ax: Any, victims: Iterable[str], markers: dict[_Strength, str]
+) -> None:
+    """Colours are victims, markers are strengths."""
     line = import_extra("matplotlib.lines", "cli").Line2D
     handles = [
-        line([], [], color=MODEL_COLORS[model], label=MODEL_NAMES[model])
-        for model in models
+        line([], [], color=victim_color(victim), label=victim_name(victim))
+        for victim in victims
     ]
     handles += [
         line(
@@ -215,9 +193,9 @@ def _draw_legend(ax: Any, models: Sequence[str], markers: dict[str, str]) -> Non
             marker=marker,
             markeredgecolor="black",
             linestyle="none",
-            label=attack_name(attack),
+            label=attack_name(*strength),
         )
-        for attack, marker in markers.items()
+        for strength, marker in markers.items()
     ]
     # Outside: error bars may stand anywhere in the frame.
     ax.legend(

@@ -1,20 +1,25 @@
 """Reports: one self-contained HTML page of a run, or of an audit."""
 
 from sklgm.report._audit import render_audit_report, write_audit_report
-from sklgm.report._figures import run_figures
-from sklgm.report._run import (
-    ReportFigure,
-    render_run_report,
-    run_tables,
-    write_run_report,
-)
+from sklgm.report._figures import ReportFigure, run_figures, table_figures
+from sklgm.report._limits import RULES, Rule, Verdict
+from sklgm.report._paired import paired_tables, victim_tables
+from sklgm.report._run import render_run_report, write_run_report
+from sklgm.report._tables import protocol_tables, run_tables
 
 __all__ = [
+    "RULES",
     "ReportFigure",
+    "Rule",
+    "Verdict",
+    "paired_tables",
+    "protocol_tables",
     "render_audit_report",
     "render_run_report",
     "run_figures",
     "run_tables",
+    "table_figures",
+    "victim_tables",
     "write_audit_report",
     "write_run_report",
 ]

@@ -1,102 +1,196 @@
-"""The figures of a run's report, drawn from its records and arrays."""
+"""The figures of a run's report, drawn from its table and arrays."""
 
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from sklgm.plotting import (
-    MODEL_NAMES,
     ClaimedLikelihoodDisplay,
     FeatureSpaceDisplay,
     PoisonDisplay,
-    attack_name,
+    plot_frontier,
     plot_roc_curves,
     plot_success_rates,
+    victim_name,
 )
-from sklgm.report._run import ReportFigure
+from sklgm.report._names import groups, names_of, select
 from sklgm.results import (
     DetectionScores,
     FeatureScatter,
-    FigureData,
+    FigureArrays,
+    FigureSpec,
     PoisonImages,
+    ProtocolDescription,
     RunResult,
 )
 
-# The score whose histogram is shown: L-GM's own density.
-_SHOWN_MODEL, _SHOWN_ARM = "lgm", "likelihood"
+if TYPE_CHECKING:
+    import polars as pl
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
-def run_figures(result: RunResult, data: FigureData) -> list[ReportFigure]:
+@dataclass(frozen=True)
+class ReportFigure:
+    """A figure of a report.
+
+    Parameters
+    ----------
+    title : str
+        Short heading.
+    caption : str
+        What there is to see, in full sentences.
+    figure : matplotlib Figure, bytes or str
+        A figure, the bytes of a PNG or SVG file, or SVG text. A matplotlib figure
+        becomes a PNG of twice the resolution of the screen; it is not closed.
+    alt : str
+        What the figure shows, for those who do not see it.
+    protocol : str, default=None
+        Name of the protocol in whose section it stands; None is a section of its own,
+        at the end.
+
+    Raises
+    ------
+    ValueError
+        If `alt` is empty, or bytes are neither PNG nor SVG.
+    """
+
+    title: str
+    caption: str
+    figure: Any
+    alt: str
+    protocol: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.alt:
+            raise ValueError(f"alt={self.alt!r} must describe the figure.")
+        if isinstance(self.figure, bytes | str):
+            embedded_bytes(self.figure)
+
+
+def embedded_bytes(figure: bytes | str) -> tuple[str, bytes]:
+    """Kind and bytes of an image file."""
+    content = figure.encode("utf-8") if isinstance(figure, str) else figure
+    if content.startswith(_PNG_SIGNATURE):
+        return "png", content
+    if b"<svg" in content[:2000]:
+        return "svg", content
+    raise ValueError(f"figure starting with {content[:12]!r} is neither PNG nor SVG.")
+
+
+def run_figures(
+    result: RunResult,
+    arrays: Iterable[FigureArrays],
+    descriptions: Iterable[ProtocolDescription],
+) -> list[ReportFigure]:
     """Draw the figures of a run.
 
     Parameters
     ----------
     result : RunResult
-        Records of the run.
-    data : FigureData
+        The run.
+    arrays : iterable of DetectionScores, FeatureScatter or PoisonImages
         Its arrays.
+    descriptions : iterable of ProtocolDescription
+        Protocols; their figures are drawn where there is something to draw.
 
     Returns
     -------
     list of ReportFigure
-        Poisons, success rates, feature scatter, histograms and ROC curves, each
-        only where there is something to draw. The caller closes them.
+        Protocol by protocol. The caller closes them.
 
     Raises
     ------
     ImportError
         If matplotlib is missing.
     """
-    figures = [_images_figure(images) for images in data.images]
-    attacks = dict.fromkeys(
-        record.attack
-        for record in result.records
-        if record.protocol == "transfer" and record.attack != "none"
-    )
-    figures += [_success_figure(result, attack) for attack in attacks]
-    if data.scatter is not None:
-        figures.append(_scatter_figure(data.scatter))
-    for attack in dict.fromkeys(scores.attack for scores in data.detection):
-        of_attack = [scores for scores in data.detection if scores.attack == attack]
-        shown = [
-            scores
-            for scores in of_attack
-            if (scores.model, scores.arm) == (_SHOWN_MODEL, _SHOWN_ARM)
-        ]
-        figures += [_histogram_figure(scores) for scores in shown]
-        figures.append(_roc_figure(of_attack))
+    arrays = list(arrays)
+    return [
+        figure
+        for description in descriptions
+        for spec in description.figures
+        for figure in (
+            table_figures(result.table, description.name, spec)
+            if spec.kind in _DRAWN_FROM_TABLE
+            else _array_figures(arrays, description.name, spec)
+        )
+    ]
+
+
+def table_figures(
+    table: pl.DataFrame, protocol: str, spec: FigureSpec
+) -> list[ReportFigure]:
+    """Draw one kind of figure from the tidy table.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Tidy table.
+    protocol : str
+        Name of the protocol.
+    spec : FigureSpec
+        What to draw; nothing is drawn for a kind that needs arrays.
+
+    Returns
+    -------
+    list of ReportFigure
+        One for each combination of values of the columns to split by that has
+        something to show.
+    """
+    draw = _DRAWN_FROM_TABLE.get(spec.kind)
+    rows = select(table.filter(protocol=protocol), spec.where)
+    figures = []
+    for at, group in groups(rows, spec.split):
+        try:
+            figure = None if draw is None else draw(group, **spec.options).figure
+        except ValueError:  # nothing of what the figure shows was measured
+            continue
+        if figure is not None:
+            figures.append(_report_figure(spec, at, figure, protocol))
     return figures
 
 
-def _images_figure(images: PoisonImages) -> ReportFigure:
-    display = PoisonDisplay.from_predictions(
+def _array_figures(
+    arrays: Sequence[FigureArrays], protocol: str, spec: FigureSpec
+) -> list[ReportFigure]:
+    kind, draw = _DRAWN_FROM_ARRAYS[spec.kind]
+    parts: dict[tuple[Any, ...], list[Any]] = {}
+    for item in arrays:
+        if isinstance(item, kind) and item.protocol == protocol:
+            if all(getattr(item, name) == value for name, value in spec.where.items()):
+                key = tuple(getattr(item, name) for name in spec.split)
+                parts.setdefault(key, []).append(item)
+    return [
+        _report_figure(
+            spec,
+            dict(zip(spec.split, key, strict=True)),
+            draw(part, **spec.options),
+            protocol,
+        )
+        for key, part in parts.items()
+    ]
+
+
+def _report_figure(
+    spec: FigureSpec, at: Mapping[str, Any], figure: Any, protocol: str
+) -> ReportFigure:
+    names = names_of(at)
+    title, caption = spec.title.format_map(names), spec.caption.format_map(names)
+    return ReportFigure(title, caption, figure, spec.alt, protocol)
+
+
+def _draw_images(parts: Sequence[PoisonImages]) -> Any:
+    images = parts[0]
+    return PoisonDisplay.from_predictions(
         images.X_base, images.X_target, images.X_poison, titles=images.titles
-    )
-    name = attack_name(images.attack)
-    return ReportFigure(
-        f"What a poison looks like ({name})",
-        "Each column is one poison against the softmax network. Its label is that of "
-        "the first row, and it should look like it; to the network it looks like the "
-        "target in the second row. The last row is what was changed, amplified.",
-        display.figure_,
-        f"Base, target, poison and amplified difference for {len(images.titles)} "
-        "poisons",
-        protocol="transfer",
-    )
+    ).figure_
 
 
-def _success_figure(result: RunResult, attack: str) -> ReportFigure:
-    ax = plot_success_rates(result.records, attack=attack)
-    return ReportFigure(
-        f"Success rate against number of poisons ({attack_name(attack)})",
-        "Share of targets that the refitted model gives the attacker's label, with "
-        "95 % Wilson intervals. Lower is better.",
-        ax.figure,
-        "Lines of success rate against number of poisons, one a model",
-        protocol="transfer",
-    )
-
-
-def _scatter_figure(scatter: FeatureScatter) -> ReportFigure:
-    display = FeatureSpaceDisplay.from_predictions(
+def _draw_scatter(parts: Sequence[FeatureScatter]) -> Any:
+    scatter = parts[0]
+    return FeatureSpaceDisplay.from_predictions(
         scatter.features,
         scatter.claimed_labels,
         is_poison=scatter.is_poison,
@@ -106,47 +200,33 @@ def _scatter_figure(scatter: FeatureScatter) -> ReportFigure:
         target_features=scatter.target_features,
         classes=scatter.classes,
         class_names=scatter.class_names,
-    )
-    return ReportFigure(
-        "Where poisons lie among the features",
-        "A network with only two features, trained with the L-GM loss. Colours are "
-        "the labels that rows claim. Each class forms a cloud around its mean; a "
-        "poison (cross) sits with its target (star), far from the cloud it claims.",
-        display.figure_,
-        "Scatter of two features with class ellipses, poisons and targets",
-        protocol="white-box",
-    )
+    ).figure_
 
 
-def _histogram_figure(scores: DetectionScores) -> ReportFigure:
-    display = ClaimedLikelihoodDisplay.from_predictions(
-        -scores.outlier_score,
-        scores.is_poison,
-        xlabel="claimed-label likelihood score (standard deviations)",
+def _draw_histogram(parts: Sequence[DetectionScores], **options: Any) -> Any:
+    return ClaimedLikelihoodDisplay.from_predictions(
+        -parts[0].outlier_score,
+        parts[0].is_poison,
         group_names=("clean rows", "poisons"),
-    )
-    return ReportFigure(
-        f"Likelihood of the claimed label ({attack_name(scores.attack)})",
-        "How likely the L-GM network finds the features of a row under the label it "
-        "claims, for clean test rows and for poisons. The further apart, the easier "
-        "poisons are to find.",
-        display.figure_,
-        "Histograms of the claimed-label score of clean rows and poisons",
-        protocol="white-box",
-    )
+        **options,
+    ).figure_
 
 
-def _roc_figure(all_scores: list[DetectionScores]) -> ReportFigure:
+def _draw_roc_curves(parts: Sequence[DetectionScores], **options: Any) -> Any:
     curves: dict[str, tuple[Any, Any]] = {
-        f"{MODEL_NAMES[s.model]}, {s.arm}": (s.outlier_score, s.is_poison)
-        for s in all_scores
+        f"{victim_name(part.victim, part.variant)}, {part.score}": (
+            part.outlier_score,
+            part.is_poison,
+        )
+        for part in parts
     }
-    ax = plot_roc_curves(curves)
-    return ReportFigure(
-        f"Poisons found against false alarms ({attack_name(all_scores[0].attack)})",
-        "Share of poisons found at each share of clean rows flagged. The left end "
-        "matters: few false alarms are tolerable in practice.",
-        ax.figure,
-        "ROC curves, one a model and kind of score",
-        protocol="white-box",
-    )
+    return plot_roc_curves(curves, **options).figure
+
+
+_DRAWN_FROM_TABLE = {"success_rates": plot_success_rates, "frontier": plot_frontier}
+_DRAWN_FROM_ARRAYS: dict[str, tuple[type, Any]] = {
+    "poison_images": (PoisonImages, _draw_images),
+    "feature_scatter": (FeatureScatter, _draw_scatter),
+    "score_histogram": (DetectionScores, _draw_histogram),
+    "roc_curves": (DetectionScores, _draw_roc_curves),
+}

@@ -1,167 +1,136 @@
-"""Two attacks, or two models, on the same targets, compared target by target."""
+"""Two attacks, or two victims, on the same targets, compared target by target."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from sklgm.metrics import RateDifference, mean_interval, paired_rate_difference
-from sklgm.plotting import MODEL_COLORS, MODEL_NAMES, attack_name
-from sklgm.report._cells import Cell, Row, Table, plural
-from sklgm.results import MODELS, Trial
+from sklgm.metrics import mean_interval, paired_rate_difference
+from sklgm.plotting import attack_name, victim_color, victim_name, victim_rank
+from sklgm.report._cells import Cell, Table, TableRow, plural, signed_number
+from sklgm.report._names import groups
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _MINUS = "\N{MINUS SIGN}"
+#: What makes two trials of one victim, or of one attack, the same case.
+_TARGET = ["dataset", "protocol", "bound", "reach", "n_poisons", "seed"]
+_TARGET += ["target_index", "base_label"]
 
 
-def paired_tables(trials: Iterable[Trial], first: str, second: str) -> list[Table]:
+def paired_tables(trials: pl.DataFrame, first: str, second: str) -> list[Table]:
     """Success rate of one attack minus another's, over the targets of both.
 
     Parameters
     ----------
-    trials : iterable of Trial
+    trials : DataFrame
         Those of one run: across runs a model is trained anew.
     first, second : str
-        Families of attacks, as in `Trial.attack` without a bound. Each bound of one
-        is compared with the same bound of the other.
+        Attacks. Each bound of one is compared with the same bound of the other.
 
     Returns
     -------
     list of Table
-        One a protocol, data set and bound, with a row a model and a column a number
-        of poisons. Targets count that counted in both trials. Empty where no run of
-        both is found.
+        One per data set, protocol and bound, with a row per victim and a column per
+        number of poisons. Targets count that counted in both trials. Empty where there
+        are no trials of both.
     """
-    counted = [t for t in trials if t.success is not None and t.counted]
-    groups = dict.fromkeys((t.protocol, t.dataset, t.attack) for t in counted)
+    counted = _counted(trials)
+    pairs = counted.filter(attack=first).join(
+        counted.filter(attack=second),
+        [*_TARGET, "victim", "variant"],
+        nulls_equal=True,
+        maintain_order="left",
+        suffix="_second",
+    )
     tables = []
-    for protocol, dataset, attack in groups:
-        bound = attack.removeprefix(first)
-        if not attack.startswith(first) or (bound and not bound.startswith("_linf_")):
-            continue
-        if (protocol, dataset, second + bound) not in groups:
-            continue
-        own = [t for t in counted if (t.protocol, t.dataset) == (protocol, dataset)]
-        pairs = _difference_of_each(own, attack, second + bound)
-        if pairs:
-            names = f"{attack_name(attack)}, minus {attack_name(second)}"
-            caption = f"{dataset}: {names}, {protocol} protocol"
-            tables.append(_table(pairs, caption))
+    for at, group in groups(pairs, ["dataset", "protocol", "bound", "reach"]):
+        counts = group["n_poisons"].unique().sort().to_list()
+        victims = groups(group, ["victim", "variant"])
+        victims.sort(key=lambda item: (victim_rank(item[0]["victim"]), str(item[0])))
+        rows = []
+        for names, of_victim in victims:
+            cells = of_victim.partition_by("n_poisons", as_dict=True)
+            shown = [_rate_cell(cells.get((n_poisons,))) for n_poisons in counts]
+            color = victim_color(names["victim"])
+            rows.append(TableRow(victim_name(**names), shown, color=color))
+        name = attack_name(first, at["bound"], at["reach"])
+        caption = f"{at['dataset']}: {name}, minus {attack_name(second)}, "
+        caption += f"{at['protocol']} protocol"
+        titles = ["Model", *(plural(n_poisons, "poison") for n_poisons in counts)]
+        tables.append(Table(caption, titles, rows))
     return tables
 
 
-def _difference_of_each(
-    trials: Sequence[Trial], first: str, second: str
-) -> dict[tuple[str, int], RateDifference]:
-    """Difference by model and number of poisons, where a target is in both."""
-    outcomes: dict[tuple[str, str, int], dict[Hashable, bool]] = {}
-    for trial in trials:
-        cell = outcomes.setdefault((trial.attack, trial.model, trial.n_poisons), {})
-        cell[trial.seed, trial.target_index, trial.base_label] = bool(trial.success)
-    differences = {}
-    for model in MODELS:
-        for n_poisons in sorted({trial.n_poisons for trial in trials}):
-            in_first = outcomes.get((first, model, n_poisons), {})
-            in_second = outcomes.get((second, model, n_poisons), {})
-            if difference := _difference(in_first, in_second):
-                differences[model, n_poisons] = difference
-    return differences
-
-
-def _difference(
-    in_first: Mapping[Hashable, bool], in_second: Mapping[Hashable, bool]
-) -> RateDifference | None:
-    """Difference over the targets of both; None where there is none."""
-    both = [target for target in in_first if target in in_second]
-    if not both:
-        return None
-    return paired_rate_difference(
-        [in_first[target] for target in both], [in_second[target] for target in both]
-    )
-
-
-def model_tables(trials: Iterable[Trial], first: str, second: str) -> list[Table]:
-    """Success rate and AUROC of one model minus another's, over the targets of both.
+def victim_tables(trials: pl.DataFrame, first: str, second: str) -> list[Table]:
+    """Success rate and AUROC of one victim minus another's, over the targets of both.
 
     Parameters
     ----------
-    trials : iterable of Trial
+    trials : DataFrame
         Those of runs that differ in their seed only.
     first, second : str
-        Two of :data:`sklgm.results.MODELS`.
+        Victims.
 
     Returns
     -------
     list of Table
-        One a protocol and data set, with a row an attack and number of poisons. Rates
-        are of targets that counted for both models; the AUROC is that of the
+        One per data set and protocol, with a row per attack and number of poisons.
+        Rates are of targets that counted for both victims; the AUROC is that of the
         posterior, over all targets where both have it, with a Student-t interval.
     """
-    own = [t for t in trials if t.model in (first, second)]
+    main = trials.filter(trials["variant"].is_null())
+    pairs = main.filter(victim=first).join(
+        main.filter(victim=second),
+        [*_TARGET, "attack"],
+        nulls_equal=True,
+        maintain_order="left",
+        suffix="_second",
+    )
     tables = []
-    for protocol, dataset in dict.fromkeys((t.protocol, t.dataset) for t in own):
-        group = [t for t in own if (t.protocol, t.dataset) == (protocol, dataset)]
+    for at, group in groups(pairs, ["dataset", "protocol"]):
         rows = []
-        for attack, n_poisons in dict.fromkeys((t.attack, t.n_poisons) for t in group):
-            cell = [t for t in group if (t.attack, t.n_poisons) == (attack, n_poisons)]
-            misled: dict[str, dict[Hashable, bool]] = {first: {}, second: {}}
-            areas: dict[str, dict[Hashable, float]] = {first: {}, second: {}}
-            for trial in cell:
-                target = (trial.seed, trial.target_index, trial.base_label)
-                if trial.counted and trial.success is not None:
-                    misled[trial.model][target] = trial.success
-                if trial.auroc is not None:
-                    areas[trial.model][target] = trial.auroc
-            difference = _difference(misled[first], misled[second])
-            area = _area_cell(areas[first], areas[second])
-            if difference or area:
-                detail = plural(n_poisons, "poison")
-                rows.append(Row(attack_name(attack), [_cell(difference), area], detail))
+        for names, cell in groups(group, ["attack", "bound", "reach", "n_poisons"]):
+            detail = plural(names.pop("n_poisons"), "poison")
+            cells = [_rate_cell(_counted(_counted(cell), "_second")), _area_cell(cell)]
+            if any(cells):
+                rows.append(TableRow(attack_name(**names), cells, detail))
         if rows:
-            names = f"{MODEL_NAMES[first]} minus {MODEL_NAMES[second]}"
-            n_seeds = len({trial.seed for trial in group})
-            caption = f"{dataset}: {names}, {protocol} protocol"
+            n_seeds = group["seed"].n_unique()
+            caption = f"{at['dataset']}: {victim_name(first)} minus "
+            caption += f"{victim_name(second)}, {at['protocol']} protocol"
             caption += f", {n_seeds} seeds" if n_seeds > 1 else ""
             tables.append(Table(caption, ["Attack", "Misled", "AUROC"], rows))
     return tables
 
 
-def _area_cell(
-    in_first: Mapping[Hashable, float], in_second: Mapping[Hashable, float]
-) -> Cell | None:
-    both = [target for target in in_first if target in in_second]
-    if not both:
+def _counted(trials: pl.DataFrame, suffix: str = "") -> pl.DataFrame:
+    is_known = trials[f"success{suffix}"].is_not_null()
+    return trials.filter(trials[f"counted{suffix}"].fill_null(False) & is_known)
+
+
+def _rate_cell(pairs: pl.DataFrame | None) -> Cell | None:
+    """Difference of the success rates; None where there is no pair."""
+    if pairs is None or pairs.is_empty():
         return None
-    value, low, high = mean_interval([in_first[t] - in_second[t] for t in both])
-    details = [] if math.isnan(low) else [f"{low:+.3f} to {high:+.3f}"]
-    text = f"{value:+.3f}".replace("-", _MINUS)
-    details = [detail.replace("-", _MINUS) for detail in details]
-    return Cell(text, [*details, plural(len(both), "target")])
-
-
-def _table(pairs: dict[tuple[str, int], RateDifference], caption: str) -> Table:
-    counts = sorted({n_poisons for _, n_poisons in pairs})
-    models = [m for m in MODELS if any(model == m for model, _ in pairs)]
-    rows = [
-        Row(
-            MODEL_NAMES[model],
-            [_cell(pairs.get((model, n_poisons))) for n_poisons in counts],
-            color=MODEL_COLORS[model],
-        )
-        for model in models
-    ]
-    return Table(caption, ["Model", *(plural(n, "poison") for n in counts)], rows)
-
-
-def _cell(difference: RateDifference | None) -> Cell | None:
-    if difference is None:
-        return None
+    difference = paired_rate_difference(pairs["success"], pairs["success_second"])
+    low, high = _points(difference.low), _points(difference.high)
     return Cell(
         f"{_points(difference.value)} points",
-        [
-            f"{_points(difference.low)} to {_points(difference.high)}",
-            plural(difference.n, "target"),
-        ],
+        [f"{low} to {high}", plural(difference.n, "target")],
     )
+
+
+def _area_cell(pairs: pl.DataFrame) -> Cell | None:
+    """Mean difference of the AUROC; None where there is no pair."""
+    differences = (pairs["auroc"] - pairs["auroc_second"]).drop_nulls()
+    if differences.is_empty():
+        return None
+    value, low, high = mean_interval(differences)
+    interval = f"{signed_number(low)} to {signed_number(high)}"
+    details = [] if math.isnan(low) else [interval]
+    return Cell(signed_number(value), [*details, plural(len(differences), "target")])
 
 
 def _points(share: float) -> str:

@@ -1,128 +1,157 @@
-"""Headline of a report: what the records say, whoever comes first."""
+"""Headline of a report: what the numbers say, whoever comes first."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sklgm.metrics import Rate
-from sklgm.plotting import MODEL_COLORS, attack_name
+from sklgm.plotting import pooled_rate, victim_color, victim_name
 from sklgm.report._cells import (
-    Cell,
-    Row,
-    mean_value,
-    model_name,
+    TableRow,
     number,
     percent,
     plural,
-    poison_counts,
-    rate_cell_of,
+    rate_cell,
     rate_digits,
-    select,
-    success_rates,
+    value_cell,
 )
-from sklgm.results import MODELS, Record
+from sklgm.report._names import groups, names_of, order_of
+from sklgm.results import ProtocolDescription
 
-#: The defence that a run puts to the test; all other models are compared with it.
-_DEFENCES = ("lgm", "lgm_trim")
+if TYPE_CHECKING:
+    import polars as pl
+
+#: The defences that a run puts to the test; all other victims are compared with them.
+DEFENCES = ("lgm", "lgm_trim")
+
+#: Victim and variant.
+Victim: TypeAlias = tuple[str, str | None]
 
 
 @dataclass(frozen=True)
 class Summary:
-    """One comparison: a title, a row a model, and sentences about them."""
+    """One comparison: a title, a row per victim, and sentences about them."""
 
     title: str
-    rows: Sequence[Row]
+    rows: Sequence[TableRow]
     sentences: Sequence[str]
 
 
-def attack_summary(records: Sequence[Record], title: str) -> Summary | None:
-    """Compare success rates at the largest number of poisons.
+def summaries(
+    table: pl.DataFrame, descriptions: Iterable[ProtocolDescription]
+) -> list[Summary]:
+    """Compare the victims, for each protocol with a headline, data set and attack.
 
     Parameters
     ----------
-    records : sequence of Record
-        Those of one protocol, data set and attack.
-    title : str
-        Title of the comparison.
+    table : DataFrame
+        Tidy table.
+    descriptions : iterable of ProtocolDescription
+        Protocols, in the order of the summaries.
 
     Returns
     -------
-    Summary or None
-        None if no success rate has a target that counts.
+    list of Summary
+        Of the largest number of poisons with a known value.
     """
-    for n_poisons in reversed(poison_counts(records, "attack_success_rate")):
-        rates = success_rates(records, n_poisons)
+    found = []
+    for description in descriptions:
+        headline = description.headline
+        if headline is None:
+            continue
+        own = table.filter(protocol=description.name).drop_nulls("attack")
+        for at, group in groups(own, ["dataset", "attack", "bound", "reach"]):
+            title = headline.title.format_map(names_of(at))
+            is_rate = headline.metric == "attack_success_rate"
+            summary = (_of_rates if is_rate else _of_detection)(group, title)
+            if summary is not None:
+                found.append(summary)
+    return found
+
+
+def success_rates(rows: pl.DataFrame) -> dict[Victim, Rate]:
+    """Pooled success rates by victim and variant.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Rows of one protocol, data set, attack and number of poisons.
+
+    Returns
+    -------
+    dict from (victim, variant) to Rate
+        In the order of tables; only rates with cases.
+    """
+    parts = groups(rows.filter(metric="attack_success_rate"), ["victim", "variant"])
+    parts.sort(key=lambda part: [order_of(*item) for item in part[0].items()])
+    rates = {(at["victim"], at["variant"]): pooled_rate(part) for at, part in parts}
+    return {victim: rate for victim, rate in rates.items() if rate.n_targets}
+
+
+def _of_rates(rows: pl.DataFrame, title: str) -> Summary | None:
+    """Compare success rates at the largest number of poisons."""
+    for n_poisons in _counts(rows, "attack_success_rate"):
+        at_count = rows.filter(n_poisons=n_poisons)
+        rates = success_rates(at_count)
         if rates:
             break
     else:
         return None
-    rows = [
-        Row(
-            model_name(*key),
-            [rate_cell_of(rate, MODEL_COLORS[key[0]])],
+    lines = [
+        TableRow(
+            victim_name(*victim),
+            [rate_cell(rate, victim_color(victim[0]))],
             f"{rate.n_success:,} of {plural(rate.n_targets, 'target')} misled",
-            MODEL_COLORS[key[0]],
+            victim_color(victim[0]),
         )
-        for key, rate in rates.items()
+        for victim, rate in rates.items()
     ]
-    sentences = [*_rate_sentences(rates), *_accuracy_sentences(records, n_poisons)]
-    sentences += _detection_sentences(records, n_poisons)
-    title = f"{title}, {plural(n_poisons, 'poison')} a target"
-    return Summary(title, rows, sentences)
+    sentences = [*_rate_sentences(rates), *_accuracy_sentences(at_count)]
+    sentences += _detection_sentences(at_count)
+    title = f"{title}, {plural(n_poisons, 'poison')} per target"
+    return Summary(title, lines, sentences)
 
 
-def detection_summary(records: Sequence[Record], title: str) -> Summary | None:
-    """Compare the AUROC at the largest number of poisons.
-
-    Parameters
-    ----------
-    records : sequence of Record
-        Those of one protocol, data set and attack.
-    title : str
-        Title of the comparison.
-
-    Returns
-    -------
-    Summary or None
-        None if no AUROC is known.
-    """
-    for n_poisons in reversed(poison_counts(records, "auroc")):
-        areas = _areas(records, n_poisons)
+def _of_detection(rows: pl.DataFrame, title: str) -> Summary | None:
+    """Compare the AUROC at the largest number of poisons."""
+    for n_poisons in _counts(rows, "auroc"):
+        at_count = rows.filter(n_poisons=n_poisons)
+        areas = _areas(at_count)
         if areas:
             break
     else:
         return None
-    rows = []
-    for (model, arm), area in areas.items():
-        own = select(records, metric="auroc", model=model, arm=arm, n_poisons=n_poisons)
-        interval = None
-        if len(own) == 1 and own[0].low is not None and own[0].high is not None:
-            interval = (own[0].low, area, own[0].high)
-        color = MODEL_COLORS[model]
-        detail = "AUROC" + ("" if arm == "attack" else f", score: {arm}")
-        rows.append(
-            Row(model_name(model), [Cell(number(area), (), interval, color)], detail)
+    lines = [
+        TableRow(
+            victim_name(victim, variant),
+            [value_cell(part, "area", color=victim_color(victim))],
+            "AUROC" + (f", score: {score}" if score else ""),
         )
-    sentences = _detection_sentences(records, n_poisons)
-    return Summary(title, rows, sentences)
+        for (victim, variant, score), part in areas.items()
+    ]
+    return Summary(title, lines, _detection_sentences(at_count))
 
 
-def _rate_sentences(rates: dict[tuple[str, str], Rate]) -> list[str]:
-    """Name the lowest rate, what cannot be told from it, and who misses it."""
+def _counts(rows: pl.DataFrame, metric: str) -> list[int]:
+    """Numbers of poisons with that metric, the largest first."""
+    counts = rows.filter(metric=metric)["n_poisons"].unique()
+    found: list[int] = counts.sort(descending=True).to_list()
+    return found
+
+
+def _rate_sentences(rates: dict[Victim, Rate]) -> list[str]:
     if len(rates) < 2:
         return []
     lowest = min(rate.value for rate in rates.values())
-    first = [key for key, rate in rates.items() if rate.value == lowest]
+    first = [victim for victim, rate in rates.items() if rate.value == lowest]
     share = percent(lowest, rate_digits(rates[first[0]]))
     if len(first) == len(rates):
         return [f"All models show the same attack success rate, {share}."]
     sentences = [f"Lowest attack success rate: {_join(first)}, {share}."]
-    bound = min(rates[key].high for key in first)
-    near = [
-        key for key, rate in rates.items() if key not in first and rate.low <= bound
-    ]
+    bound = min(rates[victim].high for victim in first)
+    near = [v for v, rate in rates.items() if v not in first and rate.low <= bound]
     if near:
         verb = "overlaps" if len(near) == 1 else "overlap"
         noun = "interval" if len(near) == 1 else "intervals"
@@ -130,75 +159,71 @@ def _rate_sentences(rates: dict[tuple[str, str], Rate]) -> list[str]:
             f"The {noun} of {_join(near)} {verb} with that of the lowest rate: these "
             "targets are too few to rank them."
         )
-    if _missed_by_defence([model for model, _ in rates], [model for model, _ in first]):
+    if _is_missed_by_defence(rates, first):
         sentences.append("No L-GM model reaches that rate in this run.")
     return sentences
 
 
-def _accuracy_sentences(records: Sequence[Record], n_poisons: int) -> list[str]:
-    values = {}
-    for model in MODELS:
-        own = select(
-            records,
-            metric="clean_accuracy",
-            model=model,
-            arm="attack",
-            n_poisons=n_poisons,
-        )
-        if not math.isnan(value := mean_value(own)):
-            values[model] = value
-    if len(values) < 2:
+def _accuracy_sentences(rows: pl.DataFrame) -> list[str]:
+    main = rows.filter(rows["variant"].is_null())
+    parts = groups(main.filter(metric="clean_accuracy").drop_nulls("value"), ["victim"])
+    if len(parts) < 2:
         return []
-    listed = [f"{model_name(model)} {percent(v)}" for model, v in values.items()]
+    parts.sort(key=lambda part: order_of("victim", part[0]["victim"]))
+    listed = [
+        f"{victim_name(at['victim'])} {value_cell(part, 'share').text}"
+        for at, part in parts
+    ]
     return [f"Clean accuracy after the attack: {', '.join(listed)}."]
 
 
-def _detection_sentences(records: Sequence[Record], n_poisons: int) -> list[str]:
-    areas = _areas(records, n_poisons)
-    if len({model for model, _ in areas}) < 2:
+def _detection_sentences(rows: pl.DataFrame) -> list[str]:
+    areas = {key: _mean(part) for key, part in _areas(rows).items()}
+    if len({victim for victim, *_ in areas}) < 2:
         return []
     highest = max(areas.values())
     first = [key for key, area in areas.items() if area == highest]
-    names = []
-    for model, arm in first:
-        kind = "" if arm == "attack" else f" ({arm} score)"
-        names.append(model_name(model) + kind)
+    names = [
+        victim_name(victim, variant) + (f" ({score} score)" if score else "")
+        for victim, variant, score in first
+    ]
     sentences = [
         f"Best at ranking poisons first: {_and(names)}, AUROC {number(highest)}."
     ]
-    if _missed_by_defence([model for model, _ in areas], [model for model, _ in first]):
-        best = max(area for (model, _), area in areas.items() if model in _DEFENCES)
+    if _is_missed_by_defence(areas, first):
+        best = max(area for (victim, *_), area in areas.items() if victim in DEFENCES)
         sentences.append(f"The best L-GM model reaches {number(best)}.")
     return sentences
 
 
-def _areas(records: Sequence[Record], n_poisons: int) -> dict[tuple[str, str], float]:
-    """Mean AUROC of each model and score kind at one number of poisons."""
-    areas = {}
-    found = select(records, metric="auroc", n_poisons=n_poisons)
-    for model in MODELS:
-        own = select(found, model=model)
-        for arm in sorted({record.arm for record in own}):
-            if not math.isnan(value := mean_value(select(own, arm=arm))):
-                areas[model, arm] = value
-    return areas
+def _areas(
+    rows: pl.DataFrame,
+) -> dict[tuple[str, str | None, str | None], pl.DataFrame]:
+    """Rows of each AUROC by victim, variant and score, in the order of tables."""
+    known = rows.filter(metric="auroc").drop_nulls("value")
+    parts = groups(known, ["victim", "variant", "score"])
+    parts.sort(key=lambda part: [order_of(*item) for item in part[0].items()])
+    return {(at["victim"], at["variant"], at["score"]): part for at, part in parts}
 
 
-def _missed_by_defence(models: Sequence[str], first: Sequence[str]) -> bool:
+def _mean(rows: pl.DataFrame) -> float:
+    values: list[float] = rows["value"].to_list()
+    return sum(values) / len(values)
+
+
+def _is_missed_by_defence(
+    compared: Iterable[tuple[Any, ...]], first: Iterable[tuple[Any, ...]]
+) -> bool:
     """Whether a defence took part and none came first."""
-    return bool(set(models) & set(_DEFENCES)) and not set(first) & set(_DEFENCES)
+    all_victims, best = {key[0] for key in compared}, {key[0] for key in first}
+    return bool(all_victims & set(DEFENCES)) and not best & set(DEFENCES)
 
 
-def _join(keys: Sequence[tuple[str, str]]) -> str:
-    return _and([model_name(*key) for key in keys])
+def _join(victims: Iterable[Victim]) -> str:
+    return _and([victim_name(*victim) for victim in victims])
 
 
 def _and(names: Sequence[str]) -> str:
     if len(names) == 1:
         return names[0]
     return f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def title_of(dataset: str, attack: str) -> str:
-    """Title of a comparison."""
-    return f"{dataset}, {attack_name(attack)}"

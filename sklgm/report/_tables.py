@@ -1,274 +1,271 @@
-"""Tables that several protocols share, computed from records."""
+"""Tables of a run: the tidy table, pivoted as descriptions of protocols say."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from sklgm.plotting import MODEL_COLORS, MODEL_NAMES, attack_name
-from sklgm.report._cells import (
-    DETECTION_METRICS,
-    METRIC_NAMES,
-    Cell,
-    Row,
-    Table,
-    contenders,
-    mean_value,
-    model_name,
-    number,
-    ordered_arms,
-    plural,
-    poison_counts,
-    rate_cell,
+from sklgm.plotting import victim_color
+from sklgm.report._cells import Cell, Table, TableRow, value_cell
+from sklgm.report._names import (
+    ATTACK_COLUMNS,
+    filled,
+    groups,
+    names_of,
+    order_of,
     select,
-    value_cell,
-    without_empty_columns,
 )
-from sklgm.results import MODELS, Record
+from sklgm.results import (
+    TABLE_SCHEMA,
+    ColumnSpec,
+    ProtocolDescription,
+    RunResult,
+    TableSpec,
+)
 
-_EFFORT_METRICS = ("collision_ratio", "l2", "linf")
-#: Arms without poisons.
-_CLEAN_ARMS = ("clean", "control")
+if TYPE_CHECKING:
+    import polars as pl
+
+#: Columns of the tidy table that say what was measured.
+_KEY = [c for c in TABLE_SCHEMA if c not in ("value", "low", "high", "n")]
+
+#: Cells by the values of the index.
+_Cells = dict[tuple[Any, ...], Cell]
 
 
-def attack_table(
-    records: Sequence[Record], context: Sequence[Record], caption: str
+def run_tables(
+    result: RunResult, descriptions: Iterable[ProtocolDescription]
+) -> list[Table]:
+    """Tables of a run, as on its page.
+
+    Parameters
+    ----------
+    result : RunResult
+        The run; any protocol may be missing.
+    descriptions : iterable of ProtocolDescription
+        Protocols, in the order of the page. Numbers of others are left out.
+
+    Returns
+    -------
+    list of Table
+        Protocol by protocol.
+    """
+    return [
+        table
+        for description in descriptions
+        for table in protocol_tables(result.table, description)
+    ]
+
+
+def protocol_tables(
+    table: pl.DataFrame, description: ProtocolDescription
+) -> list[Table]:
+    """Make every table of one protocol.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Tidy table.
+    description : ProtocolDescription
+        The protocol.
+
+    Returns
+    -------
+    list of Table
+        Empty if nothing was measured.
+    """
+    # What was measured without an attack may be recorded once per attack.
+    own = table.filter(protocol=description.name).unique(maintain_order=True)
+    tables = []
+    for spec in description.tables:
+        metrics = tuple({c.metric for c in spec.columns if not _is_clean(c)})
+        rows = select(own, {**spec.where, "metric": metrics or ...})
+        for values, group in groups(rows, spec.split):
+            made = _table(own, group, values, spec)
+            if made.rows:
+                tables.append(made)
+    return tables
+
+
+def _table(
+    own: pl.DataFrame, group: pl.DataFrame, values: Mapping[str, Any], spec: TableSpec
 ) -> Table:
-    """Success rates by model and number of poisons, beside what they cost.
-
-    Parameters
-    ----------
-    records : sequence of Record
-        Those of one protocol, data set and attack.
-    context : sequence of Record
-        Those of the same protocol and data set, for accuracies measured without an
-        attack.
-    caption : str
-        Caption of the table.
-
-    Returns
-    -------
-    Table
-    """
-    counts = poison_counts(records, "attack_success_rate")
-    most = counts[-1]
-    variants = {arm for _, arm in contenders(records)} - {"attack"}
-    columns: list[tuple[str, Callable[[str, str], Cell | None]]] = []
-
-    def rate_column(arm: str | None, n_poisons: int) -> Callable[..., Cell | None]:
-        def cell(model: str, row_arm: str) -> Cell | None:
-            if arm is not None and row_arm != "attack":
-                return None
-            return rate_cell(
-                select(
-                    records,
-                    metric="attack_success_rate",
-                    model=model,
-                    arm=arm or row_arm,
-                    n_poisons=n_poisons,
-                )
-            )
-
-        return cell
-
-    def control_cell(model: str, row_arm: str) -> Cell | None:
-        if row_arm != "attack":
-            return None
-        control = select(
-            context, metric="attack_success_rate", model=model, arm="control"
-        )
-        at_most = select(control, attack=records[0].attack, n_poisons=most)
-        return rate_cell(at_most or select(control, n_poisons=0))
-
-    def accuracy_cell(model: str, row_arm: str) -> Cell | None:
-        chosen = select(context, metric="clean_accuracy", model=model)
-        own = select(chosen, attack=records[0].attack, n_poisons=most, arm=row_arm)
-        if own:
-            return value_cell(own, f"with {plural(most, 'poison')}")
-        if row_arm != "attack":
-            return None
-        without = [r for r in chosen if r.n_poisons == 0 or r.arm in _CLEAN_ARMS]
-        return value_cell(without, "without poisons")
-
-    def backbone_cell(model: str, row_arm: str) -> Cell | None:
-        if row_arm != "attack":
-            return None
-        return value_cell(select(context, metric="backbone_accuracy", model=model))
-
-    def auroc_cell(model: str, row_arm: str) -> Cell | None:
-        found = select(records, metric="auroc", model=model, n_poisons=most)
-        if row_arm == "attack":  # a variant has a row of its own
-            found = [record for record in found if record.arm not in variants]
-        else:
-            found = select(found, arm=row_arm)
-        kinds = ordered_arms(r.arm for r in found)
-        values = [(kind, mean_value(select(found, arm=kind))) for kind in kinds]
-        values = [(kind, value) for kind, value in values if not math.isnan(value)]
-        if not values:
-            return None
-        return Cell(
-            " / ".join(number(value) for _, value in values),
-            [" / ".join("score" if kind == "attack" else kind for kind, _ in values)],
-        )
-
-    for n_poisons in counts:
-        title = f"Misled, {plural(n_poisons, 'poison')}"
-        columns.append((title, rate_column(None, n_poisons)))
-    columns += [
-        (
-            f"Same targets for all, {plural(most, 'poison')}",
-            rate_column("common", most),
-        ),
-        ("Control: no poisons", control_cell),
-        ("Clean accuracy", accuracy_cell),
-        ("Backbone accuracy", backbone_cell),
-        (f"AUROC, {plural(most, 'poison')}", auroc_cell),
-    ]
-    rows = [
-        Row(
-            model_name(model, arm),
-            [make(model, arm) for _, make in columns],
-            color=MODEL_COLORS[model],
-        )
-        for model, arm in contenders(records)
-    ]
-    return without_empty_columns(
-        Table(caption, ["Model", *(title for title, _ in columns)], rows)
-    )
-
-
-def detection_table(records: Sequence[Record], caption: str) -> Table | None:
-    """AUROC and TPR at 1 % FPR by model, score and number of poisons.
-
-    Parameters
-    ----------
-    records : sequence of Record
-        Those of one protocol, data set and attack.
-    caption : str
-        Caption of the table.
-
-    Returns
-    -------
-    Table or None
-        None if there is no such record.
-    """
-    found = [record for record in records if record.metric in DETECTION_METRICS]
-    if not found:
-        return None
-    counts = sorted({record.n_poisons for record in found})
-    titles = {"auroc": "AUROC", "tpr_at_1pct_fpr": "Found at 1 % false alarms"}
-    keys = [(metric, n) for metric in DETECTION_METRICS for n in counts]
+    """Make one table: `group` says which rows it has, `own` what may fill them."""
+    most = group["n_poisons"].max()
+    where = {**spec.where, **values}
+    if spec.only_most:
+        where["n_poisons"] = most
+        group = group.filter(n_poisons=most)
+    values = {"n_poisons": most, **values}
     columns = [
-        titles[metric] + (f", {plural(n, 'poison')}" if len(counts) > 1 else "")
-        for metric, n in keys
+        column
+        for column_spec in spec.columns
+        for column in _columns(own, column_spec, where, values, spec)
     ]
     rows = []
-    for model in MODELS:
-        for arm in ordered_arms(r.arm for r in found if r.model == model):
-            own = select(found, model=model, arm=arm)
-            cells = [value_cell(select(own, metric=m, n_poisons=n)) for m, n in keys]
-            detail = "" if arm == "attack" else f"score: {arm}"
-            rows.append(Row(MODEL_NAMES[model], cells, detail, MODEL_COLORS[model]))
-    return without_empty_columns(Table(caption, ["Model", *columns], rows))
+    for at in _sorted_index(group, spec):
+        keys = tuple(at.values()), _without_attack(at)
+        cells = [found.get(keys[0], found.get(keys[1])) for _, found in columns]
+        if not any(cells):
+            continue
+        names = names_of({**values, **at}, spec.noun)
+        color = victim_color(at["victim"]) if at.get("victim") else None
+        details = "; ".join(filled(spec.details, names))
+        rows.append(TableRow(spec.header.format_map(names), cells, details, color))
+    caption = spec.title.format_map(names_of(values, spec.noun))
+    titles = [spec.header_title, *(title for title, _ in columns)]
+    return _without_empty_columns(Table(caption, titles, rows))
 
 
-def effort_table(records: Sequence[Record], caption: str) -> Table | None:
-    """How far the attack went, at the largest number of poisons.
+def _columns(
+    own: pl.DataFrame,
+    column: ColumnSpec,
+    where: Mapping[str, Any],
+    values: Mapping[str, Any],
+    spec: TableSpec,
+) -> list[tuple[str, _Cells]]:
+    """Title and cells of each column of a table that one specification makes."""
+    wanted = {**where, **column.where, "metric": column.metric}
+    index = list(spec.index)
+    if _is_clean(column):
+        index = [name for name in index if name not in ATTACK_COLUMNS]
+        wanted = {
+            name: value
+            for name, value in wanted.items()
+            if name in column.where or name not in ATTACK_COLUMNS
+        }
+    if column.only_most:
+        wanted["n_poisons"] = values["n_poisons"]
+    rows = select(own, wanted)
+    if column.minus is not None:
+        rows = _differences(rows, select(own, {**wanted, **column.minus}), column.minus)
+    parts = groups(rows, column.by)
+    parts.sort(key=lambda part: [order_of(*item) for item in part[0].items()])
+    instead: _Cells = {}
+    if column.otherwise is not None:
+        for _, cells in _columns(own, column.otherwise, where, values, spec):
+            instead |= cells
+        parts = parts or [({}, rows)]
+    columns = []
+    for by, part in parts:
+        names = names_of({**values, **by}, spec.noun)
+        details = filled([column.detail] if column.detail else [], names)
+        cells = {
+            tuple(at.values()): _cell(group, column, details, at.get("victim"))
+            for at, group in groups(part, index)
+        }
+        columns.append((column.title.format_map(names), instead | cells))
+    return columns
+
+
+def _cell(
+    rows: pl.DataFrame, column: ColumnSpec, details: list[str], victim: str | None
+) -> Cell:
+    color = None if victim is None else victim_color(victim)
+    is_difference = column.minus is not None
+    if column.join is None:
+        return value_cell(
+            rows,
+            column.kind,
+            details=details,
+            color=color,
+            is_difference=is_difference,
+        )
+    parts = groups(rows.drop_nulls("value"), [column.join])
+    parts.sort(key=lambda part: order_of(column.join or "", part[0][column.join or ""]))
+    if not parts:
+        return Cell("unknown", details)
+    texts = [value_cell(part, column.kind).text for _, part in parts]
+    joined = [str(at[column.join] or "all") for at, _ in parts]
+    return Cell(" / ".join(texts), [*details, " / ".join(joined)])
+
+
+def _differences(
+    rows: pl.DataFrame, others: pl.DataFrame, minus: Mapping[str, Any]
+) -> pl.DataFrame:
+    """Values minus those of `others`, seed by seed; see `ColumnSpec.minus`."""
+    key = [name for name in _KEY if name not in minus]
+    as_set = others.filter(others["variant"].is_null()).drop("variant")
+    same = rows.join(others, key, how="left", nulls_equal=True, suffix="_same")
+    both = same.join(
+        as_set,
+        [name for name in key if name != "variant"],
+        how="left",
+        nulls_equal=True,
+        suffix="_as_set",
+    )
+    other = both["value_same"].fill_null(both["value_as_set"])
+    both = both.with_columns(both["value"] - other).drop_nulls("value")
+    return both.select(rows.columns).join(others, _KEY, how="anti", nulls_equal=True)
+
+
+def _sorted_index(group: pl.DataFrame, spec: TableSpec) -> list[dict[str, Any]]:
+    """Values of the index, one per row of the table, in its order."""
+    attacks = group["attack"].unique(maintain_order=True).to_list()
+    means = {}
+    if spec.sort_by is not None:
+        known = group.filter(metric=spec.sort_by).drop_nulls("value")
+        for at, part in groups(known, spec.index):
+            means[tuple(at.values())] = sum(part["value"]) / len(part)
+
+    def key(at: dict[str, Any]) -> list[Any]:
+        order = [order_of(*item, attacks) for item in at.items()]
+        if spec.sort_by is not None:  # within each victim
+            order.insert(1, -means.get(tuple(at.values()), 0.0))
+        return order
+
+    return sorted((at for at, _ in groups(group, spec.index)), key=key)
+
+
+def _is_clean(column: ColumnSpec) -> bool:
+    """Whether a column shows what was measured without an attack."""
+    return column.where.get("attack", ...) is None
+
+
+def _without_attack(at: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(value for name, value in at.items() if name not in ATTACK_COLUMNS)
+
+
+def _without_empty_columns(table: Table) -> Table:
+    kept = [
+        index
+        for index in range(len(table.columns) - 1)
+        if any(row.cells[index] is not None for row in table.rows)
+    ]
+    titles = [table.columns[0], *(table.columns[index + 1] for index in kept)]
+    rows = [
+        TableRow(row.header, [row.cells[i] for i in kept], row.detail, row.color)
+        for row in table.rows
+    ]
+    return Table(table.caption, titles, rows)
+
+
+def all_rows_table(table: pl.DataFrame) -> Table:
+    """Every number as a row of text; columns without any value are left out.
 
     Parameters
     ----------
-    records : sequence of Record
-        Those of one protocol, data set and attack.
-    caption : str
-        Caption of the table.
-
-    Returns
-    -------
-    Table or None
-        None if there is no such record.
-    """
-    found = [record for record in records if record.metric in _EFFORT_METRICS]
-    if not found:
-        return None
-    most = max(record.n_poisons for record in found)
-    caption = f"{caption}, {plural(most, 'poison')}"
-    return _wide_table(select(found, n_poisons=most), caption)
-
-
-def remaining_table(records: Sequence[Record], caption: str) -> Table | None:
-    """One row a model, attack and number of poisons, one column a metric.
-
-    Parameters
-    ----------
-    records : sequence of Record
-        Those that no other table shows.
-    caption : str
-        Caption of the table.
-
-    Returns
-    -------
-    Table or None
-        None if there is no record.
-    """
-    return _wide_table(list(records), caption) if records else None
-
-
-def all_records_table(records: Sequence[Record]) -> Table:
-    """Every record as a row of text.
-
-    Parameters
-    ----------
-    records : sequence of Record
-        All of a run.
+    table : DataFrame
+        Tidy table.
 
     Returns
     -------
     Table
     """
+    shown = [
+        name
+        for name in TABLE_SCHEMA
+        if name not in ("victim", "low", "high") and table[name].count()
+    ]
+    titles = ["victim", *shown]
+    titles.insert(titles.index("value") + 1, "95 % interval")
     rows = []
-    for record in records:
-        interval = ""
-        if record.low is not None and record.high is not None:
-            interval = f"{record.low:.4g} to {record.high:.4g}"
-        texts = [
-            record.protocol,
-            record.attack,
-            f"{record.n_poisons}",
-            record.arm,
-            record.metric,
-            "unknown" if math.isnan(record.value) else f"{record.value:.4g}",
-            interval,
-            f"{record.n}",
-            f"{record.seed}",
-            record.dataset,
-        ]
-        rows.append(Row(record.model, [Cell(text) for text in texts]))
-    columns = ["model", "protocol", "attack", "n_poisons", "arm", "metric", "value"]
-    columns += ["95 % interval", "n", "seed", "dataset"]
-    return Table("Every number as it stands in results.json", columns, rows)
-
-
-def _wide_table(records: Sequence[Record], caption: str) -> Table:
-    metrics = list(METRIC_NAMES)
-    metrics += sorted({r.metric for r in records} - set(metrics))
-    keys = sorted(
-        {(r.attack, r.n_poisons, MODELS.index(r.model), r.arm) for r in records}
-    )
-    one_attack = len({record.attack for record in records}) == 1
-    one_count = len({record.n_poisons for record in records}) == 1
-    rows = []
-    for attack, n_poisons, model_index, arm in keys:
-        model = MODELS[model_index]
-        own = select(records, attack=attack, n_poisons=n_poisons, model=model, arm=arm)
-        details = [] if one_attack else [attack_name(attack)]
-        details += [] if one_count else [plural(n_poisons, "poison")]
-        details += [] if arm in ("attack", "clean") else [arm]
-        cells = []
-        for metric in metrics:
-            chosen = select(own, metric=metric)
-            is_rate = metric == "attack_success_rate"
-            cells.append(rate_cell(chosen) if is_rate else value_cell(chosen))
-        row = Row(MODEL_NAMES[model], cells, "; ".join(details), MODEL_COLORS[model])
-        rows.append(row)
-    names = [METRIC_NAMES.get(m, m.replace("_", " ").capitalize()) for m in metrics]
-    return without_empty_columns(Table(caption, ["Model", *names], rows))
+    for row in table.iter_rows(named=True):
+        texts = {name: "" if row[name] is None else str(row[name]) for name in shown}
+        texts["value"] = "unknown" if row["value"] is None else f"{row['value']:.4g}"
+        ends = (row["low"], row["high"])
+        is_known = None not in ends
+        texts["95 % interval"] = "{:.4g} to {:.4g}".format(*ends) if is_known else ""
+        cells = [Cell(texts[title]) for title in titles[1:]]
+        rows.append(TableRow(row["victim"] or "", cells))
+    return Table("Every number as it stands in table.parquet", titles, rows)

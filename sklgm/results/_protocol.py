@@ -21,10 +21,11 @@ class ColumnSpec:
         As in :class:`sklgm.results.Row`.
     title : str
         Heading, with names in braces as in :class:`TableSpec`.
-    kind : {"rate", "share", "number"}, default="number"
+    kind : {"rate", "share", "area", "number"}, default="number"
         How values are pooled over seeds and written. ``"rate"``: successes and cases
         are summed, in percent, with counts and a Wilson interval; ``"share"``: mean, in
-        percent; ``"number"``: mean, with three digits.
+        percent; ``"area"``: mean, in [0, 1], with three digits; ``"number"``: the same
+        of any range. Intervals of the first three are drawn, too.
     where : mapping, default={}
         Which rows of the table fill the column; it goes before the conditions of the
         table. With ``{"attack": None}`` the column holds what was measured without an
@@ -37,9 +38,6 @@ class ColumnSpec:
         Whether only rows with the largest number of poisons count.
     detail : str, default=""
         What stands below each value, with names in braces.
-    has_strip : bool, default=False
-        Whether the interval, which must be in [0, 1], is drawn below a share or a
-        number; that of a rate always is.
     minus : mapping or None, default=None
         The difference to the rows with these values in their columns, seed by seed, is
         shown instead; compared is the same variant, where it was measured, else the
@@ -50,13 +48,12 @@ class ColumnSpec:
 
     metric: str
     title: str
-    kind: Literal["rate", "share", "number"] = "number"
+    kind: Literal["rate", "share", "area", "number"] = "number"
     where: Where = field(default_factory=dict)
     by: tuple[str, ...] = ()
     join: str | None = None
     only_most: bool = False
     detail: str = ""
-    has_strip: bool = False
     minus: Where | None = None
     otherwise: ColumnSpec | None = None
 
