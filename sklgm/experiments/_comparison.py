@@ -15,8 +15,8 @@ from sklearn.base import clone
 
 from sklgm.experiments._context import Classifier, Context, mean, rate
 from sklgm.experiments._planned_attacks import (
-    AttackSettings,
     Attacker,
+    AttackSettings,
     CraftSettings,
     PlannedAttack,
     effort,
@@ -57,13 +57,11 @@ class TargetSettings(Settings):
     }
 
 
-class RefitSettings(TargetSettings):
+class RefitSettings(Settings):
     """How heads are refitted for each target.
 
     Parameters
     ----------
-    n_targets
-        See :class:`TargetSettings`.
     refit_epochs : int, default=40
         Epochs of a head's refit, by SGD as in the poisoning benchmark.
     """
@@ -77,13 +75,13 @@ class RefitSettings(TargetSettings):
     }
 
 
-class CountSettings(RefitSettings, AttackSettings):
-    """How many poisons of which attacks there are for each target.
+class CountSettings(TargetSettings, AttackSettings):
+    """How many targets, and how many poisons of which attacks for each.
 
     Parameters
     ----------
-    n_targets, refit_epochs
-        See :class:`RefitSettings`.
+    n_targets
+        See :class:`TargetSettings`.
     attacks, bounds, reach, similarity_weight, max_iter, watermark_opacity
         See :class:`AttackSettings`.
     n_poisons : tuple of int, default=(25,)
@@ -320,7 +318,7 @@ class Comparison:
     context : Context
         Rows, runner, and settings of the run.
     protocol : str
-        Name in rows and stages.
+        Name in rows.
     trainings : sequence of Training
         Their victims are compared: all heads on features, or all networks.
     counts : mapping of int to float or None
@@ -329,6 +327,9 @@ class Comparison:
         How poisons are crafted.
     networks : dict of str to classifier or None, default=None
         Whose features are attacked, by name; None: those of the context.
+    defences : mapping of str to estimator or None, default=None
+        Unfitted trimmed Gaussians that attackers know, by network; None: those of the
+        victims.
     n_targets : int, default=0
         Targets that each victim's control has to get right.
     targets : Targets or None, default=None
@@ -340,6 +341,8 @@ class Comparison:
     detail_counts : collection of int or None, default=None
         Numbers of poisons with which accuracy and detection are measured; None: the
         largest.
+    name : str or None, default=None
+        Name in stages, unique in the run; None: that of the protocol.
     """
 
     def __init__(
@@ -351,24 +354,30 @@ class Comparison:
         settings: CraftSettings,
         *,
         networks: dict[str, Classifier] | None = None,
+        defences: Mapping[str, Any] | None = None,
         n_targets: int = 0,
         targets: Targets | None = None,
         rows: tuple[NDArray[np.float32], NDArray[Any]] | None = None,
         n_bases: int | None = None,
         detail_counts: Collection[int] | None = None,
+        name: str | None = None,
     ) -> None:
         partition = context.partition
         self.context, self.protocol, self.settings = context, protocol, settings
+        self.name = name or protocol
         self.trainings, self.counts = tuple(trainings), dict(counts)
         self.networks = context.networks if networks is None else networks
         self.X, self.y = rows or (partition.X_refit, partition.y_refit)
         self.y_test = partition.y_test
         self.detail_counts = detail_counts or (max(counts),)
         self.victims = [v for training in self.trainings for v in training.victims]
+        self.defences = defences or {
+            name: defence(self.victims, name).head for name in self.networks
+        }
         # Heads take features; networks that are trained take the rows themselves.
         self.are_features = self.trainings[0].model is None
         self.controls: list[Prediction] = list(
-            context.stage(f"{protocol}, control arm", self._control_arm)
+            context.stage(f"{self.name}, control arm", self._control_arm)
         )
         self.is_right = np.array([c.labels == self.y_test for c in self.controls])
         self.targets = targets or draw_targets(
@@ -388,8 +397,8 @@ class Comparison:
     @cached_property
     def inputs(self) -> dict[str, NDArray[np.floating[Any]]]:
         """What trainings take, by network: the clean rows, or their features."""
-        return self.features if self.are_features else dict.fromkeys(
-            self.networks, self.X
+        return (
+            self.features if self.are_features else dict.fromkeys(self.networks, self.X)
         )
 
     @cached_property
@@ -479,6 +488,7 @@ class Comparison:
         for planned in attacks:
             for network in self.networks:
                 crafted = self.craft(planned, network)
+                poisons = self.inputs_of(network, crafted)
                 yield from self._effort_rows(planned, network, crafted)
                 own = [t for t in self.trainings if t.network == network]
                 # Trainings of whole networks take long: each is a stage.
@@ -492,7 +502,7 @@ class Comparison:
                         f"train {names or 'heads'} on {network}, {planned}",
                         planned.columns,
                         [(t, n) for t in group for n in t.counts(self.counts)],
-                        partial(self.poisoned_rows, network, self._poisons(network, crafted)),
+                        partial(self.poisoned_rows, network, poisons),
                         crafted,
                     )
 
@@ -515,7 +525,7 @@ class Comparison:
 
         def carry_out() -> list[dict[int, CraftResult]]:
             features, targets = self.features[network], self.targets
-            known = clone(defence(self.victims, network).head).fit(features, self.y)
+            known = clone(self.defences[network]).fit(features, self.y)
             attacker = Attacker(
                 self.settings, self.networks[network], known, features, self.y
             )
@@ -531,7 +541,26 @@ class Comparison:
                 )
             ]
 
-        return next(self.context.stage(f"{self.protocol}, {stage}", carry_out))
+        return next(self.context.stage(f"{self.name}, {stage}", carry_out))
+
+    def inputs_of(
+        self, network: str, crafted: Mapping[int, CraftResult]
+    ) -> dict[int, NDArray[np.floating[Any]]]:
+        """Give what trainings take in place of poisons: themselves, or their features.
+
+        Parameters
+        ----------
+        network : {"softmax", "lgm"}
+            Whose features were attacked.
+        crafted : mapping of int to CraftResult
+            The poisons, by number of them.
+
+        Returns
+        -------
+        dict of int to ndarray
+            By number of poisons; target by target.
+        """
+        return {n: self._input(network, c.X_poison) for n, c in crafted.items()}
 
     def poisoned_rows(
         self, network: str, poisons: Mapping[int, NDArray[Any]], n: int, t: int
@@ -611,7 +640,7 @@ class Comparison:
                 device=self._device(pairs),
             )
 
-        measured = self.context.stage(f"{self.protocol}, {stage}", carry_out)
+        measured = self.context.stage(f"{self.name}, {stage}", carry_out)
         for training, n in pairs:
             of_targets = [next(measured) for _ in range(n_targets)]
             for victim, of_victim in zip(
@@ -641,14 +670,9 @@ class Comparison:
     def _input(self, network: str, X: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
         return self.networks[network].transform(X) if self.are_features else X
 
-    def _poisons(
-        self, network: str, crafted: Mapping[int, CraftResult]
-    ) -> dict[int, NDArray[np.floating[Any]]]:
-        return {n: self._input(network, c.X_poison) for n, c in crafted.items()}
-
     def _control_arm(self) -> list[Prediction]:
         predictions: list[list[Prediction]] = self.context.runner.map(
-            f"{self.protocol}, control arm",
+            f"{self.name}, control arm",
             predict_unpoisoned,
             (
                 (t, self.inputs[t.network], self.y, self.test_inputs[t.network])
@@ -730,7 +754,7 @@ class Comparison:
         measured: Sequence[Measurement],
         crafted: CraftResult | None,
     ) -> Iterator[Trial]:
-        targets, control, n = self.targets, self.controls[victim], which["n_poisons"]
+        control, n = self.controls[victim], which["n_poisons"]
         counted = self.counted(victim)
         for t, of_target in enumerate(measured):
             row, label, base_label = self.target(t)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property, partial
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -59,7 +59,7 @@ class Context:
     def networks(self) -> dict[str, Classifier]:
         """The networks, trained on the same rows for as many epochs, as a stage."""
         return {
-            name: next(self.stage(f"train {name}", partial(self._fit, name, clf)))
+            name: self.trained(name, clf)
             for name, clf in make_networks(self.settings).items()
         }
 
@@ -116,7 +116,7 @@ class Context:
         )
 
     def stage(
-        self, name: str, function: Callable[[], Sequence[Item]]
+        self, name: str, function: Callable[[], Iterable[Item]]
     ) -> Iterator[Item]:
         """Carry out a stage, or take what it gave before it was interrupted.
 
@@ -125,14 +125,38 @@ class Context:
         name : str
             Unique for these settings of the run.
         function : callable
-            Gives a sequence that can be pickled.
+            Gives items that can be pickled.
 
         Returns
         -------
         iterator
-            Over the sequence.
+            Over the items.
         """
-        return iter(self.runner.once(f"{name}, {self.settings!r}", function))
+        stage = f"{name}, {self.settings!r}"
+        return iter(self.runner.once(stage, lambda: list(function())))
+
+    def trained(self, name: str, clf: Classifier) -> Classifier:
+        """Train a network on the rows for networks, as a stage.
+
+        Parameters
+        ----------
+        name : str
+            Unique for these settings of the run.
+        clf : classifier
+            Unfitted.
+
+        Returns
+        -------
+        classifier
+            Fitted.
+        """
+
+        def fit() -> Iterator[Classifier]:
+            self.runner.progress(f"train {name}", 0, 1)
+            yield clf.fit(self.partition.X_backbone, self.partition.y_backbone)
+            self.runner.progress(f"train {name}", 1, 1)
+
+        return next(self.stage(f"train {name}", fit))
 
     def columns(self, protocol: str) -> dict[str, Any]:
         """Columns that all rows and trials of a protocol share.
@@ -152,12 +176,6 @@ class Context:
             "protocol": protocol,
             "seed": self.settings.seed,
         }
-
-    def _fit(self, name: str, clf: Classifier) -> list[Classifier]:
-        self.runner.progress(f"train {name}", 0, 1)
-        clf.fit(self.partition.X_backbone, self.partition.y_backbone)
-        self.runner.progress(f"train {name}", 1, 1)
-        return [clf]
 
 
 def make_networks(settings: RunSettings, **changes: Any) -> dict[str, Classifier]:

@@ -37,6 +37,7 @@ from sklgm.poisoning import (
 WATERMARK = "watermark"
 #: Rate of false alarms whose threshold an adaptive attack knows.
 _FALSE_ALARM_RATE = 0.01
+_FIELDS = tuple(CraftResult.__dataclass_fields__)
 # Poisons crafted in one call, between two steps of the progress bar.
 _CRAFT_CHUNK = 500
 
@@ -235,9 +236,7 @@ class Attacker:
         if reach is None:
             return model, attack
         if isinstance(attack, AdaptivePosterior):
-            surprisals = -claim_scores(
-                self.defence, "posterior", self.features, self.y
-            )
+            surprisals = -claim_scores(self.defence, "posterior", self.features, self.y)
             flagged_from = np.quantile(surprisals, 1.0 - _FALSE_ALARM_RATE)
             # Odds that underflow are flagged from 0 on, which no claim is below.
             surprisal = max(float(reach * flagged_from), np.finfo(float).tiny)
@@ -319,11 +318,7 @@ class Attacker:
                     )
                 )
                 n_done += len(group) * n_poisons
-            crafted[n_poisons] = _each_field(
-                lambda name, chunks=chunks: np.concatenate(
-                    [getattr(chunk, name) for chunk in chunks]
-                )
-            )
+            crafted[n_poisons] = concatenated(chunks)
         progress(n_all, n_all)
         for n_poisons in counts:
             if n_poisons not in crafted:
@@ -350,7 +345,25 @@ def of_targets(crafted: CraftResult, n_targets: int, n_poisons: int) -> CraftRes
     """
     rows = np.arange(len(crafted.X_poison)).reshape(n_targets, -1)
     taken = rows[:, :n_poisons].ravel()
-    return _each_field(lambda name: getattr(crafted, name)[taken])
+    return CraftResult(**{name: getattr(crafted, name)[taken] for name in _FIELDS})
+
+
+def concatenated(chunks: Sequence[CraftResult]) -> CraftResult:
+    """Join results of several calls of :func:`sklgm.poisoning.craft`.
+
+    Parameters
+    ----------
+    chunks : sequence of CraftResult
+        At least one.
+
+    Returns
+    -------
+    CraftResult
+        Poisons in order.
+    """
+    return CraftResult(
+        **{n: np.concatenate([getattr(c, n) for c in chunks]) for n in _FIELDS}
+    )
 
 
 def effort(crafted: CraftResult) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -402,7 +415,3 @@ def _pixel_range(X: NDArray[np.float32]) -> tuple[Any, Any]:
     if X.ndim == 4:
         return 0.0, 1.0
     return X.min(axis=0), X.max(axis=0)
-
-
-def _each_field(make: Callable[[str], Any]) -> CraftResult:
-    return CraftResult(**{n: make(n) for n in CraftResult.__dataclass_fields__})

@@ -49,7 +49,7 @@ class Settings(pydantic.BaseModel):
     presets: ClassVar[Presets] = {}
 
     @classmethod
-    def for_preset(cls, kind: str, preset: str, **changes: Any) -> Self:
+    def for_preset(cls, kind: str, preset: str, /, **changes: Any) -> Self:
         """Take the settings of a preset.
 
         Parameters

@@ -140,8 +140,8 @@ def share_counts(shares: Sequence[float], y_train: NDArray[Any]) -> dict[int, fl
     most = (n_of_class - 1) // 2
     if most < 1:
         raise ValueError(
-            f"shares={tuple(shares)!r} of a class need at least 3 rows of each class in "
-            f"the refit, got {n_of_class}"
+            f"shares={tuple(shares)!r} of a class need at least 3 training rows of "
+            f"each class, got {n_of_class}"
         )
     counts: dict[int, float] = {}
     for share in sorted(shares):

@@ -54,44 +54,46 @@ class Victim:
     counts: tuple[int, ...] | None = None
 
     @property
-    def columns(self) -> dict[str, str | None]:
+    def columns(self) -> dict[str, Any]:
         """Columns ``victim`` and ``variant``."""
         return {"victim": self.name, "variant": self.variant}
 
 
-def make_victims(context: Context, refit_epochs: int) -> tuple[Victim, ...]:
+def make_victims(
+    context: Context, refit_epochs: int | None = None
+) -> tuple[Victim, ...]:
     """Make the victims that all protocols compare.
-
-    Softmax and L-GM are refitted as in the poisoning benchmark, by SGD from a fresh
-    head; Gaussians with ``trim`` are estimated from the rows.
 
     Parameters
     ----------
     context : Context
         Whose networks they are heads of.
-    refit_epochs : int
-        Epochs of the heads that are trained.
+    refit_epochs : int or None, default=None
+        Epochs by which softmax and L-GM are refitted as in the poisoning benchmark, by
+        SGD from a fresh head. None: they are the heads of the networks themselves.
 
     Returns
     -------
     tuple of Victim
-        Softmax; L-GM; trimmed Gaussians on the features of either network.
+        Softmax; L-GM; trimmed Gaussians on the features of L-GM, and of softmax.
     """
-    heads = _trained_heads(
-        context,
-        max_epochs=refit_epochs,
-        batch_size=250,
-        lr=0.01,
-        lr_schedule="step",
-        optimizer="sgd",
-        optimizer__momentum=0.9,
-        optimizer__weight_decay=2e-4,
-    )
-    heads["lgm"].set_params(margin_warmup=0.5)
+    heads: dict[str, Classifier] = {}
+    if refit_epochs is not None:
+        heads = _trained_heads(
+            context,
+            max_epochs=refit_epochs,
+            batch_size=250,
+            lr=0.01,
+            lr_schedule="step",
+            optimizer="sgd",
+            optimizer__momentum=0.9,
+            optimizer__weight_decay=2e-4,
+        )
+        heads["lgm"].set_params(margin_warmup=0.5)
     variances = context.head_variances
     return (
-        Victim("softmax", "softmax", heads["softmax"]),
-        Victim("lgm", "lgm", heads["lgm"], scores=_ALL_SCORES),
+        Victim("softmax", "softmax", heads.get("softmax")),
+        Victim("lgm", "lgm", heads.get("lgm"), scores=_ALL_SCORES),
         *(trimmed_gaussians(name, variances[name]) for name in ("lgm", "softmax")),
     )
 
@@ -205,9 +207,7 @@ def defence(victims: Sequence[Victim], network: str) -> Victim:
     Victim
         Its trimmed Gaussians.
     """
-    return next(
-        v for v in victims if v.name == TRIMMED[network] and v.variant is None
-    )
+    return next(v for v in victims if v.name == TRIMMED[network] and v.variant is None)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,12 @@ import numpy as np
 from sklearn.base import clone
 
 from sklgm.classifiers import RobustGaussianClassifier
-from sklgm.experiments._comparison import Comparison, RefitSettings, Training
+from sklgm.experiments._comparison import (
+    Comparison,
+    RefitSettings,
+    TargetSettings,
+    Training,
+)
 from sklgm.experiments._context import Context
 from sklgm.experiments._descriptions import DESCRIPTIONS
 from sklgm.experiments._planned_attacks import AttackSettings, plan_attacks
@@ -22,13 +27,13 @@ NAME = "contamination"
 ORACLE = "oracle"
 
 
-class ContaminationSettings(RefitSettings, AttackSettings):
+class ContaminationSettings(TargetSettings, RefitSettings, AttackSettings):
     """Settings of the contamination protocol.
 
     Parameters
     ----------
     n_targets, refit_epochs
-        See :class:`RefitSettings`.
+        See :class:`TargetSettings` and :class:`RefitSettings`.
     attacks, bounds, reach, similarity_weight, max_iter, watermark_opacity
         See :class:`AttackSettings`.
     shares : tuple of float in (0, 0.5), default=(0.01, 0.05, 0.1, 0.2)

@@ -19,9 +19,16 @@ from sklgm.experiments._planned_attacks import (
     plan_attacks,
 )
 from sklgm.experiments._protocol import Protocol
-from sklgm.experiments._settings import Count, Distinct, Minority, Positive, Presets, Some
+from sklgm.experiments._settings import (
+    Count,
+    Distinct,
+    Minority,
+    Positive,
+    Presets,
+    Some,
+)
 from sklgm.experiments._target_rows import scaled_counts, share_counts
-from sklgm.experiments._victims import Victim, make_victims, with_diagonal
+from sklgm.experiments._victims import make_victims, with_diagonal
 from sklgm.results import FigureArrays, Row, Trial
 
 NAME = "end-to-end"
@@ -117,6 +124,7 @@ def measure(
         make_trainings(context, settings),
         counts,
         settings,
+        defences={v.network: v.head for v in make_victims(context)[2:]},
         n_targets=settings.n_targets,
         rows=(X, y),
         n_bases=len(refit_rows),
@@ -142,8 +150,8 @@ def make_trainings(context: Context, settings: EndToEndSettings) -> list[Trainin
         Softmax, L-GM, L-GM with trim, and softmax on filtered rows; with ``shares``
         also L-GM with ``trim="auto"``.
     """
-    heads = make_victims(context, refit_epochs=1)
-    softmax, lgm, trimmed, gaussians = heads
+    victims = make_victims(context)
+    softmax, lgm, trimmed, gaussians = victims
     networks = {name: copy.deepcopy(clf) for name, clf in context.networks.items()}
     for clf in networks.values():
         clf.set_params(
@@ -156,22 +164,17 @@ def make_trainings(context: Context, settings: EndToEndSettings) -> list[Trainin
     networks["lgm"].set_params(margin_warmup=0.0, means_lr_factor=1.0)
     with_trim = copy.deepcopy(networks["lgm"]).set_params(trim=trimmed.head.trim)
 
-    def own(victim: Victim, **changes: object) -> Victim:
-        return replace(victim, head=None, **changes)  # type: ignore[arg-type]
-
+    own = replace(trimmed, head=None)  # that of the network, which trims itself
+    filtered = replace(softmax, variant="filtered")
     trainings = [
-        Training(
-            (own(softmax), gaussians, with_diagonal(heads)), networks["softmax"]
-        ),
-        Training((own(lgm),), networks["lgm"]),
-        Training((own(trimmed),), with_trim),
-        Training(
-            (own(softmax, variant="filtered"),), networks["softmax"], gaussians.head
-        ),
+        Training((softmax, gaussians, with_diagonal(victims)), networks["softmax"]),
+        Training((lgm,), networks["lgm"]),
+        Training((own,), with_trim),
+        Training((filtered,), networks["softmax"], gaussians.head),
     ]
     if settings.shares:
         automatic = copy.deepcopy(with_trim).set_params(trim="auto")
-        victim = own(trimmed, variant="auto", scores=("posterior",))
+        victim = replace(own, variant="auto", scores=("posterior",))
         trainings.append(Training((victim,), automatic))
     return trainings
 
@@ -257,9 +260,7 @@ def poison_counts(
     return capped
 
 
-def watermarked(
-    settings: EndToEndSettings, *, has_images: bool
-) -> list[PlannedAttack]:
+def watermarked(settings: EndToEndSettings, *, has_images: bool) -> list[PlannedAttack]:
     """List the attacks, each from watermarked bases, none of them twice.
 
     Parameters

@@ -3,7 +3,12 @@
 from collections.abc import Iterator
 from typing import Annotated
 
-from sklgm.experiments._comparison import Comparison, RefitSettings, Training
+from sklgm.experiments._comparison import (
+    Comparison,
+    RefitSettings,
+    TargetSettings,
+    Training,
+)
 from sklgm.experiments._context import Context
 from sklgm.experiments._descriptions import DESCRIPTIONS
 from sklgm.experiments._planned_attacks import CraftSettings, PlannedAttack
@@ -17,13 +22,13 @@ from sklgm.results import FigureArrays, Row, Trial
 NAME = "frontier"
 
 
-class FrontierSettings(RefitSettings, CraftSettings):
+class FrontierSettings(TargetSettings, RefitSettings, CraftSettings):
     """Settings of the frontier protocol.
 
     Parameters
     ----------
     n_targets, refit_epochs
-        See :class:`RefitSettings`.
+        See :class:`TargetSettings` and :class:`RefitSettings`.
     similarity_weight, max_iter, watermark_opacity, reach
         See :class:`CraftSettings`.
     n_poisons : tuple of int, default=(25,)

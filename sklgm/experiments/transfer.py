@@ -6,7 +6,13 @@ from typing import Annotated
 
 import numpy as np
 
-from sklgm.experiments._comparison import Comparison, CountSettings, Rows, Training
+from sklgm.experiments._comparison import (
+    Comparison,
+    CountSettings,
+    RefitSettings,
+    Rows,
+    Training,
+)
 from sklgm.experiments._context import Context
 from sklgm.experiments._descriptions import DESCRIPTIONS
 from sklgm.experiments._planned_attacks import plan_attacks
@@ -20,14 +26,15 @@ from sklgm.results import FigureArrays, Row, Trial
 NAME = "transfer"
 
 
-class TransferSettings(CountSettings):
+class TransferSettings(CountSettings, RefitSettings):
     """Settings of the transfer protocol.
 
     Parameters
     ----------
-    n_targets, refit_epochs, attacks, bounds, reach, similarity_weight, max_iter, \
-            watermark_opacity
+    n_targets, attacks, bounds, reach, similarity_weight, max_iter, watermark_opacity
         See :class:`CountSettings`.
+    refit_epochs
+        See :class:`RefitSettings`.
     n_poisons : tuple of int, default=(1, 5, 25)
         Poisons per target, scaled down where the largest is over 10 % of a class.
     converged_epochs : int, default=5

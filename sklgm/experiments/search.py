@@ -1,0 +1,153 @@
+"""Search: settings of L-GM training tried one at a time, on rows held out for it."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+
+from sklgm.classifiers import LGMClassifier
+from sklgm.experiments._comparison import Comparison, CountSettings, Training
+from sklgm.experiments._context import Classifier, Context, make_networks
+from sklgm.experiments._descriptions import DESCRIPTIONS
+from sklgm.experiments._planned_attacks import plan_attacks
+from sklgm.experiments._protocol import Protocol
+from sklgm.experiments._settings import Distinct, Presets, Seed, Some
+from sklgm.experiments._target_rows import Targets, scaled_counts
+from sklgm.experiments._victims import trimmed_gaussians
+from sklgm.results import Row
+
+NAME = "search"
+#: What is tried of each parameter of L-GM training, beside its value in the run.
+TRIED: dict[str, tuple[Any, ...]] = {
+    "variance_scale": (1.0, 4.0, 16.0, 64.0, 256.0),
+    "likelihood_weight": (0.0, 0.001, 0.01, 0.1),
+    "margin": (0.0, 0.1, 0.3, 1.0),
+    "covariance_type": ("identity", "spherical", "tied_diag", "diag"),
+    "feature_dim": (16, 64, 128),
+    "means_lr_factor": (1.0, 10.0, 100.0),
+    "margin_warmup": (0.0, 0.25, 0.5),
+    "softmax_warmup": (0.25, 0.5, 0.75),
+    "normalize_features": (False, True),
+}
+_METRICS = ("backbone_accuracy", "attack_success_rate", "auroc", "tpr_at_1pct_fpr")
+
+
+class SearchSettings(CountSettings):
+    """Settings of the search protocol.
+
+    Parameters
+    ----------
+    n_targets, n_poisons, attacks, bounds, reach, similarity_weight, max_iter, \
+            watermark_opacity
+        See :class:`CountSettings`.
+    seeds : tuple of int, default=(101, 102, 103)
+        Taken instead of the seed of the run: others than those that results are
+        reported for.
+    """
+
+    seeds: Annotated[tuple[Seed, ...], Some, Distinct] = (101, 102, 103)
+
+    presets: ClassVar[Presets] = {
+        ("*", "*"): {"attacks": ("feature_collision",), "bounds": (None,)}
+    }
+
+
+def measure(context: Context, settings: SearchSettings) -> Iterator[Row]:
+    """Train L-GM by every setting and seed, and compare with softmax.
+
+    One parameter at a time differs from those of the run. Each network is scored on
+    training rows held out in place of the test set, whatever ``evaluation`` says: its
+    accuracy, and, as in transfer, how the Gaussians that are fitted to its features
+    with ``trim`` fare against poisons. All settings of one seed meet the same targets.
+
+    Parameters
+    ----------
+    context : Context
+        Data, runner and settings of the run.
+    settings : SearchSettings
+        Settings of the protocol.
+
+    Yields
+    ------
+    Row
+        Of the trimmed Gaussians on L-GM features, and of those on softmax features,
+        one variant per setting; softmax takes the settings that it has, too.
+    """
+    n_seeds = len(settings.seeds)
+    context.runner.progress(NAME, 0, n_seeds)
+    for number, seed in enumerate(settings.seeds):
+        held_out = context.at(seed=seed, evaluation="validation")
+        targets = None
+        for network, variant, clf in list_networks(held_out):
+            comparison = _compare(held_out, settings, network, variant, clf, targets)
+            targets = comparison.targets  # of the first: softmax as the run sets it
+            attacks = plan_attacks(settings, has_images=held_out.partition.has_images)
+            for item in (*comparison.clean_rows(), *comparison.attack(attacks)):
+                if isinstance(item, Row) and item.metric in _METRICS:
+                    if item.attack is not None or item.metric == "backbone_accuracy":
+                        yield replace(item, variant=variant)
+        context.runner.progress(NAME, number + 1, n_seeds)
+
+
+def list_networks(
+    context: Context,
+) -> Iterator[tuple[str, str | None, Classifier]]:
+    """List the networks that are trained.
+
+    Parameters
+    ----------
+    context : Context
+        Settings of the run.
+
+    Yields
+    ------
+    network, variant, clf
+        Name of the network, what differs from the run's parameters, such as
+        ``"margin=1"`` (None: nothing), and the classifier, unfitted. Those of the run
+        come first.
+    """
+    for name, clf in make_networks(context.settings).items():
+        yield name, None, clf
+    for parameter, values in TRIED.items():
+        for name, clf in make_networks(context.settings).items():
+            if parameter in clf.get_params():
+                for value in values:
+                    if value != clf.get_params()[parameter]:
+                        text = f"{value:g}" if isinstance(value, float) else value
+                        changed = make_networks(context.settings)[name]
+                        changed.set_params(**{parameter: value})
+                        yield name, f"{parameter}={text}", changed
+
+
+def _compare(
+    context: Context,
+    settings: SearchSettings,
+    network: str,
+    variant: str | None,
+    clf: Classifier,
+    targets: Targets | None,
+) -> Comparison:
+    """Train a network, and the control arm of trimmed Gaussians on its features."""
+    name = f"{NAME}, {network}, {variant or 'as set'}"
+    fitted = context.trained(name, clf)
+    if isinstance(fitted, LGMClassifier):
+        variance = float(np.mean(fitted.covariances_))
+        victim = trimmed_gaussians(network, variance, fitted.covariance_type)
+    else:
+        variance = context.variance_of(fitted, LGMClassifier().variance_scale)
+        victim = trimmed_gaussians(network, variance)
+    return Comparison(
+        context,
+        NAME,
+        [Training((replace(victim, scores=("posterior",)),))],
+        scaled_counts(settings.n_poisons, context.partition.y_refit),
+        settings,
+        networks={network: fitted},
+        n_targets=settings.n_targets,
+        targets=targets,
+        name=name,
+    )
+
+
+PROTOCOL = Protocol(DESCRIPTIONS[NAME], SearchSettings, measure)
