@@ -5,9 +5,11 @@ import math
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sklgm.gaussian import (
     COVARIANCE_TYPES,
+    claimed_squared_mahalanobis,
     log_determinant,
     log_variances_shape,
     squared_mahalanobis,
@@ -16,7 +18,6 @@ from sklgm.losses import (
     lgm_classification_loss,
     lgm_likelihood_loss,
     lgm_loss,
-    margin_log_joint,
     softmax_loss,
     weighted_mean,
 )
@@ -76,6 +77,22 @@ def literal_loss(
         likelihood = 0.5 * (distances[z] + log_dets[z])
         losses.append(classification + likelihood_weight * likelihood)
     return sum(losses) / len(losses)
+
+
+class Operations(TorchDispatchMode):
+    """Record the largest number of elements and the types of what operations return."""
+
+    def __init__(self):
+        super().__init__()
+        self.n_elements, self.dtypes = 0, set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for value in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(value, torch.Tensor):
+                self.n_elements = max(self.n_elements, value.numel())
+                self.dtypes.add(value.dtype)
+        return result
 
 
 # lgm_loss
@@ -279,21 +296,22 @@ def test_learned_variances_of_unit_gaussians_do_not_collapse(covariance_type, se
 def test_margin_lowers_the_claimed_logit_by_half_the_margin_times_the_distance(margin):
     features, y, means, log_variances, _ = random_case()
     distances = squared_mahalanobis(features, means, log_variances)
-    log_joint = -0.5 * distances
-    expected = log_joint.clone()
+    expected = -0.5 * distances
     for i, z in enumerate(y.tolist()):
         expected[i, z] = -0.5 * (1.0 + margin) * distances[i, z]
+    claimed = distances.gather(1, y[:, None])[:, 0]
     torch.testing.assert_close(
-        margin_log_joint(log_joint, distances, y, margin), expected
+        lgm_classification_loss(-0.5 * distances, claimed, y, margin),
+        F.cross_entropy(expected, y, reduction="none"),
     )
 
 
 def test_margin_zero_matches_cross_entropy():
-    features, y, means, log_variances, _ = random_case()
-    distances = squared_mahalanobis(features, means, log_variances)
+    logits, y, _, _, _ = random_case(dim=3)
+    distances = torch.ones(len(y), dtype=torch.float64)
     torch.testing.assert_close(
-        lgm_classification_loss(-0.5 * distances, distances, y, 0.0),
-        F.cross_entropy(-0.5 * distances, y, reduction="none"),
+        lgm_classification_loss(logits, distances, y, 0.0),
+        F.cross_entropy(logits, y, reduction="none"),
     )
 
 
@@ -303,7 +321,9 @@ def test_likelihood_loss_is_the_negative_log_density_without_its_constant(
 ):
     features, y, means, log_variances, _ = random_case(covariance_type)
     n_classes, dim = means.shape
-    distances = squared_mahalanobis(features, means, log_variances, covariance_type)
+    distances = claimed_squared_mahalanobis(
+        features, y, means, log_variances, covariance_type
+    )
     log_dets = log_determinant(log_variances, covariance_type, n_classes, dim)
     found = lgm_likelihood_loss(distances, log_dets, y)
     variances = log_variances.exp()
@@ -317,16 +337,35 @@ def test_likelihood_loss_is_the_negative_log_density_without_its_constant(
 
 
 def test_terms_have_the_right_gradients():
-    features, y, means, _, _ = random_case()
-    distances = torch.cdist(features, means).square().requires_grad_()
-    log_joint = (-0.5 * distances.detach()).requires_grad_()
+    logits, y, _, _, _ = random_case(dim=3)
+    logits.requires_grad_()
+    distances = torch.rand(len(y), dtype=torch.float64, requires_grad=True)
     log_dets = torch.zeros(3, dtype=torch.float64, requires_grad=True)
     gradcheck = torch.autograd.gradcheck
     assert gradcheck(
-        lambda j, d: lgm_classification_loss(j, d, y, 0.5), (log_joint, distances)
+        lambda j, d: lgm_classification_loss(j, d, y, 0.5), (logits, distances)
     )
     assert gradcheck(lambda d, s: lgm_likelihood_loss(d, s, y), (distances, log_dets))
-    assert gradcheck(lambda j: softmax_loss(j, y), (log_joint,))
+    assert gradcheck(lambda j: softmax_loss(j, y), (logits,))
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_no_array_of_samples_classes_and_features_nor_float64_is_made(covariance_type):
+    n, n_classes, dim = 512, 40, 64
+    features = torch.zeros(n, dim, requires_grad=True)
+    y, means = torch.zeros(n, dtype=torch.long), torch.zeros(n_classes, dim)
+    shape = log_variances_shape(covariance_type, n_classes, dim)
+    with Operations() as operations:
+        lgm_loss(
+            features,
+            y,
+            means,
+            torch.zeros(shape),
+            covariance_type=covariance_type,
+            margin=1.0,
+        ).backward()
+    assert operations.n_elements == n * max(dim, n_classes)
+    assert operations.dtypes <= {torch.float32, torch.int64, torch.bool}
 
 
 # softmax_loss, weighted_mean

@@ -16,6 +16,10 @@ from sklgm._inputs._streaming import StreamedInstances, as_array
 InputShape = tuple[int, ...]
 Instances = NDArray[Any] | StreamedInstances
 
+# Channels that images have, and pixels that each side of them has at least.
+_N_CHANNELS = (1, 3, 4)
+_LEAST_SIDE = 8
+
 
 def validate_stream(
     estimator: BaseEstimator,
@@ -62,6 +66,8 @@ def validate_stream(
                 f"expecting {estimator.n_features_in_} features as input"
             )
     if reset:
+        if input_shape is None:
+            _check_channels_first(shape)
         estimator.input_shape_ = _checked_shape(input_shape, shape)
         estimator.n_features_in_ = math.prod(shape)
         if hasattr(estimator, "feature_names_in_"):
@@ -102,7 +108,8 @@ def validate_instances(
     Raises
     ------
     ValueError
-        If X is empty, not numeric, not finite, or of another shape than in ``fit``.
+        If X is empty, not numeric, not finite, of another shape than in ``fit``, or
+        holds images (n_samples, height, width, n_channels).
     TypeError
         If X is sparse.
     """
@@ -118,6 +125,8 @@ def validate_instances(
         array = check_array(X, allow_nd=True, estimator=estimator, input_name="X")
         expected = input_shape if reset else estimator.input_shape_
         shape = array.shape[1:]
+        if expected is None:
+            _check_channels_first(shape)
         if expected is not None:
             _check_image_shape(estimator, shape, expected)
         # One row tells the number of values; to flatten all might copy them.
@@ -131,6 +140,18 @@ def validate_instances(
         estimator.input_shape_ = _checked_shape(input_shape, shape)
     instances: NDArray[Any] = array.reshape(len(array), *estimator.input_shape_)
     return instances
+
+
+def _check_channels_first(shape: InputShape) -> None:
+    """Refuse images whose channels come last, which would pass for rows of values."""
+    if len(shape) != 3 or shape[2] not in _N_CHANNELS or shape[0] in _N_CHANNELS:
+        return
+    if min(shape[:2]) >= _LEAST_SIDE:
+        raise ValueError(
+            f"X holds instances of shape {shape}: images with the channels last. Give "
+            "channels first, np.moveaxis(X, -1, 1); or set input_shape, or flatten X, "
+            "if they are no images"
+        )
 
 
 def _check_image_shape(

@@ -85,11 +85,9 @@ def build_net(
     if patience is not None:
         own.append(("early_stopping", EarlyStopping(patience=patience, load_best=True)))
     if max_epochs > 0 and not has_schedule(callbacks):
-        groups = nested.get("optimizer__param_groups", [])
         schedule = make_schedule(
             lr_schedule,
             optimizer,
-            [*(group.get("lr", lr) for _, group in groups), lr],
             n_steps=1 if batch_size < 0 else -(-n_rows // batch_size),
             n_epochs=max_epochs,
         )
@@ -102,6 +100,8 @@ def build_net(
         "iterator_valid__batch_size": _INFERENCE_BATCH_SIZE,
         **nested,
     }
+    # The order of validation rows changes nothing, and skorch would warn of it.
+    settings.pop("iterator_valid__shuffle", None)
     net = LossNet(
         network,
         criterion,

@@ -74,10 +74,39 @@ class ValidationAccuracy(Callback):
             net.history.record_batch("valid_acc", float(hits.double().mean()))
 
 
+class OneCycle(LRScheduler):
+    """One cycle of the learning rate, each group of parameters about its own rate.
+
+    Parameters
+    ----------
+    n_batches : int >= 1
+        Steps of the whole training.
+    cycle_momentum : bool
+        Whether the optimiser has a momentum, which falls while the rate rises.
+
+    References
+    ----------
+    L. N. Smith and N. Topin, "Super-Convergence: Very Fast Training of Neural
+    Networks Using Large Learning Rates", 2017.
+    """
+
+    def __init__(self, n_batches: int, cycle_momentum: bool) -> None:
+        super().__init__(
+            policy=torch.optim.lr_scheduler.OneCycleLR,
+            step_every="batch",
+            total_steps=n_batches + 1,
+            cycle_momentum=cycle_momentum,
+        )
+
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Read the highest rate of each group off the optimiser."""
+        self.max_lr = [group["lr"] for group in net.optimizer_.param_groups]
+        super().on_train_begin(net, **kwargs)
+
+
 def make_schedule(
     kind: str,
     optimizer: type[torch.optim.Optimizer],
-    max_lr: Sequence[float],
     *,
     n_steps: int,
     n_epochs: int,
@@ -91,8 +120,6 @@ def make_schedule(
         a tenth of the rate in the last quarter of the epochs.
     optimizer : type of torch.optim.Optimizer
         The optimiser; one without momentum has none to cycle.
-    max_lr : sequence of float
-        Highest learning rate of each group of parameters.
     n_steps : int >= 1
         Steps per epoch.
     n_epochs : int >= 1
@@ -102,24 +129,11 @@ def make_schedule(
     -------
     skorch.callbacks.Callback or None
         None leaves the rate as it is.
-
-    References
-    ----------
-    L. N. Smith and N. Topin, "Super-Convergence: Very Fast Training of Neural
-    Networks Using Large Learning Rates", 2017 (one cycle).
-
-    A. Schwarzschild et al., "Just How Toxic is Data Poisoning? A Unified Benchmark
-    for Backdoor and Data Poisoning Attacks", ICML 2021 (step).
     """
     if kind == "one_cycle":
         names = inspect.signature(optimizer).parameters
-        return LRScheduler(
-            policy=torch.optim.lr_scheduler.OneCycleLR,
-            step_every="batch",
-            max_lr=list(max_lr),
-            total_steps=n_epochs * n_steps + 1,
-            cycle_momentum=bool({"betas", "momentum"} & set(names)),
-        )
+        has_momentum = bool({"betas", "momentum"} & set(names))
+        return OneCycle(n_epochs * n_steps, has_momentum)
     if kind == "step":
         return LRScheduler(
             policy=torch.optim.lr_scheduler.MultiStepLR,

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 from torch.utils.data import Dataset
 
+from sklgm._inputs import resolve_dtype
 from sklgm._net import (
     BatchDataset,
     LGMCriterion,
@@ -364,7 +365,7 @@ class LGMClassifier(NetworkClassifier):
             net.was_interrupted = warmed.was_interrupted
         n_left = 0 if net.was_interrupted else n_epochs - n_warmup
         if is_new and (location == "gradient" or n_left > 0):
-            self._start_head(net, training.train)
+            self._start_head(net, training.train, location)
         if n_left > 0:
             net.partial_fit(training.train)
         if warmed is not None:
@@ -401,19 +402,23 @@ class LGMClassifier(NetworkClassifier):
             n_epochs=n_epochs,
             callbacks=self._own_callbacks(),
             patience=self.patience if self.early_stopping else None,
-            param_groups=[("head.means", {"lr": means_lr})] if has_groups else [],
+            # What history records as the learning rate is that of the first group.
+            param_groups=[("backbone*", {}), ("head.means", {"lr": means_lr})]
+            if has_groups
+            else [],
         )
 
     def _make_head(
         self, feature_dim: int, class_count: NDArray[np.float64]
     ) -> nn.Module:
-        return GaussianMixtureHead(
+        head = GaussianMixtureHead(
             feature_dim,
             len(class_count),
             covariance_type=self.covariance_type,
             variance=1.0 if self.variance == "auto" else self.variance,
-            priors=_shares(class_count),
-        )
+        ).to(resolve_dtype(self.dtype))
+        head.set_priors(_shares(class_count))  # in the precision of that type
+        return head
 
     def _make_criterion(self) -> nn.Module:
         return LGMCriterion(self.margin, self.likelihood_weight)
@@ -426,13 +431,38 @@ class LGMClassifier(NetworkClassifier):
             callbacks.append(("trimmed", TrimmedGaussians(self.trim)))
         return callbacks
 
-    def _start_head(self, net: LossNet, train: BatchDataset) -> None:
+    def _start_head(
+        self,
+        net: LossNet,
+        train: BatchDataset,
+        location: Location | Literal["gradient"],
+    ) -> None:
         """Start the head at the class means, with the variance that was asked for."""
-        start = RobustGaussianClassifier(location="mean").fit(
-            infer(net, train, output=1).numpy(), train.y_encoded, train.sample_weight
+        start = self._gaussians_of_features(
+            net, train, "mean" if location == "gradient" else location, "identity"
         )
         head = net.module_.head
         head.start_from(torch.from_numpy(start.means_), self._variance(start))
+
+    def _gaussians_of_features(
+        self,
+        net: LossNet,
+        train: BatchDataset,
+        location: Location,
+        covariance_type: CovarianceType,
+    ) -> RobustGaussianClassifier:
+        """Class Gaussians of the features as they are, of the classes with rows."""
+        features = infer(net, train, output=1)
+        if not bool(torch.isfinite(features).all()):
+            raise ValueError(
+                f"training diverged: features are not finite after {len(net.history)} "
+                f"epochs with lr={self.lr!r}; lower lr or scale X"
+            )
+        return RobustGaussianClassifier(
+            location=location,
+            trim=0.0 if location == "mean" else self.trim,
+            covariance_type=covariance_type,
+        ).fit(features.numpy(), train.y_encoded, train.sample_weight)
 
     def _variance(self, gaussians: RobustGaussianClassifier) -> float:
         """Scale ``variance`` for features that follow these Gaussians."""
@@ -451,13 +481,9 @@ class LGMClassifier(NetworkClassifier):
 
         A head that was trained keeps a fixed variance.
         """
-        features = infer(net, train, output=1).numpy()
-        rows = train.y_encoded, train.sample_weight
-        gaussians = RobustGaussianClassifier(
-            location=location,
-            trim=0.0 if location == "mean" else self.trim,
-            covariance_type=self.covariance_type,
-        ).fit(features, *rows)
+        gaussians = self._gaussians_of_features(
+            net, train, location, self.covariance_type
+        )
         head = net.module_.head
         classes = torch.from_numpy(gaussians.classes_)
         means = torch.from_numpy(gaussians.means_)
@@ -479,10 +505,7 @@ class LGMClassifier(NetworkClassifier):
         head = net.module_.head
         head.set_priors(_shares(before + count))
         if self.variance == "auto" and not before.any():
-            present, y_encoded = np.unique(train.y_encoded, return_inverse=True)
-            of_chunk = RobustGaussianClassifier(location="mean").fit(
-                infer(net, train, output=1).numpy(), y_encoded, train.sample_weight
-            )
+            of_chunk = self._gaussians_of_features(net, train, "mean", "identity")
             head.start_from(head.means, self._variance(of_chunk))
         new = np.flatnonzero((count > 0) & (before == 0))
         if len(new) > 0:

@@ -426,7 +426,9 @@ class NetworkClassifier(
             Values <= 0; columns in the order of ``classes_``.
         """
         logits, dtype = self._logits(X)
-        log_proba: NDArray[np.floating] = log_softmax(logits, axis=1).astype(dtype)
+        # Compared in the precision of the head; of one type with predict_proba then.
+        logits = (logits - logits.max(axis=1, keepdims=True)).astype(dtype)
+        log_proba: NDArray[np.floating] = log_softmax(logits, axis=1)
         return log_proba
 
     def decision_function(self, X: ArrayLike | Dataset[Any]) -> NDArray[np.floating]:

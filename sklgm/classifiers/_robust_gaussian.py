@@ -67,7 +67,7 @@ class RobustGaussianClassifier(ClassifierMixin, BaseEstimator):
     variance : float > 0 or "within", default="within"
         The variance of ``"identity"``, in squared feature units. ``"within"``: the
         variance within classes, averaged over columns. The other types use it only
-        where no class has two rows (``"within"`` is then 1).
+        where no class has two different rows (``"within"`` is then 1).
     priors : array-like of shape (n_classes,) or None, default=None
         Class priors, positive; normalised to sum to 1. None: the weighted shares of
         the training rows.
@@ -467,7 +467,8 @@ def _normalised(priors: Any, n_classes: int) -> NDArray[np.float64]:
         raise ValueError(
             f"priors must be {n_classes} positive numbers, got {shares.tolist()!r}"
         )
-    return shares / shares.sum()
+    normalised: NDArray[np.float64] = shares / shares.sum()
+    return normalised
 
 
 def _float_type(rows: NDArray[Any]) -> type[np.floating[Any]]:

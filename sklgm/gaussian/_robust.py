@@ -86,8 +86,8 @@ def estimate_gaussians(
         Structure of the class covariances.
     variance : float > 0 or "within", default=1.0
         The fixed variance of ``"identity"``, and of every type the variance where no
-        class has two rows, in squared feature units. ``"within"``: the variance
-        within classes, averaged over dimensions; 1 where no class has two rows.
+        class has two different rows, in squared feature units. ``"within"``: the
+        variance within classes, averaged over dimensions; 1 where there is none.
     trim : float in [0, 0.5) or "auto", default=0.0
         Share of each class that is left out: of its rows for ``"kept_mean"``; of each
         coordinate's values at either end for ``"trimmed_mean"``, and of its largest
@@ -342,10 +342,11 @@ def _weighted_estimate(
             share = max(share, central_share) if share < 1.0 else share
         variances.append(spread / _consistency_factor(share, feature_dim))
         masses.append(mass)
-    return torch.stack(means), _log_variances(
+    locations = torch.stack(means)
+    return locations, _log_variances(
+        locations,
         torch.stack(variances),
         torch.stack(masses),
-        [len(kept_rows) for kept_rows in kept],
         covariance_type,
         variance,
     )
@@ -412,10 +413,11 @@ def _by_columns(
         means.append(torch.cat([centre for centre, _ in parts]))
         variances.append(torch.cat([spread for _, spread in parts]))
         masses.append(w.sum())
-    return torch.stack(means), _log_variances(
+    locations = torch.stack(means)
+    return locations, _log_variances(
+        locations,
         torch.stack(variances),
         torch.stack(masses),
-        [len(class_rows) for class_rows in rows],
         covariance_type,
         variance,
     )
@@ -444,18 +446,19 @@ def _window_mean(values: Tensor, weights: Tensor, low: float, high: float) -> Te
 
 
 def _log_variances(
+    means: Tensor,
     variances: Tensor,
     masses: Tensor,
-    n_rows: list[int],
     covariance_type: CovarianceType,
     variance: Variance,
 ) -> Tensor:
     """Floored log-variances of a covariance type from (n_classes, d) variances."""
     if covariance_type == "identity" and variance != "within":
         return torch.tensor(math.log(variance), dtype=torch.float64)
-    is_single = torch.tensor([n < 2 for n in n_rows])
-    shares = torch.where(is_single, 0.0, masses)
-    if float(shares.sum()) == 0.0:  # no class has a variance to estimate
+    # One row, or equal ones, whatever they weigh: up to the rounding of their mean.
+    has_spread = (variances > 1e-20 * means.square()).any(dim=1)
+    shares = torch.where(has_spread, masses, 0.0)
+    if not bool(has_spread.any()):  # no class has a variance to estimate
         shape = log_variances_shape(covariance_type, *variances.shape)
         value = 1.0 if variance == "within" else variance
         return torch.full(shape, math.log(value), dtype=torch.float64)
@@ -466,7 +469,7 @@ def _log_variances(
     if covariance_type == "tied_diag":
         return pooled.clamp_min(floor).log()
     if covariance_type == "spherical":
-        own = torch.where(is_single, pooled.mean(), variances.mean(dim=1))
+        own = torch.where(has_spread, variances.mean(dim=1), pooled.mean())
         return own.clamp_min(floor).log()  # (n_classes,)
     counts = shares[:, None]
     shrunk = (counts * variances + _POOLED_ROWS * pooled) / (counts + _POOLED_ROWS)

@@ -85,7 +85,8 @@ class GaussianMixtureHead(nn.Module):
         else:
             self.log_variances = nn.Parameter(log_variances)
         priors = [1.0] * n_classes if priors is None else priors
-        self.register_buffer("log_priors", _log_shares(priors, n_classes))
+        log_priors = _log_shares(priors, n_classes).to(self.means.dtype)
+        self.register_buffer("log_priors", log_priors)
         # A buffer: a state_dict without it would load as other densities.
         floor = math.log(variance * _RELATIVE_VARIANCE_FLOOR)
         self.register_buffer("min_log_variance", torch.tensor(floor))
@@ -228,7 +229,7 @@ class GaussianMixtureHead(nn.Module):
 
 
 def _log_shares(priors: Sequence[float], n_classes: int) -> Tensor:
-    shares = torch.as_tensor(priors)
+    shares = torch.as_tensor(priors, dtype=torch.float64)
     if shares.shape != (n_classes,) or not bool((shares > 0).all()):
         raise ValueError(f"priors must be {n_classes} positive numbers, got {priors!r}")
     return (shares / shares.sum()).log()

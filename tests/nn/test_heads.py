@@ -36,18 +36,25 @@ def test_logits_are_log_prior_plus_log_density(covariance_type):
     priors = [0.5, 0.3, 0.2]
     head = seeded_head(covariance_type, variance=0.6, priors=priors)
     features = random_features()
-    logits, distances = head(features)
+    (logits,) = head(features)
     variances = head.log_variances.exp()
+    expected = []
     for k, prior in enumerate(priors):
         by_class = covariance_type in ("spherical", "diag")
         variance = (variances[k] if by_class else variances).expand(4)
         density = Normal(head.means[k], variance.sqrt()).log_prob(features).sum(dim=1)
+        expected.append(math.log(prior) + density)
         torch.testing.assert_close(
-            logits[:, k], math.log(prior) + density, rtol=1e-6, atol=1e-6
+            head.claimed_squared_mahalanobis(features, torch.full((5,), k)),
+            ((features - head.means[k]) ** 2 / variance).sum(dim=1),
         )
-        torch.testing.assert_close(
-            distances[:, k], ((features - head.means[k]) ** 2 / variance).sum(dim=1)
-        )
+    # Logits have no scale of their own: a constant per row is left out.
+    torch.testing.assert_close(
+        logits.log_softmax(dim=1),
+        torch.stack(expected, dim=1).log_softmax(dim=1),
+        rtol=1e-6,
+        atol=1e-6,
+    )
 
 
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
@@ -84,7 +91,8 @@ def test_estimated_variances_below_the_floor_are_kept_and_still_learned(
     low = torch.full_like(head.log_variances, math.log(1e-6))
     head.set_gaussians(torch.zeros(3, 4), low)
     torch.testing.assert_close(head.floored_log_variances().detach(), low)
-    head(random_features())[0].sum().backward()
+    claimed = torch.arange(5) % 3
+    head.claimed_squared_mahalanobis(random_features(), claimed).sum().backward()
     assert bool((head.log_variances.grad != 0).all())
 
 
@@ -116,7 +124,8 @@ def test_head_has_the_right_gradients(covariance_type):
 
     def logits(features, *values):
         replaced = dict(zip(parameters, values, strict=True))
-        return torch.func.functional_call(head, replaced, (features,))[0]
+        called = torch.func.functional_call(head, replaced, (features,))
+        return called[0].log_softmax(dim=1)  # the constant of the row has no meaning
 
     assert torch.autograd.gradcheck(logits, (features, *parameters.values()))
 
@@ -152,15 +161,19 @@ def test_linear_head_is_an_affine_map():
 # FeatureNetwork
 
 
-def test_network_returns_logits_features_and_distances():
+def test_network_returns_logits_and_features():
     head = seeded_head()
     network = FeatureNetwork(nn.Identity(), head)
-    logits, features, distances = network(random_features())
+    logits, features = network(random_features())
     assert torch.equal(features, random_features())
-    for found, expected in zip(
-        (logits, distances), head(random_features()), strict=True
-    ):
-        assert torch.equal(found, expected)
+    assert torch.equal(logits, head(random_features())[0])
+
+
+def test_learning_starts_from_the_means_and_the_variance_that_are_set():
+    head = seeded_head("identity", variance=0.5)
+    head.start_from(torch.ones(3, 4), 8.0)
+    assert float(head.floored_log_variances().exp()) == pytest.approx(8.0)
+    assert bool((head.means == 1.0).all())
 
 
 def test_normalised_features_have_unit_root_mean_square():

@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
 from torch import nn
 
-from sklgm import LGMClassifier, SoftmaxClassifier
+from sklgm import LGMClassifier, RobustGaussianClassifier, SoftmaxClassifier
 from sklgm.gaussian import COVARIANCE_TYPES, estimate_gaussians
 
 CLASSIFIERS = [LGMClassifier, SoftmaxClassifier]
@@ -29,6 +29,10 @@ SEEDS = [0, 1, 2]
 def small(classifier, **settings):
     settings = {"feature_dim": 4, "max_epochs": 15, "lr": 0.01, **settings}
     return classifier(random_state=settings.pop("random_state", 0), **settings)
+
+
+def without_warmup(classifier):
+    return {"softmax_warmup": 0.0} if classifier is LGMClassifier else {}
 
 
 @pytest.fixture(scope="module")
@@ -269,7 +273,8 @@ def test_lgm_score_is_the_log_density_of_the_mixture(fitted, blobs):
     clf, X = fitted[LGMClassifier], blobs[0]
     features = clf.transform(X).astype(float)
     components = [
-        np.log(prior) + multivariate_normal.logpdf(features, mean, np.eye(4))
+        np.log(prior)
+        + multivariate_normal.logpdf(features, mean, clf.covariances_ * np.eye(4))
         for prior, mean in zip(clf.priors_, clf.means_, strict=True)
     ]
     np.testing.assert_allclose(
@@ -327,6 +332,7 @@ def test_the_margin_grows_over_the_warm_up(margin_warmup, expected, blobs):
     small(
         LGMClassifier,
         max_epochs=4,
+        softmax_warmup=0.0,
         margin=0.8,
         margin_warmup=margin_warmup,
         callbacks=[("recorder", EpochRecorder(record))],
@@ -376,16 +382,21 @@ def test_training_loss_is_the_lgm_loss_of_the_start(blobs):
 @both
 def test_early_stopping_keeps_the_best_weights_and_stops(classifier, blobs):
     clf = small(
-        classifier, max_epochs=200, lr=0.05, early_stopping=True, batch_size=16
+        classifier,
+        max_epochs=200,
+        lr=0.05,
+        lr_schedule="constant",
+        early_stopping=True,
+        patience=4,
+        batch_size=16,
+        **without_warmup(classifier),
     ).fit(*blobs)
     valid = clf.history_[:, "valid_loss"]
     best = int(np.argmin(valid))
     assert clf.n_iter_ < 200
-    assert clf.n_iter_ - 1 - best == 5
+    assert clf.n_iter_ - 1 - best == 4
     # The same training, ended at the best epoch.
-    ended = small(
-        classifier, max_epochs=200, lr=0.05, early_stopping=True, batch_size=16
-    ).set_params(callbacks=[("stop", StopAfter(best + 1))])
+    ended = clone(clf).set_params(callbacks=[("stop", StopAfter(best + 1))])
     with pytest.warns(UserWarning, match="interrupted"):
         ended.fit(*blobs)
     assert equal_parameters(ended, clf)
@@ -612,6 +623,7 @@ def test_trimmed_gaussians_are_those_of_the_fitted_features(
         trim=0.2,
         freeze_backbone=freeze_backbone,
         max_epochs=5,
+        variance=1.0,
         dtype="float64",
     ).fit(X, y, sample_weight=weight)
     estimate = estimate_gaussians(
@@ -694,7 +706,14 @@ def test_rows_left_out_have_no_loss():
     poisoned[0] = 500.0
 
     def first_loss(rows, trim):
-        clf = small(LGMClassifier, trim=trim, max_epochs=1, batch_size="all")
+        clf = small(
+            LGMClassifier,
+            trim=trim,
+            max_epochs=1,
+            softmax_warmup=0.0,
+            variance=1.0,
+            batch_size="all",
+        )
         return clf.fit(rows, y).history_[0, "train_loss"]
 
     assert first_loss(poisoned, 0.1) < 2 * first_loss(X, 0.1)
@@ -798,8 +817,8 @@ def test_a_pickled_classifier_holds_no_training_rows(classifier, early_stopping)
             classifier, max_epochs=1, batch_size="all", early_stopping=early_stopping
         )
         sizes.append(len(pickle.dumps(clf.fit(X, y[:n_rows]))))
-    # 3,800 more rows of 20 float64 are 608 kB.
-    assert sizes[1] - sizes[0] < 1_000
+    # 3,800 more rows of 20 float64 are 608 kB; which rows were kept, 3.8 kB.
+    assert sizes[1] - sizes[0] < 5_000
 
 
 @both
@@ -835,3 +854,153 @@ def test_grid_search_over_a_pipeline_is_reproducible(tiny_images):
         loaded.predict_proba(X), second.best_estimator_.predict_proba(X)
     )
     assert first.best_score_ > 0.6
+
+
+# The recipe of the default
+
+
+def test_training_begins_with_softmax_and_its_class_means(blobs):
+    X, y = blobs
+    clf = small(LGMClassifier, max_epochs=4, softmax_warmup=0.5, lr=1e-12).fit(X, y)
+    features = clf.transform(X).astype(float)  # nothing moved, so those of the start
+    means = np.stack([features[y == k].mean(axis=0) for k in range(3)])
+    np.testing.assert_allclose(clf.means_, means, rtol=1e-4, atol=1e-5)
+    within = np.mean([features[y == k].var(axis=0) for k in range(3)])
+    assert float(clf.covariances_) == pytest.approx(16.0 * within, rel=1e-4)
+    assert clf.n_iter_ == len(clf.history_) == 4
+    # The softmax loss of three classes, then the L-GM loss.
+    assert clf.history_[0, "train_loss"] != clf.history_[2, "train_loss"]
+
+
+@pytest.mark.parametrize(("scale", "variance"), [(4.0, "auto"), (1.0, 0.3)])
+def test_variance_is_what_was_asked_for(scale, variance, blobs):
+    X, y = blobs
+    clf = small(LGMClassifier, lr=1e-12, variance=variance, variance_scale=scale)
+    features = clf.fit(X, y).transform(X).astype(float)
+    within = np.mean([features[y == k].var(axis=0) for k in range(3)])
+    expected = scale * within if variance == "auto" else variance
+    assert float(clf.covariances_) == pytest.approx(expected, rel=1e-4)
+
+
+@both
+def test_head_predicts_from_features_what_the_classifier_predicts(
+    classifier, fitted, blobs
+):
+    clf, X = fitted[classifier], blobs[0]
+    features = clf.transform(X)
+    np.testing.assert_array_equal(clf.head_.predict(features), clf.predict(X))
+    np.testing.assert_allclose(
+        clf.head_.predict_proba(features), clf.predict_proba(X), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_head_of_two_classes_predicts_the_same(blobs):
+    X, y = blobs[0][:40], blobs[1][:40]
+    clf = small(SoftmaxClassifier).fit(X, y)
+    np.testing.assert_allclose(
+        clf.head_.predict_proba(clf.transform(X)),
+        clf.predict_proba(X),
+        rtol=1e-4,
+        atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("location", ["mean", "trimmed_mean", "median", "kept_mean"])
+@pytest.mark.parametrize(
+    "settings", [{"backbone": "identity"}, {"freeze_backbone": True}]
+)
+def test_nothing_is_trained_whose_result_would_be_overwritten(
+    location, settings, blobs
+):
+    X, y = blobs
+    clf = small(LGMClassifier, location=location, trim=0.2, **settings).fit(X, y)
+    assert clf.n_iter_ == 0
+    gaussians = RobustGaussianClassifier(location=location, trim=0.2)
+    gaussians.fit(clf.transform(X), y)
+    np.testing.assert_allclose(clf.means_, gaussians.means_, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(clf.is_kept_, gaussians.is_kept_)
+    assert float(clf.covariances_) == pytest.approx(
+        16.0 * float(gaussians.covariances_), rel=1e-5
+    )
+
+
+def test_median_of_trained_features_is_the_location(blobs):
+    X, y = blobs
+    clf = small(LGMClassifier, location="median").fit(X, y)
+    assert clf.n_iter_ == 15
+    features = np.sort(clf.transform(X)[y == 0], axis=0)
+    np.testing.assert_allclose(clf.means_[0], features[9], rtol=1e-5)
+
+
+def test_kept_rows_are_those_of_the_rows_given(blobs):
+    X, y = blobs
+    weight = np.ones(60)
+    weight[:5] = 0.0
+    clf = small(LGMClassifier, trim=0.25).fit(X, y, sample_weight=weight)
+    assert clf.is_kept_.shape == (60,)
+    assert not clf.is_kept_[:5].any()
+    assert clf.is_kept_.sum() == 12 + 15 + 15  # ceil of three quarters of each class
+    assert small(LGMClassifier, max_epochs=1).fit(X, y).is_kept_.all()
+
+
+@pytest.mark.parametrize("factor", [1.0, 10.0])
+def test_class_means_have_a_learning_rate_of_their_own(factor, blobs):
+    clf = small(LGMClassifier, lr_schedule="constant", means_lr_factor=factor)
+    groups = clf.fit(*blobs).net_.optimizer_.param_groups
+    assert groups[0]["lr"] == pytest.approx(0.01)
+    assert groups[-1]["lr"] == pytest.approx(factor * 0.01)
+
+
+def test_recipe_parameters_can_be_searched(blobs):
+    search = GridSearchCV(
+        small(LGMClassifier, max_epochs=4),
+        {"margin": [0.0, 1.0], "variance": ["auto", 1.0], "softmax_warmup": [0.0, 0.5]},
+        cv=2,
+    ).fit(*blobs)
+    assert len(search.cv_results_["params"]) == 8
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+def test_trim_auto_of_a_coordinate_wise_location_is_refused(blobs):
+    clf = small(LGMClassifier, location="median", trim="auto", max_epochs=1)
+    with pytest.raises(ValueError, match="trim='auto' chooses whole rows and needs"):
+        clf.fit(*blobs)
+
+
+def test_partial_fit_goes_on_at_the_constant_rate(blobs):
+    X, y = blobs
+    clf = small(LGMClassifier, max_epochs=4).fit(X, y)
+    assert clf.net_.optimizer_.param_groups[0]["lr"] < 1e-3  # the end of the cycle
+    clf.partial_fit(X, y)
+    rates = [group["lr"] for group in clf.net_.optimizer_.param_groups]
+    assert rates == pytest.approx([0.01, 0.1])
+
+
+# Data loaders
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"iterator_valid__shuffle": True},
+        {"iterator_valid__drop_last": True, "iterator_valid__batch_size": 7},
+    ],
+)
+@both
+def test_settings_of_validation_batches_do_not_reach_inference(
+    classifier, settings, fitted, blobs
+):
+    # Regression (issue 1 of 6): rows came back shuffled, or not at all.
+    X, y = blobs
+    clf = small(classifier, **settings).fit(X, y)
+    np.testing.assert_allclose(
+        clf.predict_proba(X), fitted[classifier].predict_proba(X), rtol=1e-4, atol=1e-6
+    )
+
+
+@both
+def test_a_training_without_any_batch_is_refused(classifier, blobs):
+    clf = small(classifier, iterator_train__drop_last=True, batch_size=128)
+    message = "iterator_train__drop_last=True leaves no batch .* 60 rows and batch_size"
+    with pytest.raises(ValueError, match=message):
+        clf.fit(*blobs)

@@ -5,18 +5,15 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from sklearn.base import clone
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, LRScheduler
 
-from sklgm import LGMClassifier
+from sklgm import LGMClassifier, SoftmaxClassifier
 from sklgm._net import (
     BatchDataset,
     LGMCriterion,
     MarginGrowth,
     NoSingleRowSampler,
     SoftmaxCriterion,
-    one_cycle,
-    step_decay,
     train_loader,
 )
 from sklgm.losses import lgm_loss, softmax_loss
@@ -113,8 +110,8 @@ def lgm_outputs():
         torch.manual_seed(0)
         head = GaussianMixtureHead(3, 2, covariance_type="diag", variance=0.5)
         features = torch.randn(6, 3)
-    log_joint, distances = head(features)
-    return head, (log_joint, features, distances), torch.arange(6) % 2
+    (logits,) = head(features)
+    return head, (logits, features), torch.arange(6) % 2
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -175,29 +172,27 @@ def test_margin_growth_goes_on_over_partial_fits(blobs):
     assert margins == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8, 0.8])
 
 
-# one_cycle
+# schedules
 
 
 def test_one_cycle_rises_to_its_peak_and_falls_below_its_start(blobs):
     X, y = blobs
-    clf = LGMClassifier(
-        "identity",
-        max_epochs=4,
-        batch_size=16,
-        callbacks=[("cycle", one_cycle(0.1, len(X), 16, 4))],
-        random_state=0,
-    )
-    fitted = clone(clf).fit(X, y)
+    clf = SoftmaxClassifier(max_epochs=4, batch_size=16, lr=0.1, random_state=0)
+    fitted = clf.fit(X, y)
     rates = fitted.history_[:, "batches", :, "event_lr"]
     rates = [rate for epoch in rates for rate in epoch]
     assert len(rates) == 16
     assert max(rates) == pytest.approx(0.1, rel=0.05)
     peak = rates.index(max(rates))
     assert rates[peak:] == sorted(rates[peak:], reverse=True)
-    assert rates[-1] < rates[0]  # which is max_lr / 25
+    assert rates[-1] < rates[0]  # which is the highest rate / 25
 
 
-def test_step_decay_takes_a_tenth_of_the_rate_at_the_end():
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [("step", [0.5, 0.5, 0.5, 0.05]), ("constant", [0.5, 0.5, 0.5, 0.5])],
+)
+def test_step_takes_a_tenth_of_the_rate_in_the_last_quarter(schedule, expected):
     class Rates(Callback):
         seen = []
 
@@ -205,7 +200,26 @@ def test_step_decay_takes_a_tenth_of_the_rate_at_the_end():
             self.seen.append(net.optimizer_.param_groups[0]["lr"])
 
     X = np.linspace(-1, 1, 20).reshape(10, 2)
-    LGMClassifier(
-        "identity", lr=0.5, max_epochs=4, callbacks=[step_decay(3), Rates()]
+    SoftmaxClassifier(
+        "identity", lr=0.5, max_epochs=4, lr_schedule=schedule, callbacks=[Rates()]
     ).fit(X, np.arange(10) % 2)
-    assert Rates.seen == pytest.approx([0.5, 0.5, 0.5, 0.05])
+    assert Rates.seen == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", torch.optim.LBFGS])
+def test_one_cycle_takes_optimisers_without_momentum(optimizer, blobs):
+    clf = LGMClassifier(
+        "identity", optimizer=optimizer, lr=0.1, batch_size="all", random_state=0
+    )
+    assert clf.fit(*blobs).score(*blobs) > 0.9
+
+
+def test_a_schedule_of_the_user_takes_the_place_of_the_own(blobs):
+    schedule = LRScheduler(policy="StepLR", step_size=1, gamma=0.5)
+    clf = SoftmaxClassifier(
+        max_epochs=3, lr=0.1, callbacks=[("mine", schedule)], random_state=0
+    ).fit(*blobs)
+    assert clf.history_[:, "event_lr"] == pytest.approx([0.1, 0.05, 0.025])
+    names = [name for name, _ in clf.net_.callbacks_]
+    assert "mine" in names
+    assert "lr_schedule" not in names

@@ -344,9 +344,9 @@ def test_parameters_of_the_detector_out_of_range_are_named(name, value, blobs):
 @pytest.mark.parametrize("trim", [0.0, 0.2])
 def test_diverging_training_names_lr(trim, early_stopping, blobs):
     clf = LGMClassifier(
-        lr=1e6, trim=trim, early_stopping=early_stopping, random_state=0
+        lr=1e30, trim=trim, early_stopping=early_stopping, random_state=0
     )
-    with pytest.raises(ValueError, match="training diverged: .* lr=1000000.0"):
+    with pytest.raises(ValueError, match="training diverged: .* lr=1e\\+30"):
         clf.fit(*blobs)
 
 
@@ -356,3 +356,29 @@ def test_diverging_softmax_training_names_lr(early_stopping, blobs):
     clf = SoftmaxClassifier(lr=1e15, early_stopping=early_stopping, random_state=0)
     with pytest.raises(ValueError, match="training diverged: .* lr=1000000000000000.0"):
         clf.fit(*blobs)
+
+
+@pytest.mark.parametrize("n_channels", [1, 3, 4])
+@pytest.mark.parametrize(
+    "estimator", [LGMClassifier(), SoftmaxClassifier(), LGMOutlierDetector()]
+)
+def test_channels_last_are_refused_and_named(estimator, n_channels):
+    # Regression (issue 1 of 6): they were flattened into an mlp without a word.
+    X, y = np.zeros((20, 12, 8, n_channels)), np.arange(20) % 2
+    message = rf"shape \(12, 8, {n_channels}\): images with the channels last"
+    with pytest.raises(ValueError, match=message):
+        estimator.fit(X, y)
+
+
+@pytest.mark.parametrize("shape", [(3, 12, 8), (1, 8, 8), (16, 4, 3), (12, 8, 2)])
+def test_other_shapes_of_images_are_taken(shape):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(20, *shape)).astype(np.float32)
+    clf = LGMClassifier("mlp", max_epochs=1, random_state=0)
+    assert clf.fit(X, np.arange(20) % 2).input_shape_ == shape
+
+
+def test_an_input_shape_says_that_channels_last_are_meant():
+    X = np.random.default_rng(0).normal(size=(20, 12, 8, 3))
+    clf = LGMClassifier("mlp", max_epochs=1, input_shape=(12, 8, 3), random_state=0)
+    assert clf.fit(X, np.arange(20) % 2).input_shape_ == (12, 8, 3)
