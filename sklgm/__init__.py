@@ -1,24 +1,26 @@
 """scikit-learn classifiers that resist clean-label poisoning."""
 
+import importlib
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
-from sklgm.auditing._audit import audit
-from sklgm.auditing._result import AuditResult
-from sklgm.classifiers import (
-    LGMClassifier,
-    RobustGaussianClassifier,
-    SoftmaxClassifier,
-)
-from sklgm.filtering import FilteredClassifier, PoisonFilter
-from sklgm.outliers import (
-    ActivationClusteringDetector,
-    ClassMahalanobisDetector,
-    DeepKNNDetector,
-    LGMOutlierDetector,
-    SelfConfidenceDetector,
-    SpectralSignatureDetector,
-)
-from sklgm.poisoning import PoisonCrafter
+if TYPE_CHECKING:
+    from sklgm.auditing import AuditResult, audit
+    from sklgm.classifiers import (
+        LGMClassifier,
+        RobustGaussianClassifier,
+        SoftmaxClassifier,
+    )
+    from sklgm.filtering import FilteredClassifier, PoisonFilter
+    from sklgm.outliers import (
+        ActivationClusteringDetector,
+        ClassMahalanobisDetector,
+        DeepKNNDetector,
+        LGMOutlierDetector,
+        SelfConfidenceDetector,
+        SpectralSignatureDetector,
+    )
+    from sklgm.poisoning import PoisonCrafter
 
 __version__ = version("sklgm")
 
@@ -38,3 +40,32 @@ __all__ = [
     "SpectralSignatureDetector",
     "audit",
 ]
+
+# Imported when they are first used: the command line shows its help without torch.
+_PACKAGES = {
+    "auditing": ("AuditResult", "audit"),
+    "classifiers": ("LGMClassifier", "RobustGaussianClassifier", "SoftmaxClassifier"),
+    "filtering": ("FilteredClassifier", "PoisonFilter"),
+    "outliers": (
+        "ActivationClusteringDetector",
+        "ClassMahalanobisDetector",
+        "DeepKNNDetector",
+        "LGMOutlierDetector",
+        "SelfConfidenceDetector",
+        "SpectralSignatureDetector",
+    ),
+    "poisoning": ("PoisonCrafter",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for package, names in _PACKAGES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"sklgm.{package}"), name)
+        if name == package:
+            return importlib.import_module(f"sklgm.{package}")
+    raise AttributeError(f"module 'sklgm' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

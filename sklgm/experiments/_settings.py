@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 else:
     pydantic = import_extra("pydantic", "cli")
 
-PRESETS = ("quick", "full")
 NAMED_DATASETS = ("digits", "mnist", "cifar10")
 
 #: Values that differ from the defaults, by kind of data set (``"digits"``,
@@ -27,6 +26,14 @@ def _distinct(values: tuple[T, ...]) -> tuple[T, ...]:
     if len(set(values)) < len(values):
         raise ValueError("must hold different values")
     return values
+
+
+def _known_data(dataset: str) -> str:
+    if dataset not in NAMED_DATASETS and not Path(dataset).exists():
+        raise ValueError(
+            f"must be one of {', '.join(NAMED_DATASETS)} or an existing path"
+        )
+    return dataset
 
 
 Count = Annotated[int, pydantic.Field(ge=1)]
@@ -114,7 +121,7 @@ class RunSettings(Settings):
         Margin of the L-GM network and head.
     """
 
-    dataset: str = "digits"
+    dataset: Annotated[str, pydantic.AfterValidator(_known_data)] = "digits"
     preset: Literal["quick", "full"] = "quick"
     seed: Seed = 0
     device: str = "auto"
@@ -167,19 +174,8 @@ class RunSettings(Settings):
         >>> RunSettings.of_dataset("mnist", seed=1).n_backbone
         20000
         """
-        if dataset not in NAMED_DATASETS and not Path(dataset).exists():
-            raise ValueError(
-                f"dataset must be one of {', '.join(NAMED_DATASETS)} or an existing "
-                f"path, got {dataset!r}"
-            )
-        if preset not in PRESETS:
-            raise ValueError(
-                f"preset must be one of {', '.join(PRESETS)}, got {preset!r}"
-            )
-        kind = _kind(dataset)
-        return cls.for_preset(
-            kind, preset, **{"dataset": dataset, "preset": preset, **changes}
-        )
+        names = {"dataset": dataset, "preset": preset}
+        return cls.for_preset(_kind(dataset), preset, **names, **changes)
 
     @property
     def kind(self) -> str:
