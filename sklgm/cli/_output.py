@@ -53,12 +53,14 @@ def in_options(message: str, options: Mapping[str, str]) -> str:
     str
         Such as ``"--cv must be at least 2 folds, got 1"``.
     """
-    for name, option in options.items():
-        message = re.sub(rf"\b{name}=", f"{option} ", message)
-        # One plain word is a parameter only where a sentence starts.
-        anywhere = rf"\b{name}\b" if "_" in name else rf"^{name}\b"
-        message = re.sub(anywhere, option, message)
-    return message
+    names = "|".join(options)
+    # One plain word is a parameter only where it has a value or a sentence starts.
+    clear = "|".join(name for name in options if "_" in name)
+    return re.sub(
+        rf"\b(?P<set>{names})=|^(?P<first>{names})\b|\b(?P<any>{clear})\b",
+        lambda m: options[m[m.lastgroup or 0]] + (" " if m.lastgroup == "set" else ""),
+        message,
+    )
 
 
 @contextmanager

@@ -48,6 +48,14 @@ _OF_RUN: Mapping[str, str] = {
     "seed": "--seed",
     "data_home": "--data-home",
 }
+#: Options by what errors of a run call them.
+_SAID = {
+    **_OF_RUN,
+    "n_jobs": "--n-jobs",
+    "n_refit": "--set run.n_refit",
+    "n_rows": "--set end-to-end.n_rows",
+    "shares": "--share",
+}
 
 
 def reproduce(
@@ -114,8 +122,9 @@ def reproduce(
     linf: Annotated[
         list[float] | None,
         typer.Option(
+            min=0,
             help="Bound on every pixel in steps of 1/255; 0 is no bound. May be given "
-            "several times. Default: the preset's."
+            "several times. Default: the preset's.",
         ),
     ] = None,
     rival: Annotated[
@@ -154,7 +163,7 @@ def reproduce(
         "--linf": linf and [steps / 255 if steps else None for steps in linf],
         "--rival": rival,
     }
-    with errors_in_one_line({**_OF_RUN, "n_jobs": "--n-jobs"}):
+    with errors_in_one_line(_SAID):
         settings, protocols = make_settings(
             tuple(protocol) if protocol else _DEFAULT_PROTOCOLS,
             {
@@ -312,14 +321,12 @@ def _named_options(changes: _Changes) -> Iterator[None]:
     try:
         yield
     except pydantic.ValidationError as error:
-        lines = []
-        for one in error.errors():
-            name = str(one["loc"][0])
-            option = changes.options.get(name, name)
-            message = one["msg"].removeprefix("Value error, ")
-            message = message[0].lower() + message[1:]
-            lines.append(f"{option}: {message}, got {one['input']!r}")
-        raise ValueError("; ".join(lines)) from error
+        one = error.errors()[0]
+        option = changes.options.get(str(one["loc"][0]), str(one["loc"][0]))
+        message = one["msg"].removeprefix("Value error, ")
+        if "got" not in message:
+            message += f", got {one['input']!r}"
+        raise ValueError(f"{option}: {message[0].lower()}{message[1:]}") from error
 
 
 def _run_and_write(

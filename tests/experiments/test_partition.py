@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from sklgm.datasets import LabelledSplits, load_npz
+from sklgm.experiments import RunSettings
 from sklgm.experiments._partition import make_partition
-from tests.experiments.conftest import tiny_config
+from tests.experiments.conftest import tiny_settings
 
 
 def row_ids(X):
@@ -14,7 +15,7 @@ def row_ids(X):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("evaluation", ["test", "validation"])
 def test_rows_of_backbone_refit_and_targets_are_disjoint(tiny_npz, evaluation, seed):
-    config = tiny_config(tiny_npz, evaluation=evaluation, seed=seed)
+    config = tiny_settings(tiny_npz, evaluation=evaluation, seed=seed)
     partition = make_partition(config, load_npz(tiny_npz))
     parts = [
         row_ids(X) for X in (partition.X_backbone, partition.X_refit, partition.X_test)
@@ -23,20 +24,24 @@ def test_rows_of_backbone_refit_and_targets_are_disjoint(tiny_npz, evaluation, s
 
 
 def test_refit_rows_are_class_balanced_and_at_most_a_third(tiny_npz):
-    partition = make_partition(tiny_config(tiny_npz, n_refit=2500), load_npz(tiny_npz))
+    partition = make_partition(
+        tiny_settings(tiny_npz, n_refit=2500), load_npz(tiny_npz)
+    )
     counts = np.unique(partition.y_refit, return_counts=True)[1]
     assert set(counts) == {300 // 3 // 3}
 
 
 def test_validation_never_touches_the_test_rows(tiny_npz):
     splits = load_npz(tiny_npz)
-    partition = make_partition(tiny_config(tiny_npz, evaluation="validation"), splits)
+    partition = make_partition(tiny_settings(tiny_npz, evaluation="validation"), splits)
     assert not row_ids(partition.X_test) & row_ids(splits.X_test)
     assert len(partition.X_test) == len(splits.X_train) // 6
 
 
 def test_backbone_rows_are_capped(tiny_npz):
-    partition = make_partition(tiny_config(tiny_npz, n_backbone=50), load_npz(tiny_npz))
+    partition = make_partition(
+        tiny_settings(tiny_npz, n_backbone=50), load_npz(tiny_npz)
+    )
     assert len(partition.X_backbone) == 50
 
 
@@ -45,7 +50,7 @@ def test_scarce_class_is_named():
     y = np.array(["a"] * 36 + ["rare"] * 4)
     splits = LabelledSplits("toy", X, y, X, y, ("a", "rare"))
     with pytest.raises(ValueError, match="class 'rare' has 4 training rows"):
-        make_partition(tiny_config("toy"), splits)
+        make_partition(RunSettings(), splits)
 
 
 def test_images_outside_the_unit_range_are_refused_before_training():
@@ -53,7 +58,7 @@ def test_images_outside_the_unit_range_are_refused_before_training():
     y = np.arange(60) % 2
     splits = LabelledSplits("toy", X, y, X, y, ("0", "1"))
     with pytest.raises(ValueError, match="images of toy must hold values in"):
-        make_partition(tiny_config("toy"), splits)
+        make_partition(RunSettings(), splits)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, bool])
@@ -61,4 +66,4 @@ def test_whole_number_labels_become_integers(dtype):
     X = np.zeros((60, 4), dtype=np.float32)
     y = (np.arange(60) % 2).astype(dtype)
     splits = LabelledSplits("toy", X, y, X, y, ("0", "1"))
-    assert make_partition(tiny_config("toy"), splits).y_refit.dtype == np.int64
+    assert make_partition(RunSettings(), splits).y_refit.dtype == np.int64
