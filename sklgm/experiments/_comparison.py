@@ -6,89 +6,31 @@ import copy
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Annotated, Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from sklgm.experiments._context import Classifier, Context, mean, rate
-from sklgm.experiments._planned_attacks import (
-    Attacker,
-    AttackSettings,
-    CraftSettings,
-    PlannedAttack,
-    effort,
-    trial_effort,
-)
-from sklgm.experiments._settings import Count, Distinct, Presets, Settings, Some
-from sklgm.experiments._target_rows import Targets, draw_targets
+from sklgm.experiments._attacker import Attacker, effort, trial_effort
+from sklgm.experiments._partition import Targets, draw_targets
+from sklgm.experiments._protocol import Context, mean, rate
+from sklgm.experiments._settings import CraftSettings, PlannedAttack, RefitSettings
 from sklgm.experiments._victims import (
+    Classifier,
     Prediction,
     Victim,
     claim_scores,
     defence,
     detection,
+    make_victims,
 )
 from sklgm.poisoning import CraftResult
 from sklgm.results import FigureArrays, PoisonImages, Row, Trial
 
 # Poisons that are shown.
 _N_EXAMPLES = 6
-
-
-class TargetSettings(Settings):
-    """How many targets are attacked.
-
-    Parameters
-    ----------
-    n_targets : int, default=50
-        Targets per model that its control classifies correctly.
-    """
-
-    n_targets: Count = 50
-
-    presets: ClassVar[Presets] = {
-        ("*", "full"): {"n_targets": 100},
-        ("digits", "quick"): {"n_targets": 25},
-        ("cifar10", "quick"): {"n_targets": 25},
-        ("path", "quick"): {"n_targets": 25},
-    }
-
-
-class RefitSettings(Settings):
-    """How heads are refitted for each target.
-
-    Parameters
-    ----------
-    refit_epochs : int, default=40
-        Epochs of a head's refit, by SGD as in the poisoning benchmark.
-    """
-
-    refit_epochs: Count = 40
-
-    presets: ClassVar[Presets] = {
-        # As many steps as few rows allow in about a minute.
-        ("digits", "quick"): {"refit_epochs": 120},
-        ("digits", "full"): {"refit_epochs": 240},
-    }
-
-
-class CountSettings(TargetSettings, AttackSettings):
-    """How many targets, and how many poisons of which attacks for each.
-
-    Parameters
-    ----------
-    n_targets
-        See :class:`TargetSettings`.
-    attacks, bounds, reach, similarity_weight, max_iter, watermark_opacity
-        See :class:`AttackSettings`.
-    n_poisons : tuple of int, default=(25,)
-        Poisons per target, scaled down where the largest is over 10 % of a class.
-    """
-
-    n_poisons: Annotated[tuple[Count, ...], Some, Distinct] = (25,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -407,6 +349,11 @@ class Comparison:
         return {name: self._input(name, self.X_test) for name in self.networks}
 
     @property
+    def has_images(self) -> bool:
+        """Whether instances are images, and bounds on pixels mean something."""
+        return self.context.partition.has_images
+
+    @property
     def X_test(self) -> NDArray[np.float32]:
         """The test rows."""
         return self.context.partition.X_test
@@ -536,7 +483,7 @@ class Comparison:
                     targets.base_rows,
                     self.X_test[targets.rows],
                     targets.base_labels,
-                    list(self.counts),
+                    self.counts,
                     partial(self.context.runner.progress, stage),
                 )
             ]
@@ -701,11 +648,14 @@ class Comparison:
                 metric=metric,
                 **columns,
             )
-        partition = self.context.partition
-        if network == "softmax" and partition.has_images:
+        if network == "softmax" and self.has_images:
             shown = np.arange(min(_N_EXAMPLES, len(targets.rows)))
             names = dict(
-                zip(np.unique(self.y).tolist(), partition.class_names, strict=False)
+                zip(
+                    np.unique(self.y).tolist(),
+                    self.context.partition.class_names,
+                    strict=False,
+                )
             )
             yield PoisonImages(
                 protocol=self.protocol,
@@ -773,3 +723,41 @@ class Comparison:
                 auroc=of_target.detection.get("posterior", (None,))[0],
                 **({} if crafted is None else trial_effort(crafted, poisons)),
             )
+
+
+def compare_heads(
+    context: Context,
+    protocol: str,
+    settings: RefitSettings,
+    counts: Mapping[int, float | None],
+    *,
+    victims: Sequence[Victim] | None = None,
+    detail_counts: Collection[int] | None = None,
+) -> Comparison:
+    """Compare heads on frozen networks, refitted on rows that the networks never saw.
+
+    Parameters
+    ----------
+    context, protocol, counts, detail_counts
+        See :class:`Comparison`.
+    settings : RefitSettings
+        Targets, epochs of a refit, and how poisons are crafted.
+    victims : sequence of Victim or None, default=None
+        Which heads; None: those of :func:`make_victims`.
+
+    Returns
+    -------
+    Comparison
+        Its control arm is fitted.
+    """
+    if victims is None:
+        victims = make_victims(context, settings.refit_epochs)
+    return Comparison(
+        context,
+        protocol,
+        [Training((victim,)) for victim in victims],
+        counts,
+        settings,
+        n_targets=settings.n_targets,
+        detail_counts=detail_counts,
+    )

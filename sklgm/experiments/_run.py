@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sklgm._running import Progress, Runner, describe_environment, stage_key
-from sklgm.experiments._protocol import PROTOCOLS, get_protocol
+from sklgm.experiments._protocol import PROTOCOLS, Context, get_protocol
 from sklgm.experiments._settings import RunSettings, Settings
 
 if TYPE_CHECKING:
@@ -85,8 +85,6 @@ def run(
     import torch
 
     from sklgm._inputs import resolve_device
-    from sklgm.experiments._context import Context
-    from sklgm.experiments._partition import load_splits
     from sklgm.results import Row, RunResult, Trial
 
     environment = describe_environment()  # at the start: versions of what runs
@@ -99,7 +97,7 @@ def run(
         device_name += f" ({torch.cuda.get_device_name(device)})"
     runner = Runner(progress, n_jobs=n_jobs)
     runner.progress("load data", 0, 1)
-    context = Context(settings, load_splits(settings), runner)
+    context = Context(settings, runner)
     for name, own in chosen.items():
         check = get_protocol(name).check
         if check is not None:

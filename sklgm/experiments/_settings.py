@@ -1,10 +1,20 @@
-"""Settings of a run, the base of each protocol's own, and their presets."""
+"""Settings of a run, the bases of each protocol's own, and their presets."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    Self,
+    TypeVar,
+    get_args,
+)
 
 from sklgm._running import import_extra
 
@@ -13,6 +23,17 @@ if TYPE_CHECKING:
 else:
     pydantic = import_extra("pydantic", "cli")
 
+#: Feature collision that starts from a watermarked base, as an attack of a run.
+WATERMARK = "watermark"
+AttackName = Literal[
+    "feature_collision",
+    "watermark",
+    "convex_polytope",
+    "bullseye_polytope",
+    "gradient_matching",
+    "adaptive_likelihood",
+    "adaptive_posterior",
+]
 NAMED_DATASETS = ("digits", "mnist", "cifar10")
 
 #: Values that differ from the defaults, by kind of data set (``"digits"``,
@@ -185,3 +206,165 @@ class RunSettings(Settings):
 
 def _kind(dataset: str) -> str:
     return dataset if dataset in NAMED_DATASETS else "path"
+
+
+@dataclass(frozen=True)
+class PlannedAttack:
+    """An attack with all that a protocol may vary.
+
+    Parameters
+    ----------
+    name : str
+        As in the column ``attack``.
+    bound : float or None, default=None
+        l-infinity bound in pixel units.
+    reach : float or None, default=None
+        Reach of an adaptive attack where it is varied; else that of the settings.
+    is_watermarked : bool, default=False
+        Whether bases are blended with their target.
+    matched_parameters : {"head", "all"}, default="head"
+        Parameters whose gradient is matched: those that the victims train.
+    """
+
+    name: str
+    bound: float | None = None
+    reach: float | None = None
+    is_watermarked: bool = False
+    matched_parameters: str = "head"
+
+    def __str__(self) -> str:
+        parts = [self.name]
+        parts += [] if self.bound is None else [f"at most {255 * self.bound:g}/255"]
+        parts += [] if self.reach is None else [f"reach {self.reach:g}"]
+        return ", ".join(parts)
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Columns ``attack``, ``bound`` and ``reach``."""
+        return {"attack": self.name, "bound": self.bound, "reach": self.reach}
+
+
+class CraftSettings(Settings):
+    """How poisons are crafted, whatever the attack.
+
+    Parameters
+    ----------
+    similarity_weight : float >= 0, default=1e-4
+        See :func:`sklgm.poisoning.craft`; weaker than its default, for a stronger
+        attack.
+    max_iter : int, default=100
+        Iterations of the attack.
+    watermark_opacity : float in [0, 1), default=0.3
+        Share of the target blended into its bases by the attack ``"watermark"``, and
+        by all attacks end to end.
+    reach : float > 0 or None, default=0.95
+        How far the adaptive attacks go: the likelihood one as a share of the distance
+        from the claimed class mean at which trimming begins, the posterior one as a
+        share of the surprisal (minus the log posterior) of its claims at which 1 % of
+        the clean rows are flagged. None: as far as their base.
+    """
+
+    similarity_weight: Weight = 1e-4
+    max_iter: Count = 100
+    watermark_opacity: Annotated[float, pydantic.Field(ge=0, lt=1)] = 0.3
+    reach: Positive | None = 0.95
+
+
+class AttackSettings(CraftSettings):
+    """Which attacks there are, each with each bound.
+
+    Parameters
+    ----------
+    attacks : tuple of str, default=("feature_collision",)
+        Names of attacks, as in :func:`sklgm.poisoning.craft`, and ``"watermark"``:
+        feature collision that starts from a watermarked base. Gradient matching is
+        that of what the victims train. The adaptive attacks know the trimmed Gaussians
+        of the network they are made for.
+    bounds : tuple of float > 0 or None, default=(None,)
+        l-infinity bounds of the attacks in pixel units; None is unbounded. Instances
+        that are no images are not bounded.
+    """
+
+    attacks: Annotated[tuple[AttackName, ...], Some, Distinct] = ("feature_collision",)
+    bounds: Annotated[tuple[Positive | None, ...], Some, Distinct] = (None,)
+
+    presets: ClassVar[Presets] = {
+        ("cifar10", "*"): {"bounds": (None, 8 / 255)},
+        ("path", "*"): {"bounds": (None, 8 / 255)},
+        ("*", "full"): {"attacks": get_args(AttackName)},
+    }
+
+    def plan(self, *, has_images: bool, **changes: Any) -> list[PlannedAttack]:
+        """List the attacks, each with each bound.
+
+        Parameters
+        ----------
+        has_images : bool
+            Whether bounds in pixel units mean something.
+        **changes
+            Fields of all of them.
+
+        Returns
+        -------
+        list of PlannedAttack
+            In the order of the settings.
+        """
+        planned = [
+            PlannedAttack(name, bound, is_watermarked=name == WATERMARK)
+            for name in self.attacks
+            for bound in (self.bounds if has_images else (None,))
+        ]
+        return [replace(attack, **changes) for attack in planned]
+
+
+class TargetSettings(CraftSettings):
+    """How many targets are attacked.
+
+    Parameters
+    ----------
+    n_targets : int, default=50
+        Targets per model that its control classifies correctly.
+    """
+
+    n_targets: Count = 50
+
+    presets: ClassVar[Presets] = {
+        ("*", "full"): {"n_targets": 100},
+        ("digits", "quick"): {"n_targets": 25},
+        ("cifar10", "quick"): {"n_targets": 25},
+        ("path", "quick"): {"n_targets": 25},
+    }
+
+
+class RefitSettings(TargetSettings):
+    """How heads are refitted for each target.
+
+    Parameters
+    ----------
+    refit_epochs : int, default=40
+        Epochs of a head's refit, by SGD as in the poisoning benchmark.
+    """
+
+    refit_epochs: Count = 40
+
+    presets: ClassVar[Presets] = {
+        # As many steps as few rows allow in about a minute.
+        ("digits", "quick"): {"refit_epochs": 120},
+        ("digits", "full"): {"refit_epochs": 240},
+    }
+
+
+class CountSettings(TargetSettings, AttackSettings):
+    """How many targets, and how many poisons of which attacks for each.
+
+    Parameters
+    ----------
+    n_targets
+        See :class:`TargetSettings`.
+    attacks, bounds, reach, similarity_weight, max_iter, watermark_opacity
+        See :class:`AttackSettings`.
+    n_poisons : tuple of int, default=(25,)
+        Poisons per target, scaled down where the largest is over 10 % of a class.
+    """
+
+    n_poisons: Annotated[tuple[Count, ...], Some, Distinct] = (25,)

@@ -1,4 +1,4 @@
-"""Models under attack: heads on the features of a network, and how they are scored."""
+"""Networks, and the models under attack: heads on their features."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -15,10 +15,12 @@ from sklgm.classifiers import (
     RobustGaussianClassifier,
     SoftmaxClassifier,
 )
-from sklgm.experiments._context import Classifier, Context
-from sklgm.gaussian import CovarianceType
+from sklgm.experiments._protocol import Context
+from sklgm.experiments._settings import RunSettings
 from sklgm.metrics import auroc, tpr_at_fpr
 from sklgm.outliers import LGMOutlierDetector
+
+Classifier = LGMClassifier | SoftmaxClassifier
 
 #: The victims that are a network's trimmed Gaussians, by network.
 TRIMMED = {"softmax": "softmax_trimmed_gaussians", "lgm": "lgm_trim"}
@@ -59,6 +61,34 @@ class Victim:
         return {"victim": self.name, "variant": self.variant}
 
 
+def make_networks(settings: RunSettings, **changes: Any) -> dict[str, Classifier]:
+    """Make the networks under comparison.
+
+    Parameters
+    ----------
+    settings : RunSettings
+        Their parameters.
+    **changes
+        Parameters that both have.
+
+    Returns
+    -------
+    dict of str to classifier
+        Unfitted, by ``"softmax"`` and ``"lgm"``.
+    """
+    shared: dict[str, Any] = {
+        "feature_dim": settings.feature_dim,
+        "max_epochs": settings.max_epochs,
+        "device": settings.device,
+        "random_state": settings.seed,
+        **changes,
+    }
+    return {
+        "softmax": SoftmaxClassifier(settings.backbone, **shared),
+        "lgm": LGMClassifier(settings.backbone, margin=settings.margin, **shared),
+    }
+
+
 def make_victims(
     context: Context, refit_epochs: int | None = None
 ) -> tuple[Victim, ...]:
@@ -90,11 +120,13 @@ def make_victims(
             optimizer__weight_decay=2e-4,
         )
         heads["lgm"].set_params(margin_warmup=0.5)
-    variances = context.head_variances
     return (
         Victim("softmax", "softmax", heads.get("softmax")),
         Victim("lgm", "lgm", heads.get("lgm"), scores=_ALL_SCORES),
-        *(trimmed_gaussians(name, variances[name]) for name in ("lgm", "softmax")),
+        *(
+            trimmed_gaussians(context, name, context.networks[name])
+            for name in ("lgm", "softmax")
+        ),
     )
 
 
@@ -142,7 +174,7 @@ def _trained_heads(context: Context, **training: Any) -> dict[str, Classifier]:
     lgm = LGMClassifier(
         "identity",
         location="gradient",
-        variance=context.head_variances["lgm"],
+        variance=_head_variance(context, context.networks["lgm"]),
         margin=context.settings.margin,
         means_lr_factor=1.0,
         **training,
@@ -150,28 +182,36 @@ def _trained_heads(context: Context, **training: Any) -> dict[str, Classifier]:
     return {"softmax": SoftmaxClassifier("identity", **training), "lgm": lgm}
 
 
-def trimmed_gaussians(
-    network: str, variance: float, covariance_type: CovarianceType = "identity"
-) -> Victim:
+def trimmed_gaussians(context: Context, network: str, clf: Classifier) -> Victim:
     """Make the victim that is a network's Gaussians, estimated with ``trim``.
 
     Parameters
     ----------
+    context : Context
+        Rows for networks; those of the refit, which may be poisoned, are not looked at.
     network : {"softmax", "lgm"}
-        Whose features it takes.
-    variance : float > 0
-        Of ``"identity"``.
-    covariance_type : {"identity", "spherical", "diag", "tied_diag"}, \
-            default="identity"
-        Structure of the class covariances.
+        Name of the network.
+    clf : fitted classifier
+        The network; L-GM gives its variance and covariance type.
 
     Returns
     -------
     Victim
         With all kinds of score.
     """
-    head = RobustGaussianClassifier(variance=variance, covariance_type=covariance_type)
+    head = RobustGaussianClassifier(variance=_head_variance(context, clf))
+    if isinstance(clf, LGMClassifier):
+        head.set_params(covariance_type=clf.covariance_type)
     return Victim(TRIMMED[network], network, head, scores=_ALL_SCORES)
+
+
+def _head_variance(context: Context, clf: Classifier) -> float:
+    """Variance of L-GM; for softmax as large a multiple of that within classes."""
+    if isinstance(clf, LGMClassifier):
+        return float(np.mean(clf.covariances_))
+    features = clf.transform(context.partition.X_backbone)
+    within = RobustGaussianClassifier().fit(features, context.partition.y_backbone)
+    return LGMClassifier().variance_scale * float(within.covariances_)
 
 
 def with_diagonal(victims: Sequence[Victim]) -> Victim:

@@ -8,18 +8,17 @@ import numpy as np
 from sklearn.base import clone
 
 from sklgm.classifiers import RobustGaussianClassifier
-from sklgm.experiments._comparison import (
-    Comparison,
-    RefitSettings,
-    TargetSettings,
-    Training,
-)
-from sklgm.experiments._context import Context
+from sklgm.experiments._comparison import compare_heads
 from sklgm.experiments._descriptions import DESCRIPTIONS
-from sklgm.experiments._planned_attacks import AttackSettings, plan_attacks
-from sklgm.experiments._protocol import Protocol
-from sklgm.experiments._settings import Distinct, Minority, Some
-from sklgm.experiments._target_rows import share_counts
+from sklgm.experiments._partition import share_counts
+from sklgm.experiments._protocol import Context, Protocol
+from sklgm.experiments._settings import (
+    AttackSettings,
+    Distinct,
+    Minority,
+    RefitSettings,
+    Some,
+)
 from sklgm.experiments._victims import Victim, make_victims
 from sklgm.results import FigureArrays, Row, Trial
 
@@ -27,13 +26,13 @@ NAME = "contamination"
 ORACLE = "oracle"
 
 
-class ContaminationSettings(TargetSettings, RefitSettings, AttackSettings):
+class ContaminationSettings(RefitSettings, AttackSettings):
     """Settings of the contamination protocol.
 
     Parameters
     ----------
     n_targets, refit_epochs
-        See :class:`TargetSettings` and :class:`RefitSettings`.
+        See :class:`RefitSettings`.
     attacks, bounds, reach, similarity_weight, max_iter, watermark_opacity
         See :class:`AttackSettings`.
     shares : tuple of float in (0, 0.5), default=(0.01, 0.05, 0.1, 0.2)
@@ -72,20 +71,12 @@ def measure(
         for victim in make_victims(context, settings.refit_epochs)
         for rule in trim_rules(victim, counts, n_of_class)
     ]
-    comparison = Comparison(
-        context,
-        NAME,
-        [Training((victim,)) for victim in victims],
-        counts,
-        settings,
-        n_targets=settings.n_targets,
-        detail_counts=counts,
+    comparison = compare_heads(
+        context, NAME, settings, counts, victims=victims, detail_counts=counts
     )
     # An oracle is told of poisons: without any there is nothing that it knows.
     yield from (r for r in comparison.clean_rows() if r.variant != ORACLE)
-    yield from comparison.attack(
-        plan_attacks(settings, has_images=context.partition.has_images)
-    )
+    yield from comparison.attack(settings.plan(has_images=comparison.has_images))
 
 
 def trim_rules(

@@ -1,34 +1,30 @@
 """End-to-end: all layers go on training on rows that hold watermarked poisons."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sklgm.experiments._comparison import Comparison, TargetSettings, Training
-from sklgm.experiments._context import Context
+from sklgm.experiments._comparison import Comparison, Training
 from sklgm.experiments._descriptions import DESCRIPTIONS
-from sklgm.experiments._partition import Partition
-from sklgm.experiments._planned_attacks import (
+from sklgm.experiments._partition import Partition, scaled_counts, share_counts
+from sklgm.experiments._protocol import Context, Protocol
+from sklgm.experiments._settings import (
     WATERMARK,
     AttackSettings,
-    PlannedAttack,
-    plan_attacks,
-)
-from sklgm.experiments._protocol import Protocol
-from sklgm.experiments._settings import (
     Count,
     Distinct,
     Minority,
+    PlannedAttack,
     Positive,
     Presets,
     Some,
+    TargetSettings,
 )
-from sklgm.experiments._target_rows import scaled_counts, share_counts
-from sklgm.experiments._victims import make_victims, with_diagonal
+from sklgm.experiments._victims import Victim, make_victims, with_diagonal
 from sklgm.results import FigureArrays, Row, Trial
 
 NAME = "end-to-end"
@@ -117,14 +113,15 @@ def measure(
             (partition.y_refit, partition.y_backbone),
         )
     )
+    victims = make_victims(context)
     counts = poison_counts(settings, y, y[: len(refit_rows)])
     comparison = Comparison(
         context,
         NAME,
-        make_trainings(context, settings),
+        make_trainings(context, settings, victims),
         counts,
         settings,
-        defences={v.network: v.head for v in make_victims(context)[2:]},
+        defences={victim.network: victim.head for victim in victims[2:]},
         n_targets=settings.n_targets,
         rows=(X, y),
         n_bases=len(refit_rows),
@@ -134,7 +131,9 @@ def measure(
     yield from comparison.attack(watermarked(settings, has_images=partition.has_images))
 
 
-def make_trainings(context: Context, settings: EndToEndSettings) -> list[Training]:
+def make_trainings(
+    context: Context, settings: EndToEndSettings, victims: Sequence[Victim]
+) -> list[Training]:
     """Set up the networks that are fine-tuned.
 
     Parameters
@@ -143,6 +142,8 @@ def make_trainings(context: Context, settings: EndToEndSettings) -> list[Trainin
         Networks; not changed.
     settings : EndToEndSettings
         ``max_epochs``, ``lr`` and ``shares``.
+    victims : sequence of Victim
+        What :func:`make_victims` returned.
 
     Returns
     -------
@@ -150,7 +151,6 @@ def make_trainings(context: Context, settings: EndToEndSettings) -> list[Trainin
         Softmax, L-GM, L-GM with trim, and softmax on filtered rows; with ``shares``
         also L-GM with ``trim="auto"``.
     """
-    victims = make_victims(context)
     softmax, lgm, trimmed, gaussians = victims
     networks = {name: copy.deepcopy(clf) for name, clf in context.networks.items()}
     for clf in networks.values():
@@ -275,8 +275,8 @@ def watermarked(settings: EndToEndSettings, *, has_images: bool) -> list[Planned
     list of PlannedAttack
         Those that match gradients match all of them.
     """
-    planned = plan_attacks(
-        settings, has_images=has_images, is_watermarked=True, matched_parameters="all"
+    planned = settings.plan(
+        has_images=has_images, is_watermarked=True, matched_parameters="all"
     )
     if "feature_collision" in settings.attacks:
         planned = [attack for attack in planned if attack.name != WATERMARK]

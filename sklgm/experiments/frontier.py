@@ -3,34 +3,30 @@
 from collections.abc import Iterator
 from typing import Annotated
 
-from sklgm.experiments._comparison import (
-    Comparison,
-    RefitSettings,
-    TargetSettings,
-    Training,
-)
-from sklgm.experiments._context import Context
+from sklgm.experiments._comparison import compare_heads
 from sklgm.experiments._descriptions import DESCRIPTIONS
-from sklgm.experiments._planned_attacks import CraftSettings, PlannedAttack
-from sklgm.experiments._protocol import Protocol
-from sklgm.experiments._settings import Count, Distinct, Positive, Some
-from sklgm.experiments._target_rows import scaled_counts
-from sklgm.experiments._victims import make_victims
+from sklgm.experiments._protocol import Context, Protocol
+from sklgm.experiments._settings import (
+    Count,
+    Distinct,
+    PlannedAttack,
+    Positive,
+    RefitSettings,
+    Some,
+)
 from sklgm.poisoning import AdaptiveLikelihood, AdaptivePosterior
 from sklgm.results import FigureArrays, Row, Trial
 
 NAME = "frontier"
 
 
-class FrontierSettings(TargetSettings, RefitSettings, CraftSettings):
+class FrontierSettings(RefitSettings):
     """Settings of the frontier protocol.
 
     Parameters
     ----------
-    n_targets, refit_epochs
-        See :class:`TargetSettings` and :class:`RefitSettings`.
-    similarity_weight, max_iter, watermark_opacity, reach
-        See :class:`CraftSettings`.
+    n_targets, refit_epochs, similarity_weight, max_iter, watermark_opacity, reach
+        See :class:`RefitSettings`.
     n_poisons : tuple of int, default=(25,)
         Poisons per target, scaled down where the largest is over 10 % of a class.
     bounds : tuple of float > 0 or None, default=(4/255, 8/255, 16/255, 32/255, None)
@@ -79,18 +75,10 @@ def measure(
     Row, Trial or PoisonImages
         Numbers, single targets, and examples of poisons.
     """
-    comparison = Comparison(
-        context,
-        NAME,
-        [Training((v,)) for v in make_victims(context, settings.refit_epochs)],
-        scaled_counts(settings.n_poisons, context.partition.y_refit),
-        settings,
-        n_targets=settings.n_targets,
-    )
+    counts = context.partition.counts(settings.n_poisons)
+    comparison = compare_heads(context, NAME, settings, counts)
     yield from comparison.clean_rows()
-    yield from comparison.attack(
-        strengths(settings, has_images=context.partition.has_images)
-    )
+    yield from comparison.attack(strengths(settings, has_images=comparison.has_images))
 
 
 def strengths(settings: FrontierSettings, *, has_images: bool) -> list[PlannedAttack]:

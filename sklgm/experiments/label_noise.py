@@ -11,9 +11,8 @@ from scipy.stats import bootstrap
 
 from sklgm._running import import_extra
 from sklgm.auditing import AuditResult, audit
-from sklgm.experiments._context import Context, rate
 from sklgm.experiments._descriptions import DESCRIPTIONS
-from sklgm.experiments._protocol import Protocol
+from sklgm.experiments._protocol import Context, Protocol, rate
 from sklgm.experiments._settings import Count, Distinct, Presets, Settings, Some
 from sklgm.metrics import auroc_interval
 from sklgm.poisoning import flip_labels

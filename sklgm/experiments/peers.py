@@ -12,20 +12,12 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
-from sklgm.experiments._comparison import (
-    Comparison,
-    CountSettings,
-    RefitSettings,
-    Rows,
-    Training,
-)
-from sklgm.experiments._context import Context, mean, rate
+from sklgm.experiments._comparison import Comparison, Rows, compare_heads
 from sklgm.experiments._descriptions import DESCRIPTIONS
 from sklgm.experiments._external_peers import EXTERNAL_PEERS, check_external_peers
-from sklgm.experiments._planned_attacks import PlannedAttack, plan_attacks
-from sklgm.experiments._protocol import Protocol
-from sklgm.experiments._target_rows import scaled_counts
-from sklgm.experiments._victims import detection, make_victims
+from sklgm.experiments._protocol import Context, Protocol, mean, rate
+from sklgm.experiments._settings import CountSettings, PlannedAttack, RefitSettings
+from sklgm.metrics import auroc, tpr_at_fpr
 from sklgm.outliers import (
     ActivationClusteringDetector,
     ClassMahalanobisDetector,
@@ -188,15 +180,9 @@ def measure(context: Context, settings: PeersSettings) -> Iterator[Row]:
 
     The seconds of one detector are measured while others run on the other cores.
     """
-    comparison = Comparison(
-        context,
-        NAME,
-        [Training((v,)) for v in make_victims(context, settings.refit_epochs)],
-        scaled_counts(settings.n_poisons, context.partition.y_refit),
-        settings,
-        n_targets=settings.n_targets,
-    )
-    for planned in plan_attacks(settings, has_images=context.partition.has_images):
+    counts = context.partition.counts(settings.n_poisons)
+    comparison = compare_heads(context, NAME, settings, counts)
+    for planned in settings.plan(has_images=comparison.has_images):
         for network in comparison.networks:
             crafted = comparison.craft(planned, network)
             poisons = comparison.inputs_of(network, crafted)
@@ -262,8 +248,10 @@ def ask_detector(detector: Any, rows: Rows, retraining: Retraining) -> Judgement
     start = time.perf_counter()
     is_flagged = detector.fit_predict(features, y) == -1
     seconds = time.perf_counter() - start
+    outlier_score = -detector.score_samples(features, y)
     return Judgement(
-        *detection(-detector.score_samples(features, y), is_poison),
+        auroc(outlier_score, is_poison),
+        tpr_at_fpr(outlier_score, is_poison),
         float(is_flagged[~is_poison].mean()),
         float(is_flagged[is_poison].mean()),
         seconds,

@@ -4,17 +4,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
-import numpy as np
-
-from sklgm.classifiers import LGMClassifier
-from sklgm.experiments._comparison import Comparison, CountSettings, Training
-from sklgm.experiments._context import Classifier, Context, make_networks
+from sklgm.experiments._comparison import Comparison, Training
 from sklgm.experiments._descriptions import DESCRIPTIONS
-from sklgm.experiments._planned_attacks import plan_attacks
-from sklgm.experiments._protocol import Protocol
-from sklgm.experiments._settings import Distinct, Presets, Seed, Some
-from sklgm.experiments._target_rows import Targets, scaled_counts
-from sklgm.experiments._victims import trimmed_gaussians
+from sklgm.experiments._protocol import Context, Protocol
+from sklgm.experiments._settings import CountSettings, Distinct, Presets, Seed, Some
+from sklgm.experiments._victims import Classifier, make_networks, trimmed_gaussians
 from sklgm.results import Row
 
 NAME = "search"
@@ -80,9 +74,22 @@ def measure(context: Context, settings: SearchSettings) -> Iterator[Row]:
         held_out = context.at(seed=seed, evaluation="validation")
         targets = None
         for network, variant, clf in list_networks(held_out):
-            comparison = _compare(held_out, settings, network, variant, clf, targets)
+            name = f"{NAME}, {network}, {variant or 'as set'}"
+            fitted = held_out.trained(name, clf)
+            victim = trimmed_gaussians(held_out, network, fitted)
+            comparison = Comparison(
+                held_out,
+                NAME,
+                [Training((replace(victim, scores=("posterior",)),))],
+                held_out.partition.counts(settings.n_poisons),
+                settings,
+                networks={network: fitted},
+                n_targets=settings.n_targets,
+                targets=targets,
+                name=name,
+            )
             targets = comparison.targets  # of the first: softmax as the run sets it
-            attacks = plan_attacks(settings, has_images=held_out.partition.has_images)
+            attacks = settings.plan(has_images=comparison.has_images)
             for item in (*comparison.clean_rows(), *comparison.attack(attacks)):
                 if isinstance(item, Row) and item.metric in _METRICS:
                     if item.attack is not None or item.metric == "backbone_accuracy":
@@ -118,36 +125,6 @@ def list_networks(
                         changed = make_networks(context.settings)[name]
                         changed.set_params(**{parameter: value})
                         yield name, f"{parameter}={text}", changed
-
-
-def _compare(
-    context: Context,
-    settings: SearchSettings,
-    network: str,
-    variant: str | None,
-    clf: Classifier,
-    targets: Targets | None,
-) -> Comparison:
-    """Train a network, and the control arm of trimmed Gaussians on its features."""
-    name = f"{NAME}, {network}, {variant or 'as set'}"
-    fitted = context.trained(name, clf)
-    if isinstance(fitted, LGMClassifier):
-        variance = float(np.mean(fitted.covariances_))
-        victim = trimmed_gaussians(network, variance, fitted.covariance_type)
-    else:
-        variance = context.variance_of(fitted, LGMClassifier().variance_scale)
-        victim = trimmed_gaussians(network, variance)
-    return Comparison(
-        context,
-        NAME,
-        [Training((replace(victim, scores=("posterior",)),))],
-        scaled_counts(settings.n_poisons, context.partition.y_refit),
-        settings,
-        networks={network: fitted},
-        n_targets=settings.n_targets,
-        targets=targets,
-        name=name,
-    )
 
 
 PROTOCOL = Protocol(DESCRIPTIONS[NAME], SearchSettings, measure)

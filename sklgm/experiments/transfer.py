@@ -6,19 +6,16 @@ from typing import Annotated
 
 import numpy as np
 
-from sklgm.experiments._comparison import (
-    Comparison,
-    CountSettings,
-    RefitSettings,
-    Rows,
-    Training,
-)
-from sklgm.experiments._context import Context
+from sklgm.experiments._comparison import Comparison, Rows, compare_heads
 from sklgm.experiments._descriptions import DESCRIPTIONS
-from sklgm.experiments._planned_attacks import plan_attacks
-from sklgm.experiments._protocol import Protocol
-from sklgm.experiments._settings import Count, Distinct, Some
-from sklgm.experiments._target_rows import scaled_counts
+from sklgm.experiments._protocol import Context, Protocol
+from sklgm.experiments._settings import (
+    Count,
+    CountSettings,
+    Distinct,
+    RefitSettings,
+    Some,
+)
 from sklgm.experiments._victims import converged_victims, make_victims, with_diagonal
 from sklgm.poisoning import flip_labels
 from sklgm.results import FigureArrays, Row, Trial
@@ -81,25 +78,19 @@ def measure(
     A. Schwarzschild et al., "Just How Toxic is Data Poisoning? A Unified Benchmark
     for Backdoor and Data Poisoning Attacks", ICML 2021.
     """
-    counts = scaled_counts(settings.n_poisons, context.partition.y_refit)
+    counts = context.partition.counts(settings.n_poisons)
     victims = make_victims(context, settings.refit_epochs)
-    variants = (
-        *converged_victims(context, settings.converged_epochs, counts),
-        with_diagonal(victims),
-    )
-    comparison = Comparison(
+    converged = converged_victims(context, settings.converged_epochs, counts)
+    comparison = compare_heads(
         context,
         NAME,
-        [Training((victim,)) for victim in (*victims, *variants)],
-        counts,
         settings,
-        n_targets=settings.n_targets,
+        counts,
+        victims=(*victims, *converged, with_diagonal(victims)),
     )
     yield from comparison.clean_rows()
     yield from _flip_labels(comparison, context.settings.seed)
-    yield from comparison.attack(
-        plan_attacks(settings, has_images=context.partition.has_images)
-    )
+    yield from comparison.attack(settings.plan(has_images=comparison.has_images))
 
 
 def _flip_labels(comparison: Comparison, seed: int) -> Iterator[Row | Trial]:

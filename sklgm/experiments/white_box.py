@@ -1,6 +1,6 @@
 """White-box: poisons of test rows, scored by models trained on clean rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -10,22 +10,21 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from sklgm.classifiers import LGMClassifier
-from sklgm.experiments._context import Context, make_networks, rate
+from sklgm.experiments._attacker import Attacker, effort, trial_effort
 from sklgm.experiments._descriptions import DESCRIPTIONS
-from sklgm.experiments._planned_attacks import (
-    Attacker,
+from sklgm.experiments._protocol import Context, Protocol, rate
+from sklgm.experiments._settings import (
     AttackSettings,
+    Count,
     PlannedAttack,
-    effort,
-    plan_attacks,
-    trial_effort,
+    Positive,
+    Presets,
 )
-from sklgm.experiments._protocol import Protocol
-from sklgm.experiments._settings import Count, Positive, Presets
 from sklgm.experiments._victims import (
     Victim,
     claim_scorer,
     defence,
+    make_networks,
     make_victims,
     with_diagonal,
 )
@@ -96,20 +95,22 @@ def measure(
             **rate(n_right, len(partition.y_test)),
         )
     pairs = draw_pairs(settings.n_pairs, partition.y_test, context.settings.seed)
+    victims = make_victims(context)
     scorers = [
         scorer
         for name in context.networks
         for scorer in context.stage(
             f"{NAME}, scores of clean rows on {name}",
-            partial(_scorers, context, name, pairs),
+            partial(_scorers, context, name, victims, pairs),
         )
     ]
-    for planned in plan_attacks(settings, has_images=partition.has_images):
+    for planned in settings.plan(has_images=partition.has_images):
         for name in context.networks:
+            known = defence(victims, name).head
             own = [scorer for scorer in scorers if scorer.victim.network == name]
             yield from context.stage(
                 f"{NAME}, {planned} on {name}",
-                partial(_attack, context, settings, planned, name, own, pairs),
+                partial(_attack, context, settings, planned, name, own, known, pairs),
             )
     yield from context.stage(
         f"{NAME}, two features", partial(_scatter, context, settings, pairs)
@@ -174,7 +175,9 @@ def draw_pairs(n_pairs: int, y_test: NDArray[Any], seed: int) -> Pairs:
     return np.array(base_rows), np.array(target_rows)
 
 
-def _scorers(context: Context, network: str, pairs: Pairs) -> list[_Scorer]:
+def _scorers(
+    context: Context, network: str, victims: Sequence[Victim], pairs: Pairs
+) -> list[_Scorer]:
     """Fit the victims of a network, and score the rows that are in no pair."""
     partition, clf = context.partition, context.networks[network]
     is_clean = np.ones(len(partition.y_test), dtype=bool)
@@ -182,7 +185,6 @@ def _scorers(context: Context, network: str, pairs: Pairs) -> list[_Scorer]:
     features = clf.transform(partition.X_backbone)
     calibration = clf.transform(partition.X_refit)
     clean = clf.transform(partition.X_test[is_clean])
-    victims = make_victims(context)
     scorers = []
     for victim in (*victims, with_diagonal(victims)):
         if victim.network != network:
@@ -203,6 +205,7 @@ def _attack(
     planned: PlannedAttack,
     network: str,
     scorers: list[_Scorer],
+    known: Any,
     pairs: Pairs,
 ) -> Iterator[Row | Trial | FigureArrays]:
     """Make a poison of every pair for one network, and score what they claim."""
@@ -210,8 +213,7 @@ def _attack(
     base_rows, target_rows = pairs
     y_poison = partition.y_test[base_rows]
     features = clf.transform(partition.X_backbone)
-    known = clone(defence(make_victims(context), network).head)
-    known.fit(features, partition.y_backbone)
+    known = clone(known).fit(features, partition.y_backbone)
     crafted = Attacker(settings, clf, known, features, partition.y_backbone).craft(
         planned,
         partition.X_test,

@@ -99,7 +99,7 @@ def test_numbers_of_poisons_and_bounds_are_those_asked_for(invoke, stripes, tmp_
 def test_an_interrupted_run_goes_on_unless_told_to_restart(
     invoke, stripes, tmp_path, monkeypatch, restart
 ):
-    from sklgm.experiments._context import Context
+    from sklgm.experiments._protocol import Context
 
     monkeypatch.chdir(tmp_path)
     command = ["reproduce", "stripes.npz", "--out", "out", "--linf", 0, *FAST_TRANSFER]

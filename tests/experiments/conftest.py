@@ -7,8 +7,7 @@ import pytest
 from sklgm._running import Runner
 from sklgm.datasets import make_stripe_images
 from sklgm.experiments import RunSettings, get_protocol, run
-from sklgm.experiments._context import Context
-from sklgm.experiments._partition import load_splits
+from sklgm.experiments._protocol import Context
 
 #: Kinds of score that class Gaussians give.
 KINDS = {"likelihood", "posterior", "combined"}
@@ -57,7 +56,7 @@ def tiny_run(path, protocol, settings=None, **changes):
 
 def make_context(settings):
     """Context whose stages are carried out in this process."""
-    return Context(settings, load_splits(settings), Runner(n_jobs=1))
+    return Context(settings, Runner(n_jobs=1))
 
 
 def chosen(frame, **values):

@@ -5,8 +5,8 @@ import pytest
 
 from sklgm.experiments import _comparison as engine
 from sklgm.experiments._comparison import Comparison, Measurement, Training
-from sklgm.experiments._planned_attacks import AttackSettings, PlannedAttack
-from sklgm.experiments._target_rows import Targets
+from sklgm.experiments._partition import Targets
+from sklgm.experiments._settings import AttackSettings, PlannedAttack
 from sklgm.experiments._victims import make_victims, with_diagonal
 
 # So strong a penalty leaves each poison at the blend of base and target.

@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 
 from sklgm.experiments import _comparison as engine
+from sklgm.experiments._victims import make_victims
 from sklgm.experiments.end_to_end import PROTOCOL as END_TO_END
 from sklgm.experiments.end_to_end import (
     EndToEndSettings,
     fine_tuning_rows,
-    make_trainings,
     poison_counts,
     watermarked,
+)
+from sklgm.experiments.end_to_end import (
+    make_trainings as trainings_of,
 )
 from sklgm.poisoning._craft import ATTACKS
 from sklgm.results import Row, Trial
@@ -25,6 +28,10 @@ N_TARGETS = 2
 
 def settings_of(**changes):
     return tiny("end-to-end", n_targets=N_TARGETS, max_epochs=1, **changes)
+
+
+def make_trainings(context, settings):
+    return trainings_of(context, settings, make_victims(context))
 
 
 def weights(clf):

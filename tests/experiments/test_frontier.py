@@ -31,7 +31,9 @@ def test_there_are_22_strengths_by_default():
 
 @pytest.fixture(scope="module")
 def frontier_run(tiny_npz):
-    return tiny_run(tiny_npz, "frontier", bounds=BOUNDS, reaches=REACHES)[0]
+    return tiny_run(
+        tiny_npz, "frontier", bounds=BOUNDS, reaches=REACHES, n_poisons=(5,)
+    )[0]
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import pytest
 
 from sklgm import AuditResult
 from sklgm.experiments import RunSettings, run
-from sklgm.experiments._context import Context
+from sklgm.experiments._protocol import Context
 from sklgm.experiments.label_noise import (
     LabelNoiseSettings,
     audit_metrics,

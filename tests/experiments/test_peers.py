@@ -237,7 +237,7 @@ def test_a_missing_extra_is_an_error_before_any_training(package, module, monkey
 
     monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setattr("sklgm.experiments._external_peers.import_extra", import_extra)
-    monkeypatch.setattr("sklgm.experiments._context.Context.trained", refuse)
+    monkeypatch.setattr("sklgm.experiments._protocol.Context.trained", refuse)
     with pytest.raises(ImportError, match=rf'{module} .*pip install "sklgm\[bench\]"'):
         digits_run()
 

@@ -3,6 +3,7 @@
 import pytest
 
 from sklgm.experiments import search
+from sklgm.experiments._victims import Victim
 from sklgm.experiments.search import TRIED, list_networks
 from tests.experiments.conftest import chosen, tiny_run, tiny_settings
 
@@ -15,7 +16,9 @@ METRICS = {"backbone_accuracy", "attack_success_rate", "auroc", "tpr_at_1pct_fpr
 def search_run(tiny_npz):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(search, "TRIED", FEW)
-        return tiny_run(tiny_npz, "search", seeds=(3, 4), n_targets=2)[0].table
+        return tiny_run(tiny_npz, "search", seeds=(3, 4), n_targets=2, n_poisons=(5,))[
+            0
+        ].table
 
 
 def test_settings_differ_from_the_runs_in_one_value(tiny_context):
@@ -75,7 +78,7 @@ def test_all_settings_of_a_seed_meet_the_same_targets(tiny_npz, monkeypatch):
     class Stub:
         def __init__(self, *args, targets, **kwargs):
             seen.append(targets)
-            self.targets = targets or object()
+            self.targets, self.has_images = targets or object(), True
 
         def clean_rows(self):
             return ()
@@ -86,8 +89,7 @@ def test_all_settings_of_a_seed_meet_the_same_targets(tiny_npz, monkeypatch):
     monkeypatch.setattr(search, "TRIED", {"means_lr_factor": (1.0, 100.0)})
     monkeypatch.setattr(search, "Comparison", Stub)
     monkeypatch.setattr(search.Context, "trained", lambda self, name, clf: clf)
-    monkeypatch.setattr(search.Context, "variance_of", lambda self, clf, scale: 1.0)
-    monkeypatch.setattr(search.LGMClassifier, "covariances_", 1.0, raising=False)
+    monkeypatch.setattr(search, "trimmed_gaussians", lambda *_: Victim("x", "lgm"))
     settings = tiny_settings(tiny_npz, seed=9)
     tiny_run(tiny_npz, "search", settings, seeds=(3, 4))
     first, *others = seen[:4]
@@ -100,6 +102,8 @@ def test_all_settings_of_a_seed_meet_the_same_targets(tiny_npz, monkeypatch):
 def test_search_of_one_seed_gives_what_it_gives_among_others(search_run, tiny_npz):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(search, "TRIED", {})
-        alone = tiny_run(tiny_npz, "search", seeds=(4,), n_targets=2)[0].table
+        alone = tiny_run(tiny_npz, "search", seeds=(4,), n_targets=2, n_poisons=(5,))[
+            0
+        ].table
     among = chosen(search_run, seed=4, variant=None)
     assert alone.equals(among)

@@ -1,4 +1,4 @@
-"""Attacks as settings ask for them, and the attacker who knows the defence."""
+"""The attacker who knows the defence, and what he makes of the settings."""
 
 import numpy as np
 import pytest
@@ -6,12 +6,8 @@ import torch
 from scipy.special import logsumexp
 from sklearn.base import clone
 
-from sklgm.experiments._planned_attacks import (
-    Attacker,
-    AttackSettings,
-    PlannedAttack,
-    plan_attacks,
-)
+from sklgm.experiments._attacker import Attacker, _attack_of
+from sklgm.experiments._settings import AttackSettings, PlannedAttack
 from sklgm.experiments._victims import defence, make_victims
 from sklgm.poisoning import make_surrogate
 
@@ -29,20 +25,20 @@ def test_every_attack_is_planned_with_every_bound():
     settings = AttackSettings(
         attacks=("watermark", "gradient_matching"), bounds=(None, 0.1)
     )
-    planned = plan_attacks(settings, has_images=True)
+    planned = settings.plan(has_images=True)
     assert [(a.name, a.bound, a.is_watermarked) for a in planned] == [
         ("watermark", None, True),
         ("watermark", 0.1, True),
         ("gradient_matching", None, False),
         ("gradient_matching", 0.1, False),
     ]
-    assert {a.bound for a in plan_attacks(settings, has_images=False)} == {None}
+    assert {a.bound for a in settings.plan(has_images=False)} == {None}
 
 
 @pytest.mark.parametrize("matched", ["head", "all"])
 def test_gradient_matching_matches_what_the_victims_train(matched):
     planned = PlannedAttack("gradient_matching", matched_parameters=matched)
-    assert planned.attack.parameters == matched
+    assert _attack_of(planned).parameters == matched
 
 
 @pytest.mark.parametrize(
@@ -122,7 +118,7 @@ def test_a_pipeline_of_network_and_gaussians_is_attacked_as_one(
 
 def test_other_attacks_are_made_for_the_network_as_it_is(attacker):
     planned = PlannedAttack("feature_collision")
-    assert attacker.prepare(planned) == (attacker.clf, planned.attack)
+    assert attacker.prepare(planned) == (attacker.clf, _attack_of(planned))
 
 
 def test_without_a_reach_poisons_go_as_far_as_their_base(attacker):

@@ -1,27 +1,17 @@
-"""Attacks as the settings of a protocol ask for them, and the poisons they craft."""
+"""One who knows a network and its defence, and crafts poisons for targets."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
 
 import numpy as np
-import pydantic
 from numpy.typing import NDArray
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 
-from sklgm.experiments._context import Classifier, mean
-from sklgm.experiments._settings import (
-    Count,
-    Distinct,
-    Positive,
-    Presets,
-    Settings,
-    Some,
-    Weight,
-)
-from sklgm.experiments._victims import claim_scores
+from sklgm.experiments._protocol import mean
+from sklgm.experiments._settings import WATERMARK, CraftSettings, PlannedAttack
+from sklgm.outliers import LGMOutlierDetector
 from sklgm.poisoning import (
     AdaptiveLikelihood,
     AdaptivePosterior,
@@ -33,155 +23,11 @@ from sklgm.poisoning import (
     resolve_attack,
 )
 
-#: Feature collision that starts from a watermarked base, as an attack of a run.
-WATERMARK = "watermark"
 #: Rate of false alarms whose threshold an adaptive attack knows.
 _FALSE_ALARM_RATE = 0.01
 _FIELDS = tuple(CraftResult.__dataclass_fields__)
 # Poisons crafted in one call, between two steps of the progress bar.
 _CRAFT_CHUNK = 500
-
-
-def _known(attack: str) -> str:
-    if attack != WATERMARK:
-        resolve_attack(attack)
-    return attack
-
-
-class CraftSettings(Settings):
-    """How poisons are crafted, whatever the attack.
-
-    Parameters
-    ----------
-    similarity_weight : float >= 0, default=1e-4
-        See :func:`sklgm.poisoning.craft`; weaker than its default, for a stronger
-        attack.
-    max_iter : int, default=100
-        Iterations of the attack.
-    watermark_opacity : float in [0, 1), default=0.3
-        Share of the target blended into its bases by the attack ``"watermark"``, and
-        by all attacks end to end.
-    reach : float > 0 or None, default=0.95
-        How far the adaptive attacks go: the likelihood one as a share of the distance
-        from the claimed class mean at which trimming begins, the posterior one as a
-        share of the surprisal (minus the log posterior) of its claims at which 1 % of
-        the clean rows are flagged. None: as far as their base.
-    """
-
-    similarity_weight: Weight = 1e-4
-    max_iter: Count = 100
-    watermark_opacity: Annotated[float, pydantic.Field(ge=0, lt=1)] = 0.3
-    reach: Positive | None = 0.95
-
-
-class AttackSettings(CraftSettings):
-    """Which attacks there are, each with each bound.
-
-    Parameters
-    ----------
-    attacks : tuple of str, default=("feature_collision",)
-        Names of attacks, as in :func:`sklgm.poisoning.craft`, and ``"watermark"``:
-        feature collision that starts from a watermarked base. Gradient matching is
-        that of what the victims train. The adaptive attacks know the trimmed Gaussians
-        of the network they are made for.
-    bounds : tuple of float > 0 or None, default=(None,)
-        l-infinity bounds of the attacks in pixel units; None is unbounded. Instances
-        that are no images are not bounded.
-    """
-
-    attacks: Annotated[
-        tuple[Annotated[str, pydantic.AfterValidator(_known)], ...], Some, Distinct
-    ] = ("feature_collision",)
-    bounds: Annotated[tuple[Positive | None, ...], Some, Distinct] = (None,)
-
-    presets: ClassVar[Presets] = {
-        ("cifar10", "*"): {"bounds": (None, 8 / 255)},
-        ("path", "*"): {"bounds": (None, 8 / 255)},
-        ("*", "full"): {
-            "attacks": (
-                "feature_collision",
-                WATERMARK,
-                "convex_polytope",
-                "bullseye_polytope",
-                "gradient_matching",
-                "adaptive_likelihood",
-                "adaptive_posterior",
-            )
-        },
-    }
-
-
-@dataclass(frozen=True)
-class PlannedAttack:
-    """An attack with all that a protocol may vary.
-
-    Parameters
-    ----------
-    name : str
-        As in the column ``attack``.
-    bound : float or None, default=None
-        l-infinity bound in pixel units.
-    reach : float or None, default=None
-        Reach of an adaptive attack where it is varied; else that of the settings.
-    is_watermarked : bool, default=False
-        Whether bases are blended with their target.
-    matched_parameters : {"head", "all"}, default="head"
-        Parameters whose gradient is matched: those that the victims train.
-    """
-
-    name: str
-    bound: float | None = None
-    reach: float | None = None
-    is_watermarked: bool = False
-    matched_parameters: str = "head"
-
-    def __str__(self) -> str:
-        parts = [self.name]
-        parts += [] if self.bound is None else [f"at most {255 * self.bound:g}/255"]
-        parts += [] if self.reach is None else [f"reach {self.reach:g}"]
-        return ", ".join(parts)
-
-    @property
-    def columns(self) -> dict[str, Any]:
-        """Columns ``attack``, ``bound`` and ``reach``."""
-        return {"attack": self.name, "bound": self.bound, "reach": self.reach}
-
-    @property
-    def attack(self) -> Attack:
-        """The attack; an adaptive one is yet to be told what it may do."""
-        if self.name == WATERMARK:
-            return FeatureCollision()
-        if self.name == GradientMatching.name:
-            return GradientMatching(self.matched_parameters)
-        return resolve_attack(self.name)
-
-
-def plan_attacks(
-    settings: AttackSettings, *, has_images: bool, **changes: Any
-) -> list[PlannedAttack]:
-    """List the attacks of a protocol, each with each bound.
-
-    Parameters
-    ----------
-    settings : AttackSettings
-        ``attacks`` and ``bounds``.
-    has_images : bool
-        Whether bounds in pixel units mean something.
-    **changes
-        Fields of all of them.
-
-    Returns
-    -------
-    list of PlannedAttack
-        In the order of the settings.
-    """
-    bounds = settings.bounds if has_images else (None,)
-    planned = [
-        PlannedAttack(name, bound, is_watermarked=name == WATERMARK)
-        for name in settings.attacks
-        for bound in bounds
-    ]
-    return [dataclasses.replace(attack, **changes) for attack in planned]
 
 
 class Attacker:
@@ -204,7 +50,7 @@ class Attacker:
     def __init__(
         self,
         settings: CraftSettings,
-        clf: Classifier,
+        clf: Any,
         defence: Any,
         features: NDArray[np.floating[Any]],
         y: NDArray[Any],
@@ -228,7 +74,7 @@ class Attacker:
         model, attack
             As :func:`sklgm.poisoning.craft` takes them.
         """
-        attack = planned.attack
+        attack = _attack_of(planned)
         if not isinstance(attack, AdaptiveLikelihood | AdaptivePosterior):
             return self.clf, attack
         model = make_pipeline(FrozenEstimator(self.clf), FrozenEstimator(self.defence))
@@ -236,7 +82,12 @@ class Attacker:
         if reach is None:
             return model, attack
         if isinstance(attack, AdaptivePosterior):
-            surprisals = -claim_scores(self.defence, "posterior", self.features, self.y)
+            scorer = LGMOutlierDetector(
+                FrozenEstimator(self.defence),
+                score_kind="posterior",
+                false_alarm_rate=0.5,  # of which no use is made
+            ).fit(self.features, self.y)
+            surprisals = -scorer.score_samples(self.features, self.y)
             flagged_from = np.quantile(surprisals, 1.0 - _FALSE_ALARM_RATE)
             # Odds that underflow are flagged from 0 on, which no claim is below.
             surprisal = max(float(reach * flagged_from), np.finfo(float).tiny)
@@ -258,7 +109,7 @@ class Attacker:
         base_rows: NDArray[np.int64],
         X_target: NDArray[np.float32],
         base_labels: NDArray[Any],
-        counts: Sequence[int],
+        counts: Collection[int],
         progress: Callable[[int, int], None],
     ) -> dict[int, CraftResult]:
         """Craft every poison of every target, for each number of poisons.
@@ -278,7 +129,7 @@ class Attacker:
             The targets.
         base_labels : ndarray of shape (n_targets,)
             Label that the poisons of each target claim.
-        counts : sequence of int
+        counts : collection of int
             Numbers of poisons, at most ``n_bases``.
         progress : callable
             Called with poisons done and poisons in all.
@@ -318,52 +169,18 @@ class Attacker:
                     )
                 )
                 n_done += len(group) * n_poisons
-            crafted[n_poisons] = concatenated(chunks)
+            crafted[n_poisons] = CraftResult(
+                **{n: np.concatenate([getattr(c, n) for c in chunks]) for n in _FIELDS}
+            )
         progress(n_all, n_all)
         for n_poisons in counts:
-            if n_poisons not in crafted:
-                crafted[n_poisons] = of_targets(crafted[most], n_targets, n_poisons)
+            if n_poisons not in crafted:  # the first of the most
+                taken = np.arange(n_targets * most).reshape(n_targets, most)
+                rows = taken[:, :n_poisons].ravel()
+                crafted[n_poisons] = CraftResult(
+                    **{name: getattr(crafted[most], name)[rows] for name in _FIELDS}
+                )
         return crafted
-
-
-def of_targets(crafted: CraftResult, n_targets: int, n_poisons: int) -> CraftResult:
-    """Take the first poisons of each target.
-
-    Parameters
-    ----------
-    crafted : CraftResult
-        Poisons, target by target.
-    n_targets : int
-        Number of targets.
-    n_poisons : int
-        Poisons per target to take, at most as many as there are.
-
-    Returns
-    -------
-    CraftResult
-        Those, target by target.
-    """
-    rows = np.arange(len(crafted.X_poison)).reshape(n_targets, -1)
-    taken = rows[:, :n_poisons].ravel()
-    return CraftResult(**{name: getattr(crafted, name)[taken] for name in _FIELDS})
-
-
-def concatenated(chunks: Sequence[CraftResult]) -> CraftResult:
-    """Join results of several calls of :func:`sklgm.poisoning.craft`.
-
-    Parameters
-    ----------
-    chunks : sequence of CraftResult
-        At least one.
-
-    Returns
-    -------
-    CraftResult
-        Poisons in order.
-    """
-    return CraftResult(
-        **{n: np.concatenate([getattr(c, n) for c in chunks]) for n in _FIELDS}
-    )
 
 
 def effort(crafted: CraftResult) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -408,6 +225,15 @@ def trial_effort(crafted: CraftResult, poisons: slice) -> dict[str, Any]:
         "n_iter": crafted.n_iter[poisons].max(),
         "stop_reason": str(reasons[counts.argmax()]),
     }
+
+
+def _attack_of(planned: PlannedAttack) -> Attack:
+    """Make the attack; an adaptive one is yet to be told what it may do."""
+    if planned.name == WATERMARK:
+        return FeatureCollision()
+    if planned.name == GradientMatching.name:
+        return GradientMatching(planned.matched_parameters)
+    return resolve_attack(planned.name)
 
 
 def _pixel_range(X: NDArray[np.float32]) -> tuple[Any, Any]:
