@@ -1,8 +1,10 @@
 """No optional dependency is loaded before it is needed."""
 
 import json
+import runpy
 import subprocess
 import sys
+from importlib.resources import files
 
 import pytest
 
@@ -31,8 +33,6 @@ MODULES = [
     "sklgm.outliers",
     "sklgm.plotting",
     "sklgm.poisoning",
-    "sklgm.report",
-    "sklgm.results",
 ]
 
 
@@ -61,12 +61,23 @@ def loaded_in_turn(modules):
 
 @pytest.fixture(scope="module")
 def loaded():
-    return loaded_in_turn(MODULES)
+    return loaded_in_turn([*MODULES, "sklgm.report"])
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_importing_loads_no_optional_dependency(name, loaded):
     assert loaded[name] == []
+
+
+def test_results_and_reports_load_polars_alone(loaded):
+    assert loaded["sklgm.report"] == ["polars"]
+
+
+def test_results_without_polars_say_how_to_install_it(monkeypatch):
+    path = files("sklgm.results").joinpath("_rows.py")
+    monkeypatch.setitem(sys.modules, "polars", None)
+    with pytest.raises(ImportError, match=r'pip install "sklgm\[cli\]"'):
+        runpy.run_path(str(path))
 
 
 @pytest.mark.slow

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
+from matplotlib.pyplot import close
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
@@ -19,9 +19,9 @@ from sklgm.report import (
     paired_tables,
     protocol_tables,
     table_figures,
-    victim_tables,
 )
-from sklgm.report._cells import Cell, Table
+from sklgm.report._cells import Table
+from sklgm.report._page import figure_png
 from sklgm.results import ProtocolDescription, RunResult
 
 #: Data sets that the page speaks of even without a run, and what would run them.
@@ -30,8 +30,22 @@ COMMANDS = {
     "CIFAR-10 (JPEG)": "sklgm reproduce PATH",
     "digits": "sklgm reproduce digits",
 }
-PAIR = ("bullseye_polytope", "feature_collision")
-RIVALS = ("lgm_trim", "softmax_trimmed_gaussians")
+#: What is compared on the same targets, under which heading, and what it means.
+COMPARISONS = (
+    (
+        ("attack", "bullseye_polytope", "feature_collision"),
+        "bullseye polytope minus feature collision",
+        "Both attacks with the same bound, on the same model and targets. Above 0, the "
+        "first attack is the stronger, or the easier to find.",
+    ),
+    (
+        ("victim", "lgm_trim", "softmax_trimmed_gaussians"),
+        "L-GM + trim minus the cheap baseline",
+        "L-GM + trim minus softmax + trimmed Gaussians, each attacked on its own "
+        "backbone, for the same targets and bases. Below 0 the defence is misled less "
+        "often.",
+    ),
+)
 #: Kinds of figures that the page shows.
 FIGURES = ("frontier",)
 #: Settings in which runs may differ that are compared together.
@@ -106,8 +120,8 @@ cover the draw of targets only. Intervals that overlap rank nothing.
 """
 
 
-#: Figures by the folder of the run, the data set and the protocol.
-Figures = Mapping[tuple[str, str, str], Sequence["PageFigure"]]
+#: Figures by their file, for each folder of a run, data set and protocol.
+Figures = Mapping[tuple[str, str, str], Mapping[str, ReportFigure]]
 
 
 @dataclass(frozen=True)
@@ -138,22 +152,6 @@ class Run:
         return self.result.table.filter(**values) if values else self.result.table
 
 
-@dataclass(frozen=True)
-class PageFigure:
-    """A figure and the file that the page shows it from."""
-
-    name: str
-    figure: ReportFigure
-
-    def png(self) -> bytes:
-        """Draw it; equal figures give equal bytes."""
-        buffer = io.BytesIO()
-        self.figure.figure.savefig(
-            buffer, format="png", dpi=150, metadata={"Software": None}
-        )
-        return buffer.getvalue()
-
-
 def load_runs(folder: Path) -> list[Run]:
     """Read all results below `folder`, the full presets first.
 
@@ -171,30 +169,22 @@ def load_runs(folder: Path) -> list[Run]:
     return sorted(runs, key=lambda run: run.settings.get("preset") != "full")
 
 
-def draw_figures(runs: Iterable[Run]) -> dict[tuple[str, str, str], list[PageFigure]]:
+def draw_figures(runs: Iterable[Run]) -> Figures:
     """Draw the figures of each run, data set and protocol that the page shows."""
-    from matplotlib.pyplot import close
-
-    drawn: dict[tuple[str, str, str], list[PageFigure]] = {}
+    drawn: dict[tuple[str, str, str], dict[str, ReportFigure]] = {}
     for run in runs:
         for dataset in run.rows()["dataset"].unique(maintain_order=True):
-            for description in DESCRIPTIONS.values():
-                figures = [
-                    figure
-                    for spec in description.figures
-                    if spec.kind in FIGURES
-                    for figure in table_figures(
-                        run.rows(dataset=dataset), description.name, spec
-                    )
-                ]
-                key = (run.folder, dataset, description.name)
-                for number, figure in enumerate(figures):
-                    close(figure.figure)  # it can still be written
-                    name = f"{'-'.join(key)}-{number}".lower()
-                    slug = re.sub(r"[^a-z0-9]+", "-", name).strip("-")
-                    drawn.setdefault(key, []).append(
-                        PageFigure(f"figure-{slug}.png", figure)
-                    )
+            for name, description in DESCRIPTIONS.items():
+                rows, key = run.rows(dataset=dataset), (run.folder, dataset, name)
+                for spec in description.figures:
+                    if spec.kind not in FIGURES:
+                        continue
+                    for figure in table_figures(rows, name, spec):
+                        close(figure.figure)  # of pyplot; it can still be written
+                        own = drawn.setdefault(key, {})
+                        words = " ".join(("figure", *key, str(len(own)))).lower()
+                        slug = re.sub(r"[^a-z0-9]+", "-", words)
+                        own[f"{slug}.png"] = figure
     return drawn
 
 
@@ -205,7 +195,7 @@ def render_page(runs: Sequence[Run], figures: Figures) -> str:
     ----------
     runs : sequence of Run
         In the order of the page.
-    figures : dict from (folder, data set, protocol) to sequence of PageFigure
+    figures : mapping
         What `draw_figures` returned.
     """
     present = [dataset for run in runs for dataset in run.rows()["dataset"]]
@@ -226,8 +216,9 @@ def render_page(runs: Sequence[Run], figures: Figures) -> str:
             section = list(_protocol_section(own, dataset, description, figures))
             parts += section
             missing += [] if section else [description.name]
-        parts += _paired_section(own, dataset)
-        parts += _rivals_section(own, dataset)
+        for names, title, meaning in COMPARISONS:
+            parts.append(_heading(f"{dataset}: {title}", "-"))
+            parts += _comparison(own, dataset, names, meaning)
         if missing:
             noun = "protocol" if len(missing) == 1 else "protocols"
             parts.append(
@@ -243,7 +234,7 @@ def write_page(folder: Path) -> None:
     figures = draw_figures(runs)
     files = {"index.rst": render_page(runs, figures).encode("utf-8")}
     for drawn in figures.values():
-        files |= {figure.name: figure.png() for figure in drawn}
+        files |= {name: figure_png(shown.figure) for name, shown in drawn.items()}
     for stale in folder.glob("figure-*.png"):
         if stale.name not in files:
             stale.unlink()
@@ -295,8 +286,8 @@ def _protocol_section(
     yield _escape(f"{description.title} {description.question}")
     for run in holders:
         yield _heading(run.label[0].upper() + run.label[1:], "~")
-        drawn = figures.get((run.folder, dataset, name), ())
-        yield from map(_figure, drawn)
+        drawn = figures.get((run.folder, dataset, name), {})
+        yield from (_figure(*item) for item in drawn.items())
         if not drawn and any(spec.kind in FIGURES for spec in description.figures):
             yield "Nothing was measured that could be drawn."
         tables = protocol_tables(run.rows(dataset=dataset), description)
@@ -304,11 +295,10 @@ def _protocol_section(
         yield from _provenance(run)
 
 
-def _figure(shown: PageFigure) -> str:
+def _figure(name: str, shown: ReportFigure) -> str:
     # An option is taken as it stands, a caption is markup.
-    alt = " ".join(shown.figure.caption.split())
-    caption = _escape(shown.figure.caption)
-    return f".. figure:: {shown.name}\n   :alt: {alt}\n\n   {caption}"
+    alt, caption = " ".join(shown.caption.split()), _escape(shown.caption)
+    return f".. figure:: {name}\n   :alt: {alt}\n\n   {caption}"
 
 
 def _provenance(run: Run) -> list[str]:
@@ -331,47 +321,25 @@ def _provenance(run: Run) -> list[str]:
     ]
 
 
-def _paired_section(runs: Sequence[Run], dataset: str) -> list[str]:
-    first, second = (name.replace("_", " ") for name in PAIR)
-    heading = _heading(f"{dataset}: {first} minus {second}", "-")
-    parts = [
-        heading,
-        f"Success rate of {first} minus that of {second}, in percentage points, on the "
-        "same model and targets, with a 95 % interval for paired rates "
-        "(:func:`~sklgm.metrics.paired_rate_difference`). Only targets count that "
-        "count in both. Above 0, the first attack is the stronger.",
-    ]
-    sections = []
-    for run in runs:
-        tables = paired_tables(run.result.trials.filter(dataset=dataset), *PAIR)
-        if tables:
-            sections.append(_heading(run.label[0].upper() + run.label[1:], "~"))
-            sections += [*map(render_table, tables), *_provenance(run)]
-    if not sections:
-        return [heading, "No committed run on this data set holds both attacks."]
-    return [*parts, *sections]
-
-
-def _rivals_section(runs: Sequence[Run], dataset: str) -> list[str]:
-    """The defence minus the cheap baseline, runs of other seeds taken together."""
+def _comparison(
+    runs: Sequence[Run], dataset: str, names: tuple[str, str, str], meaning: str
+) -> list[str]:
+    """Compare two attacks or victims, runs of other seeds taken together."""
     alike: dict[str, list[pl.DataFrame]] = {}
     for run in runs:
         own = {k: v for k, v in run.settings.items() if k not in _FREE_SETTINGS}
         key = repr(sorted({**run.result.settings, "run": sorted(own.items())}.items()))
         alike.setdefault(key, []).append(run.result.trials.filter(dataset=dataset))
-    tables = [
-        t for group in alike.values() for t in victim_tables(pl.concat(group), *RIVALS)
-    ]
+    grouped = [pl.concat(trials) for trials in alike.values()]
+    tables = [table for trials in grouped for table in paired_tables(trials, *names)]
     if not tables:
-        return []
+        return ["No committed run on this data set holds both."]
     return [
-        _heading(f"{dataset}: L-GM + trim minus the cheap baseline", "-"),
-        "L-GM + trim minus softmax + trimmed Gaussians, each attacked on its own "
-        "backbone, for the same targets and bases: the success rate in percentage "
-        "points, over targets that count for both, and the AUROC of the posterior, "
-        "with 95 % intervals for pairs. Runs that differ in their seed only are taken "
-        "together. Below 0 the defence is misled less often; an interval that holds 0 "
-        "ranks nothing.",
+        f"{meaning} The success rate is in percentage points, over targets that count "
+        "for both, with a 95 % interval for paired rates "
+        "(:func:`~sklgm.metrics.paired_rate_difference`); the AUROC is that of the "
+        "posterior. Runs that differ in their seed only are taken together. An "
+        "interval that holds 0 ranks nothing.",
         *map(render_table, tables),
     ]
 
@@ -382,20 +350,14 @@ def render_table(table: Table) -> str:
     lines += ["   :class: results", "   :header-rows: 1", "   :stub-columns: 1", ""]
     rows = [[[column] for column in table.columns]]
     for row in table.rows:
-        header = [row.header, *([row.detail] if row.detail else [])]
-        rows.append([header, *(_cell_lines(cell) for cell in row.cells)])
+        cells = [[] if c is None else [c.text, *c.details] for c in row.cells]
+        rows.append([[row.header, *([row.detail] if row.detail else [])], *cells])
     for row in rows:
         for i, cell in enumerate(row):
-            start = "   * -" if i == 0 else "     -"
             # Line blocks: no text at the start of a cell is taken for markup.
-            block = [f"| {_escape(line)}" for line in cell]
-            lines.append(" ".join([start, *block[:1]]))
-            lines += [f"       {line}" for line in block[1:]]
+            block = "\n       ".join(f"| {_escape(line)}" for line in cell)
+            lines.append(f"{'   * -' if i == 0 else '     -'} {block}".rstrip())
     return "\n".join(lines)
-
-
-def _cell_lines(cell: Cell | None) -> list[str]:
-    return [] if cell is None else [cell.text, *cell.details]
 
 
 def _heading(text: str, underline: str) -> str:

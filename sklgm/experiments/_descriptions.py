@@ -10,31 +10,21 @@ from sklgm.results import (
     TableSpec,
 )
 
-_MISLED = ColumnSpec(metric="attack_success_rate", title="Misled", kind="rate")
+_MISLED = ColumnSpec("attack_success_rate", "Misled", "rate")
 _CONTROL = ColumnSpec(
-    metric="attack_success_rate",
-    title="Control: no poisons",
-    kind="rate",
-    where={"attack": None},
+    "attack_success_rate", "Control: no poisons", "rate", where={"attack": None}
 )
 _BACKBONE_ACCURACY = ColumnSpec(
-    metric="backbone_accuracy",
-    title="Backbone accuracy",
-    kind="share",
-    where={"attack": None},
+    "backbone_accuracy", "Backbone accuracy", "share", where={"attack": None}
 )
-_CLEAN_ACCURACY = ColumnSpec(
-    metric="clean_accuracy", title="Clean accuracy", kind="share"
-)
-_KEPT_SHARE = ColumnSpec(metric="kept_share", title="Poisons kept", kind="share")
-_AUROC = ColumnSpec(metric="auroc", title="AUROC", kind="area")
-_AT_1_PERCENT = ColumnSpec(
-    metric="tpr_at_1pct_fpr", title="Found at 1 % false alarms", kind="share"
-)
+_CLEAN_ACCURACY = ColumnSpec("clean_accuracy", "Clean accuracy", "share")
+_KEPT_SHARE = ColumnSpec("kept_share", "Poisons kept", "share")
+_AUROC = ColumnSpec("auroc", "AUROC", "area")
+_AT_1_PERCENT = ColumnSpec("tpr_at_1pct_fpr", "Found at 1 % false alarms", "share")
 _EFFORT = (
-    ColumnSpec(metric="collision_ratio", title="Collision ratio"),
-    ColumnSpec(metric="l2", title="Change, Euclidean norm"),
-    ColumnSpec(metric="linf", title="Change, largest pixel"),
+    ColumnSpec("collision_ratio", "Collision ratio"),
+    ColumnSpec("l2", "Change, Euclidean norm"),
+    ColumnSpec("linf", "Change, largest pixel"),
 )
 
 _ATTACK_TABLE = TableSpec(
@@ -42,40 +32,31 @@ _ATTACK_TABLE = TableSpec(
     where={"attack": ...},
     columns=(
         ColumnSpec(
-            metric="attack_success_rate",
-            title="Misled, {n_poisons}",
-            kind="rate",
-            by=("n_poisons",),
+            "attack_success_rate", "Misled, {n_poisons}", "rate", by=("n_poisons",)
         ),
         ColumnSpec(
-            metric="attack_success_rate_common",
-            title="Same targets for all, {n_poisons}",
-            kind="rate",
+            "attack_success_rate_common",
+            "Same targets for all, {n_poisons}",
+            "rate",
             only_most=True,
         ),
         _CONTROL,
         ColumnSpec(
-            metric="clean_accuracy",
-            title="Clean accuracy",
-            kind="share",
+            "clean_accuracy",
+            "Clean accuracy",
+            "share",
             only_most=True,
             detail="with {n_poisons}",
             otherwise=ColumnSpec(
-                metric="clean_accuracy",
-                title="Clean accuracy",
-                kind="share",
+                "clean_accuracy",
+                "Clean accuracy",
+                "share",
                 where={"attack": None},
                 detail="without poisons",
             ),
         ),
         _BACKBONE_ACCURACY,
-        ColumnSpec(
-            metric="auroc",
-            title="AUROC, {n_poisons}",
-            kind="area",
-            only_most=True,
-            join="score",
-        ),
+        ColumnSpec("auroc", "AUROC, {n_poisons}", "area", only_most=True, join="score"),
     ),
 )
 _DETECTION_TABLE = TableSpec(
@@ -84,13 +65,11 @@ _DETECTION_TABLE = TableSpec(
     index=("victim", "variant", "score"),
     details=("score: {score}",),
     columns=(
+        ColumnSpec("auroc", "AUROC, {n_poisons}", "area", by=("n_poisons",)),
         ColumnSpec(
-            metric="auroc", title="AUROC, {n_poisons}", kind="area", by=("n_poisons",)
-        ),
-        ColumnSpec(
-            metric="tpr_at_1pct_fpr",
-            title="Found at 1 % false alarms, {n_poisons}",
-            kind="share",
+            "tpr_at_1pct_fpr",
+            "Found at 1 % false alarms, {n_poisons}",
+            "share",
             by=("n_poisons",),
         ),
     ),
@@ -106,9 +85,9 @@ _CLEAN_TABLE = TableSpec(
     where={"attack": None},
     split=("dataset",),
     columns=(
-        ColumnSpec(metric="attack_success_rate", title="Control", kind="rate"),
+        ColumnSpec("attack_success_rate", "Control", "rate"),
         _CLEAN_ACCURACY,
-        ColumnSpec(metric="backbone_accuracy", title="Backbone accuracy", kind="share"),
+        ColumnSpec("backbone_accuracy", "Backbone accuracy", "share"),
     ),
 )
 
@@ -118,9 +97,7 @@ _WHITE_BOX = ProtocolDescription(
     question="The model is trained on clean data and never sees the poisons; the "
     "attacker knows it fully and makes poisons for it. Each clean test row and each "
     "poison is then scored: how plausible is the label it claims?",
-    headline=HeadlineSpec(
-        metric="auroc", title="{dataset}, {attack}: finding the poisons"
-    ),
+    headline=HeadlineSpec("auroc", "{dataset}, {attack}: finding the poisons"),
     tables=(
         replace(_DETECTION_TABLE, columns=(_AUROC, _AT_1_PERCENT)),
         _EFFORT_TABLE,
@@ -197,7 +174,7 @@ _END_TO_END = ProtocolDescription(
     "the poisons. Poisons that work for a fixed network may stop working when the "
     "network moves.",
     headline=HeadlineSpec(
-        metric="attack_success_rate", title="{dataset}, {attack} (all layers trained)"
+        "attack_success_rate", "{dataset}, {attack} (all layers trained)"
     ),
     tables=(_ATTACK_TABLE, _DETECTION_TABLE, _EFFORT_TABLE),
 )
@@ -228,13 +205,11 @@ _FRONTIER = ProtocolDescription(
             details=("{attack}",),
             columns=(
                 _MISLED,
+                ColumnSpec("auroc", "AUROC, {score}", "area", by=("score",)),
                 ColumnSpec(
-                    metric="auroc", title="AUROC, {score}", kind="area", by=("score",)
-                ),
-                ColumnSpec(
-                    metric="tpr_at_1pct_fpr",
-                    title="Found at 1 % false alarms, {score}",
-                    kind="share",
+                    "tpr_at_1pct_fpr",
+                    "Found at 1 % false alarms, {score}",
+                    "share",
                     by=("score",),
                 ),
             ),
@@ -247,9 +222,7 @@ _FRONTIER = ProtocolDescription(
             details=("{attack}", "{n_poisons}"),
             columns=(
                 ColumnSpec(
-                    metric="attack_success_rate_common",
-                    title="Same targets for all",
-                    kind="rate",
+                    "attack_success_rate_common", "Same targets for all", "rate"
                 ),
                 _CLEAN_ACCURACY,
                 _KEPT_SHARE,
@@ -280,20 +253,15 @@ _CONTAMINATION = ProtocolDescription(
         TableSpec(
             title="{dataset}, {attack}: growing shares of poisons",
             where={"attack": ...},
-            index=("n_poisons", "victim", "variant"),
+            index=("share", "n_poisons", "victim", "variant"),
             details=("{n_poisons}", "{share} of the class"),
             columns=(
                 _MISLED,
+                ColumnSpec("auroc", "AUROC", "area", where={"score": "posterior"}),
                 ColumnSpec(
-                    metric="auroc",
-                    title="AUROC",
-                    kind="area",
-                    where={"score": "posterior"},
-                ),
-                ColumnSpec(
-                    metric="tpr_at_1pct_fpr",
-                    title="Found at 1 % false alarms",
-                    kind="share",
+                    "tpr_at_1pct_fpr",
+                    "Found at 1 % false alarms",
+                    "share",
                     where={"score": "posterior"},
                 ),
                 _KEPT_SHARE,
@@ -323,27 +291,21 @@ _PEERS = ProtocolDescription(
             columns=(
                 _AUROC,
                 ColumnSpec(
-                    metric="tpr_at_1pct_fpr",
-                    title="Poisons found at 1 % false alarms",
-                    kind="share",
+                    "tpr_at_1pct_fpr", "Poisons found at 1 % false alarms", "share"
+                ),
+                ColumnSpec("clean_flagged", "Clean rows flagged", "share"),
+                ColumnSpec("poisons_flagged", "Poisons flagged", "share"),
+                ColumnSpec(
+                    "success_after_filtering",
+                    "Misled, retrained without flagged rows",
+                    "share",
                 ),
                 ColumnSpec(
-                    metric="clean_flagged", title="Clean rows flagged", kind="share"
+                    "accuracy_after_filtering",
+                    "Accuracy, retrained without flagged rows",
+                    "share",
                 ),
-                ColumnSpec(
-                    metric="poisons_flagged", title="Poisons flagged", kind="share"
-                ),
-                ColumnSpec(
-                    metric="success_after_filtering",
-                    title="Misled, retrained without flagged rows",
-                    kind="share",
-                ),
-                ColumnSpec(
-                    metric="accuracy_after_filtering",
-                    title="Accuracy, retrained without flagged rows",
-                    kind="share",
-                ),
-                ColumnSpec(metric="fit_seconds", title="Seconds"),
+                ColumnSpec("fit_seconds", "Seconds"),
             ),
         ),
     ),
@@ -352,9 +314,9 @@ _PEERS = ProtocolDescription(
 _SEARCH = ProtocolDescription(
     name="search",
     title="How should L-GM be trained?",
-    question="One setting of the training differs from the run's at a time. Numbers "
-    "are of training rows that were held out for this choice: they rank settings and "
-    "are no results.",
+    question="One setting of the training of the backbone differs from the run's at a "
+    "time. Numbers are of training rows that were held out for this choice: they rank "
+    "settings and are no results.",
     is_result=False,
     tables=(
         TableSpec(
@@ -363,11 +325,11 @@ _SEARCH = ProtocolDescription(
             header_title="Setting",
             sort_by="backbone_accuracy",
             columns=(
-                ColumnSpec(metric="backbone_accuracy", title="Accuracy", kind="share"),
+                ColumnSpec("backbone_accuracy", "Backbone accuracy", "share"),
                 ColumnSpec(
-                    metric="backbone_accuracy",
-                    title="Minus softmax",
-                    kind="share",
+                    "backbone_accuracy",
+                    "Minus softmax",
+                    "share",
                     minus={"victim": "softmax_trimmed_gaussians"},
                 ),
                 _AUROC,
@@ -392,37 +354,29 @@ _LABEL_NOISE = ProtocolDescription(
             details=("{detector}", "{n_poisons}"),
             noun="flipped label",
             columns=(
+                ColumnSpec("clean_flagged", "Clean rows flagged", "share"),
+                ColumnSpec("flipped_flagged", "Flipped rows flagged", "share"),
                 ColumnSpec(
-                    metric="clean_flagged", title="Clean rows flagged", kind="share"
+                    "flipped_among_most_suspect",
+                    "Flipped among as many most suspect",
+                    "share",
                 ),
                 ColumnSpec(
-                    metric="flipped_flagged", title="Flipped rows flagged", kind="share"
-                ),
-                ColumnSpec(
-                    metric="flipped_among_most_suspect",
-                    title="Flipped among as many most suspect",
-                    kind="share",
-                ),
-                ColumnSpec(
-                    metric="flipped_among_most_suspect_difference",
-                    title="The audit's share minus this",
-                    kind="share",
+                    "flipped_among_most_suspect_difference",
+                    "The audit's share minus this",
+                    "share",
                 ),
                 _AUROC,
                 ColumnSpec(
-                    metric="false_discoveries",
-                    title="Clean among rows with q of at most 0.1",
-                    kind="share",
+                    "false_discoveries",
+                    "Clean among rows with q of at most 0.1",
+                    "share",
                 ),
                 ColumnSpec(
-                    metric="estimated_noise_share",
-                    title="Estimated share of wrong labels",
-                    kind="share",
+                    "estimated_noise_share", "Estimated share of wrong labels", "share"
                 ),
                 ColumnSpec(
-                    metric="cross_validated_accuracy",
-                    title="Cross-validated accuracy",
-                    kind="share",
+                    "cross_validated_accuracy", "Cross-validated accuracy", "share"
                 ),
             ),
         ),

@@ -9,7 +9,7 @@ from sklgm.plotting._features import FeatureSpaceDisplay
 from sklgm.plotting._frontier import plot_frontier
 from sklgm.plotting._images import PoisonDisplay
 from sklgm.plotting._likelihoods import ClaimedLikelihoodDisplay
-from sklgm.plotting._pooling import pooled_rate
+from sklgm.plotting._pooling import pool_seeds, rate_of
 from sklgm.plotting._victims import victim_color, victim_name, victim_rank
 
 __all__ = [
@@ -20,7 +20,8 @@ __all__ = [
     "plot_frontier",
     "plot_roc_curves",
     "plot_success_rates",
-    "pooled_rate",
+    "pool_seeds",
+    "rate_of",
     "victim_color",
     "victim_name",
     "victim_rank",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.metrics import roc_curve
 
-from sklgm.metrics import auroc, tpr_at_fpr
+from sklgm.metrics import Rate, auroc, tpr_at_fpr
 from sklgm.plotting._matplotlib import axes_or_new, open_frame, percent
-from sklgm.plotting._pooling import check_one_comparison, pooled_rate
+from sklgm.plotting._pooling import (
+    bar_lengths,
+    check_one_comparison,
+    pool_seeds,
+    rate_of,
+)
 from sklgm.plotting._victims import (
     victim_color,
     victim_marker,
@@ -153,37 +157,28 @@ def plot_success_rates(table: pl.DataFrame, *, ax: Any | None = None) -> Any:
     >>> [text.get_text() for text in ax.get_xticklabels()]
     ['1', '5']
     """
-    rates = table.filter(metric="attack_success_rate").drop_nulls("attack")
-    if rates.is_empty():
+    attacked = table.filter(metric="attack_success_rate").drop_nulls("attack")
+    if attacked.is_empty():
         raise ValueError("table holds no attack_success_rate of an attack.")
     columns = ("protocol", "dataset", "attack", "bound", "reach")
-    check_one_comparison(rates, columns)
+    check_one_comparison(attacked, columns)
+    counts = attacked["n_poisons"].unique().sort().to_list()
+    lines: dict[tuple[str, str | None], dict[int, Rate]] = {}
+    pooled = pool_seeds(attacked, ["victim", "variant", "n_poisons"])
+    for row in pooled.sort("n_poisons").iter_rows(named=True):
+        if row["n"]:
+            line = lines.setdefault((row["victim"], row["variant"]), {})
+            line[row["n_poisons"]] = rate_of(row)
     ax = axes_or_new(ax, figsize=(6.4, 4.0))
-    counts = rates["n_poisons"].unique().sort().to_list()
-    lines = sorted(
-        rates.select("victim", "variant").unique().rows(),
-        key=lambda line: (victim_rank(line[0]), line[1] or ""),
-    )
-    groups = rates.partition_by("victim", "variant", "n_poisons", as_dict=True)
-    for index, (victim, variant) in enumerate(lines):
-        positions, values, errors = [], [], []
-        for position, n_poisons in enumerate(counts):
-            group = groups.get((victim, variant, n_poisons))
-            rate = None if group is None else pooled_rate(group)
-            if rate is None or math.isnan(rate.value):
-                continue
-            # Side by side, so that error bars do not cover one another.
-            positions.append(position + 0.07 * (index - (len(lines) - 1) / 2))
-            values.append(rate.value)
-            errors.append(
-                (max(0.0, rate.value - rate.low), max(0.0, rate.high - rate.value))
-            )
-        if not positions:
-            continue
+    ordered = sorted(lines, key=lambda line: (victim_rank(line[0]), line[1] or ""))
+    for index, (victim, variant) in enumerate(ordered):
+        rates = lines[victim, variant]
+        # Side by side, so that error bars do not cover one another.
+        shift = 0.07 * (index - (len(lines) - 1) / 2)
         ax.errorbar(
-            positions,
-            values,
-            yerr=np.transpose(errors),
+            [counts.index(n_poisons) + shift for n_poisons in rates],
+            [rate.value for rate in rates.values()],
+            yerr=np.transpose([bar_lengths(rate) for rate in rates.values()]),
             color=victim_color(victim),
             marker=victim_marker(victim),
             linestyle="-" if variant is None else "--",

@@ -11,7 +11,12 @@ import numpy as np
 from sklgm._running import import_extra
 from sklgm.plotting._attacks import attack_name
 from sklgm.plotting._matplotlib import axes_or_new, open_frame, percent
-from sklgm.plotting._pooling import check_one_comparison, pooled_rate
+from sklgm.plotting._pooling import (
+    bar_lengths,
+    check_one_comparison,
+    pool_seeds,
+    rate_of,
+)
 from sklgm.plotting._victims import victim_color, victim_name, victim_rank
 
 if TYPE_CHECKING:
@@ -144,30 +149,27 @@ def plot_frontier(
 def _points(table: pl.DataFrame, score: str) -> dict[tuple[str, _Strength], _Point]:
     """Points by victim and strength, in the order of the table."""
     main = table.filter(table["variant"].is_null()).drop_nulls("attack")
-    rates = main.filter(metric="attack_success_rate")
     shares = main.filter(metric="tpr_at_1pct_fpr", score=score)
     check_one_comparison(shares, ("protocol", "dataset", "n_poisons"))
-    key = ["victim", "attack", "bound", "reach", "protocol", "dataset", "n_poisons"]
-    found = shares.partition_by(key, as_dict=True)
-    points = {}
-    for at, group in rates.partition_by(key, as_dict=True).items():
-        point = _point(group, found[at]) if at in found else None
-        if point is not None:
-            points[at[0], at[1:4]] = point
+    place = ["victim", "attack", "bound", "reach", "protocol", "dataset", "n_poisons"]
+    both = pool_seeds(main.filter(metric="attack_success_rate"), place).join(
+        pool_seeds(shares, place).drop_nulls("value"),
+        place,
+        nulls_equal=True,
+        maintain_order="left",
+        suffix="_found",
+    )
+    points: dict[tuple[str, _Strength], _Point] = {}
+    for row in both.iter_rows(named=True):
+        if row["n"] == 0:
+            continue
+        rate, tpr, tpr_bar = rate_of(row), row["value_found"], (0.0, 0.0)
+        low, high = row["low_found"], row["high_found"]
+        if low is not None and high is not None:
+            tpr_bar = (max(0.0, tpr - low), max(0.0, high - tpr))
+        strength = (row["attack"], row["bound"], row["reach"])
+        points[row["victim"], strength] = tpr, rate.value, tpr_bar, bar_lengths(rate)
     return points
-
-
-def _point(rates: pl.DataFrame, shares: pl.DataFrame) -> _Point | None:
-    rate, known = pooled_rate(rates), shares.drop_nulls("value")
-    if rate.n_targets == 0 or known.is_empty():
-        return None
-    tpr = math.fsum(known["value"]) / len(known)
-    tpr_bar = (0.0, 0.0)
-    ends = known.select("low", "high").row(0)
-    if len(known) == 1 and None not in ends:
-        tpr_bar = (max(0.0, tpr - ends[0]), max(0.0, ends[1] - tpr))
-    rate_bar = (max(0.0, rate.value - rate.low), max(0.0, rate.high - rate.value))
-    return tpr, rate.value, tpr_bar, rate_bar
 
 
 def _force(strength: _Strength) -> tuple[float, float]:

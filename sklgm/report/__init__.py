@@ -3,7 +3,7 @@
 from sklgm.report._audit import render_audit_report, write_audit_report
 from sklgm.report._figures import ReportFigure, run_figures, table_figures
 from sklgm.report._limits import RULES, Rule, Verdict
-from sklgm.report._paired import paired_tables, victim_tables
+from sklgm.report._paired import paired_tables
 from sklgm.report._run import render_run_report, write_run_report
 from sklgm.report._tables import protocol_tables, run_tables
 
@@ -19,7 +19,6 @@ __all__ = [
     "run_figures",
     "run_tables",
     "table_figures",
-    "victim_tables",
     "write_audit_report",
     "write_run_report",
 ]

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any
 
 from sklgm.metrics import Rate
-from sklgm.plotting import pooled_rate
-
-if TYPE_CHECKING:
-    import polars as pl
+from sklgm.plotting import rate_of
 
 _MINUS = "\N{MINUS SIGN}"
 
@@ -47,7 +43,7 @@ class Table:
 
 
 def value_cell(
-    rows: pl.DataFrame,
+    row: Mapping[str, Any],
     kind: str,
     *,
     details: Sequence[str] = (),
@@ -58,8 +54,8 @@ def value_cell(
 
     Parameters
     ----------
-    rows : DataFrame
-        Its rows of the tidy table: one per seed, at least one.
+    row : mapping
+        A row of what :func:`sklgm.plotting.pool_seeds` returned.
     kind : {"rate", "share", "area", "number"}
         As in :class:`sklgm.results.ColumnSpec`.
     details : sequence of str, default=()
@@ -74,43 +70,33 @@ def value_cell(
     Cell
         With interval and n of one seed, or the range of several.
     """
+    if row["n_values"] == 0 or row["n"] == 0:
+        return Cell("unknown", ["no target counts"] if kind == "rate" else details)
     if kind == "rate":
-        rate = pooled_rate(rows)
-        if rate.n_targets == 0:
-            return Cell("unknown", ["no target counts"])
-        cell = rate_cell(rate, color)
-        return Cell(cell.text, [*details, *cell.details], cell.interval, color)
-    known = rows.drop_nulls("value")
-    if known.is_empty():
-        return Cell("unknown", details)
+        rate = rate_of(row)
+        counts = f"{rate.n_success:,} of {rate.n_targets:,}"
+        return Cell(
+            percent(rate.value, rate_digits(rate)),
+            [*details, counts, rate_interval(rate)],
+            (rate.low, rate.value, rate.high),
+            color,
+        )
     show: Callable[[float], str] = percent if kind == "share" else number
     if is_difference:
         show = signed_points if kind == "share" else signed_number
-    values = known["value"].to_list()
-    value = math.fsum(values) / len(values)
     lines, interval = list(details), None
-    if len(values) > 1:
-        n_seeds = known["seed"].n_unique()
-        over = plural(n_seeds, "seed") if n_seeds > 1 else f"{len(values)} numbers"
-        lines.append(f"{show(min(values))} to {show(max(values))} over {over}")
+    if row["n_values"] > 1:
+        spread = f"{show(row['lowest'])} to {show(row['highest'])}"
+        spread = spread.replace(" points to", " to")
+        lines.append(f"{spread} over {plural(row['n_values'], 'seed')}")
     elif not is_difference:
-        low, high = known.select("low", "high").row(0)
+        low, high = row["low"], row["high"]
         if low is not None and high is not None:
             lines.append(f"{show(low)} to {show(high)}")
             if kind != "number" and 0 <= low <= high <= 1:
-                interval = (low, value, high)
-        lines.append(f"n = {known['n'][0]:,}")
-    return Cell(show(value), lines, interval, color)
-
-
-def rate_cell(rate: Rate, color: str | None = None) -> Cell:
-    """Show a rate in percent, with counts and interval below."""
-    return Cell(
-        percent(rate.value, rate_digits(rate)),
-        [f"{rate.n_success:,} of {rate.n_targets:,}", rate_interval(rate)],
-        (rate.low, rate.value, rate.high),
-        color,
-    )
+                interval = (low, row["value"], high)
+        lines.append(f"n = {row['n']:,}")
+    return Cell(show(row["value"]), lines, interval, color)
 
 
 def rate_digits(rate: Rate) -> int:

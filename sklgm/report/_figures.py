@@ -15,7 +15,7 @@ from sklgm.plotting import (
     plot_success_rates,
     victim_name,
 )
-from sklgm.report._names import groups, names_of, select
+from sklgm.report._names import groups, names_of, select, titled
 from sklgm.results import (
     DetectionScores,
     FeatureScatter,
@@ -177,7 +177,7 @@ def _report_figure(
     spec: FigureSpec, at: Mapping[str, Any], figure: Any, protocol: str
 ) -> ReportFigure:
     names = names_of(at)
-    title, caption = spec.title.format_map(names), spec.caption.format_map(names)
+    title, caption = titled(spec.title, names), titled(spec.caption, names)
     return ReportFigure(title, caption, figure, spec.alt, protocol)
 
 

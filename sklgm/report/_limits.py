@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from sklgm._running import import_extra
-from sklgm.metrics import Rate
-from sklgm.plotting import attack_name, victim_name
+from sklgm.plotting import attack_name, pool_seeds, rate_of, victim_name
 from sklgm.report._cells import percent, plural, rate_digits, rate_interval
-from sklgm.report._names import detector_name, groups
-from sklgm.report._summary import DEFENCES, Victim, success_rates
+from sklgm.report._names import detector_name, groups, order_of
+from sklgm.report._summary import DEFENCES
 
 if TYPE_CHECKING:
     import polars as pl
-else:
-    pl = import_extra("polars", "cli")
 
 _BASELINE = "softmax_trimmed_gaussians"
 _OWN_DETECTORS = ("lgm_likelihood", "lgm_posterior", "lgm_combined")
@@ -27,8 +23,7 @@ _ACCURACY_NAMES = {
     "backbone_accuracy": "accuracy of the backbone",
 }
 #: Columns that must agree for two numbers to be compared.
-_PLACE = ["dataset", "protocol", "attack", "bound", "reach", "n_poisons"]
-_MEASURED = ["victim", "variant", "score", "detector", "metric"]
+_PLACE = ("dataset", "protocol", "attack", "bound", "reach", "n_poisons")
 
 #: A case: what a sentence is about, and what it says of it; None if all is well.
 _Case: TypeAlias = tuple[str, str | None]
@@ -97,107 +92,136 @@ class Rule:
         )
 
 
+class _Who(NamedTuple):
+    """What was measured at one place."""
+
+    victim: str
+    variant: str | None
+    score: str | None
+    detector: str | None
+
+    @property
+    def name(self) -> str:
+        """Name of the victim, with variant and score in brackets."""
+        parts = [part for part in (self.variant, self.score) if part]
+        return victim_name(self.victim, ", ".join(parts) or None)
+
+
 @dataclass(frozen=True)
-class _Value:
-    """A number with its interval, None where there is none."""
+class _Number:
+    """A number with its interval, None where there is none, and how it is written."""
 
     value: float
     low: float | None
     high: float | None
+    text: str
+
+    def is_above(self, other: _Number) -> bool:
+        """Whether both intervals are known and apart."""
+        if self.low is None or other.high is None:
+            return False
+        return self.low > other.high
+
+    def is_known_beside(self, other: _Number) -> bool:
+        """Whether it is not above the other number, or both intervals say more."""
+        ends = (self.low, self.high, other.low, other.high)
+        return self.value <= other.value or None not in ends
+
+    def standing(self, other: _Number) -> str:
+        """How it stands against the other number, in words."""
+        if self.value == other.value:
+            return "the same"
+        word = "lower" if self.value < other.value else "higher"
+        if None in (self.low, self.high, other.low, other.high):
+            return word
+        is_apart = self.is_above(other) or other.is_above(self)
+        return word if is_apart else f"{word}, intervals overlap"
+
+
+_Numbers: TypeAlias = Mapping[_Who, _Number]
 
 
 def _misled_defences(table: pl.DataFrame) -> Iterable[_Case]:
     for place, rates in _attacked(table):
-        for victim, rate in rates.items():
-            if victim[0] in DEFENCES:
-                text = f"{victim_name(*victim)} {_rate_text(rate)}"
-                yield place, text if rate.n_success else None
+        for who, rate in rates.items():
+            if who.victim in DEFENCES:
+                yield place, f"{who.name} {rate.text}" if rate.value else None
 
 
 def _unbeaten_baselines(table: pl.DataFrame) -> Iterable[_Case]:
+    main = _Who("lgm_trim", None, None, None)
     for place, rates in _attacked(table):
-        if ("lgm_trim", None) not in rates or _is_no_test(rates):
+        if main not in rates or _is_no_test(rates):
             continue
-        for (victim, variant), rate in rates.items():
-            if victim != _BASELINE:
-                continue
-            # By the same rule of trimming, where the defence was tried by it.
-            own = ("lgm_trim", variant if ("lgm_trim", variant) in rates else None)
-            defence = rates[own]
-            subject = f"{place}, {victim_name(*own)} {_rate_text(defence)}"
-            if rate.low > defence.high:
-                yield subject, None
-                continue
-            word = "higher, intervals overlap"
-            if rate.value < defence.value:
-                word = "lower"
-            elif rate.value == defence.value:
-                word = "the same"
-            name = victim_name(victim, variant)
-            yield subject, f"{name} {_rate_text(rate)}, {word}"
+        for who, rate in rates.items():
+            if who.victim == _BASELINE:
+                # By the same rule of trimming, where the defence was tried by it.
+                own = who._replace(victim="lgm_trim")
+                own = own if own in rates else main
+                text = f"{who.name} {rate.text}, {rate.standing(rates[own])}"
+                is_beaten = rate.is_above(rates[own])
+                subject = f"{place}, {own.name} {rates[own].text}"
+                yield subject, None if is_beaten else text
 
 
 def _lost_accuracies(table: pl.DataFrame) -> Iterable[_Case]:
-    values = _pooled(table.filter(table["metric"].is_in(list(_ACCURACY_NAMES))))
-    rivals = values.filter(victim="softmax")
-    for pair, own, softmax in _pairs(_of_defences(values), rivals, _MEASURED[1:]):
-        subject = (
-            f"{_place(pair)}, {_ACCURACY_NAMES[pair['metric']]}, "
-            f"{victim_name('softmax', pair['variant'])} {_share_text(softmax)}"
-        )
-        loss = softmax.value - own.value
-        is_apart = loss > 0 and _is_above(softmax, own)
-        text = f"{victim_name(pair['victim'], pair['variant'])} {_share_text(own)}"
-        yield subject, text if is_apart or loss > _ACCURACY_TOLERANCE else None
+    for metric, name in _ACCURACY_NAMES.items():
+        for place, shares in _places(table, metric):
+            for who, own in shares.items():
+                rival = who._replace(victim="softmax")
+                if who.victim not in DEFENCES or rival not in shares:
+                    continue
+                softmax = shares[rival]
+                loss = softmax.value - own.value
+                is_lost = loss > _ACCURACY_TOLERANCE or softmax.is_above(own)
+                subject = f"{place}, {name}, {rival.name} {softmax.text}"
+                yield subject, f"{who.name} {own.text}" if is_lost else None
 
 
-def _detection_behind(rival: str) -> Callable[[pl.DataFrame], Iterable[_Case]]:
-    """AUROC that is not above that of `rival`, with the intervals apart."""
+def _detection_behind(victim: str) -> Callable[[pl.DataFrame], Iterable[_Case]]:
+    """AUROC that is not above that of a victim, with the intervals apart."""
 
     def cases(table: pl.DataFrame) -> Iterable[_Case]:
-        by_victims = table.filter(table["detector"].is_null())  # see _unbeaten_peers
-        values = _pooled(by_victims.filter(metric="auroc"))
-        rivals, same = values.filter(victim=rival), ["variant", "score"]
-        if rival == "softmax":  # the posterior is the only score that it has
-            rivals, same = rivals.filter(score="posterior"), ["variant"]
-        for pair, own, other in _pairs(_of_defences(values), rivals, same):
-            is_ahead, word = _stand(own, other)
-            if is_ahead is None:
-                continue
-            score = pair["score"] if "score" in same else "posterior"
-            name = _scored_name(rival, pair["variant"], score)
-            subject = f"{_place(pair)}, {name} {_area_text(other)}"
-            name = _scored_name(pair["victim"], pair["variant"], pair["score"])
-            text = f"{name} {_area_text(own)}, {word}"
-            yield subject, None if is_ahead else text
+        for place, areas in _places(table, "auroc"):
+            for who, own in areas.items():
+                rival = who._replace(victim=victim)
+                if victim == "softmax" and who.score:  # the only score that it has
+                    rival = rival._replace(score="posterior")
+                # Detectors have victims for backbones; see `_unbeaten_peers`.
+                is_compared = who.victim in DEFENCES and who.detector is None
+                other = areas.get(rival)
+                if not is_compared or not other or not own.is_known_beside(other):
+                    continue
+                text = f"{who.name} {own.text}, {own.standing(other)}"
+                subject = f"{place}, {rival.name} {other.text}"
+                yield subject, None if own.is_above(other) else text
 
     return cases
 
 
 def _unbeaten_peers(table: pl.DataFrame) -> Iterable[_Case]:
     """Other detectors than L-GM's whose AUROC is not below, with intervals apart."""
-    values = _pooled(table.drop_nulls("detector").filter(metric="auroc"))
-    is_own = values["detector"].is_in(_OWN_DETECTORS)
-    pairs = _pairs(values.filter(is_own), values.filter(~is_own), ["victim"])
-    for pair, own, rival in pairs:
-        is_ahead, _ = _stand(own, rival)
-        if is_ahead is None:
-            continue
-        subject = (
-            f"{_place(pair)}, features of {victim_name(pair['victim'])}, "
-            f"{detector_name(pair['detector'])} {_area_text(own)}"
-        )
-        word = _stand(rival, own)[1]
-        if rival.value < own.value:
-            word = "lower, intervals overlap"
-        text = f"{detector_name(pair['detector_rival'])} {_area_text(rival)}, {word}"
-        yield subject, None if is_ahead else text
+    for place, areas in _places(table.drop_nulls("detector"), "auroc"):
+        for who, own in areas.items():
+            if who.detector not in _OWN_DETECTORS:
+                continue
+            name = f"features of {who.name}, {detector_name(who.detector)}"
+            for rival, other in areas.items():
+                is_peer = rival.detector not in _OWN_DETECTORS
+                is_peer &= rival._replace(detector=who.detector) == who
+                if not is_peer or not own.is_known_beside(other):
+                    continue
+                text = f"{detector_name(rival.detector)} {other.text}"
+                text += f", {other.standing(own)}"
+                subject = f"{place}, {name} {own.text}"
+                yield subject, None if own.is_above(other) else text
 
 
 def _failed_attacks(table: pl.DataFrame) -> Iterable[_Case]:
+    softmax = _Who("softmax", None, None, None)
     for place, rates in _attacked(table):
-        if ("softmax", None) in rates:
-            text = f"softmax {_rate_text(rates['softmax', None])}"
+        if softmax in rates:
+            text = f"softmax {rates[softmax].text}"
             yield place, text if _is_no_test(rates) else None
 
 
@@ -251,108 +275,52 @@ RULES = (
 )
 
 
-def _attacked(table: pl.DataFrame) -> Iterable[tuple[str, dict[Victim, Rate]]]:
-    """Rates of all victims for each data set, protocol, attack and count."""
-    rates = table.filter(metric="attack_success_rate").drop_nulls("attack")
-    for at, group in groups(rates, _PLACE[:-1]):
-        for n_poisons in group["n_poisons"].unique().sort():
-            if found := success_rates(group.filter(n_poisons=n_poisons)):
-                yield _place({**at, "n_poisons": n_poisons}), found
+def _attacked(table: pl.DataFrame) -> Iterator[tuple[str, _Numbers]]:
+    """Success rates at each place with an attack."""
+    attacked = table.drop_nulls("attack")
+    return _places(attacked, "attack_success_rate")
 
 
-def _pooled(table: pl.DataFrame) -> pl.DataFrame:
-    """Mean over seeds of each quantity; the interval is that of a single one."""
-    alone = pl.len() == 1
-    return (
-        table.drop_nulls("value")
-        .group_by([*_PLACE, *_MEASURED], maintain_order=True)
-        .agg(
-            pl.col("value").mean(),
-            pl.when(alone).then(pl.col("low").first()).alias("low"),
-            pl.when(alone).then(pl.col("high").first()).alias("high"),
-        )
-    )
+def _places(table: pl.DataFrame, metric: str) -> Iterator[tuple[str, _Numbers]]:
+    """Known values of a metric, over all seeds, by place and who was measured."""
+    pooled = pool_seeds(table.filter(metric=metric), [*_PLACE, *_Who._fields])
+    for at, strengths in groups(pooled.filter(pooled["n"] > 0), _PLACE[:-1]):
+        attack = attack_name(at["attack"], at["bound"], at["reach"])
+        for count, group in groups(strengths.sort("n_poisons"), _PLACE[-1:]):
+            n_poisons = count["n_poisons"]
+            place = f"{at['dataset']}, {at['protocol']}, {attack}"
+            place += f", {plural(n_poisons, 'poison')}" if n_poisons else ""
+            numbers = {}
+            for row in group.iter_rows(named=True):
+                who = _Who(*(row[name] for name in _Who._fields))
+                numbers[who] = _number(row, metric)
+            order = sorted(numbers, key=lambda who: [*map(order_of, who._fields, who)])
+            yield place, {who: numbers[who] for who in order}
 
 
-def _pairs(
-    own: pl.DataFrame, rivals: pl.DataFrame, same: Sequence[str]
-) -> Iterable[tuple[dict[str, Any], _Value, _Value]]:
-    """Quantities beside those of rivals at the same place."""
-    both = own.join(
-        rivals,
-        [*_PLACE, *same],
-        nulls_equal=True,
-        maintain_order="left_right",
-        suffix="_rival",
-    )
-    for pair in both.iter_rows(named=True):
-        ends = (pair["value_rival"], pair["low_rival"], pair["high_rival"])
-        yield pair, _Value(pair["value"], pair["low"], pair["high"]), _Value(*ends)
+def _number(row: Mapping[str, Any], metric: str) -> _Number:
+    value, low, high = row["value"], row["low"], row["high"]
+    if metric == "attack_success_rate":
+        rate = rate_of(row)
+        value, low, high = rate.value, rate.low, rate.high
+        text = f"{rate.n_success:,} of {rate.n_targets:,} targets "
+        text += f"({percent(rate.value, rate_digits(rate))}, {rate_interval(rate)})"
+    else:
+        write = _area if metric == "auroc" else percent
+        ends = "no interval"
+        if low is not None and high is not None:
+            # A range of shares has one percent sign.
+            ends = f"{write(low)} to {write(high)}"
+            if write is percent:
+                ends = f"{100 * low:.1f} to {percent(high)}"
+        text = f"{write(value)} ({ends})"
+    return _Number(value, low, high, text)
 
 
-def _of_defences(values: pl.DataFrame) -> pl.DataFrame:
-    return values.filter(values["victim"].is_in(DEFENCES))
-
-
-def _is_no_test(rates: Mapping[Victim, Rate]) -> bool:
+def _is_no_test(rates: _Numbers) -> bool:
     """Whether softmax was attacked and no model misled."""
-    nobody = all(rate.n_success == 0 for rate in rates.values())
-    return nobody and ("softmax", None) in rates
-
-
-def _place(at: Mapping[str, Any]) -> str:
-    attack = attack_name(at["attack"], at["bound"], at["reach"])
-    place = f"{at['dataset']}, {at['protocol']}, {attack}"
-    if at["n_poisons"]:
-        place += f", {plural(at['n_poisons'], 'poison')}"
-    return place
-
-
-def _scored_name(victim: str, variant: str | None, score: str | None) -> str:
-    parts = [part for part in (variant, score) if part]
-    return victim_name(victim, ", ".join(parts) or None)
-
-
-def _stand(own: _Value, other: _Value) -> tuple[bool | None, str]:
-    """Whether a value is above another with intervals apart, and how it stands.
-
-    None where it is above and an interval is missing: nothing can be said then.
-    """
-    if own.value < other.value:
-        return False, "lower"
-    if own.value == other.value:
-        return False, "the same"
-    if None in (own.low, own.high, other.low, other.high):
-        return None, "higher"
-    if _is_above(own, other):
-        return True, "higher"
-    return False, "higher, intervals overlap"
-
-
-def _is_above(upper: _Value, lower: _Value) -> bool:
-    """Whether both intervals are known and apart."""
-    if upper.low is None or lower.high is None:
-        return False
-    return upper.low > lower.high
-
-
-def _rate_text(rate: Rate) -> str:
-    return (
-        f"{rate.n_success:,} of {rate.n_targets:,} targets "
-        f"({percent(rate.value, rate_digits(rate))}, {rate_interval(rate)})"
-    )
-
-
-def _share_text(value: _Value) -> str:
-    if value.low is None or value.high is None:
-        return f"{percent(value.value)} (no interval)"
-    return f"{percent(value.value)} ({100 * value.low:.1f} to {percent(value.high)})"
-
-
-def _area_text(value: _Value) -> str:
-    if value.low is None or value.high is None:
-        return f"{_area(value.value)} (no interval)"
-    return f"{_area(value.value)} ({_area(value.low)} to {_area(value.high)})"
+    nobody = all(rate.value == 0 for rate in rates.values())
+    return nobody and _Who("softmax", None, None, None) in rates
 
 
 def _area(value: float) -> str:

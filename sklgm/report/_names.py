@@ -34,17 +34,7 @@ _DETECTOR_NAMES = {
 
 
 def detector_name(detector: str | None) -> str:
-    """Name a detector in tables and sentences.
-
-    Parameters
-    ----------
-    detector : str or None
-        As in :class:`sklgm.results.Row`; None is no detector.
-
-    Returns
-    -------
-    str
-    """
+    """Name a detector in tables and sentences."""
     if detector is None:
         return "None, trained on all rows"
     return _DETECTOR_NAMES.get(detector, detector.replace("_", " "))
@@ -53,18 +43,7 @@ def detector_name(detector: str | None) -> str:
 def names_of(values: Mapping[str, Any], noun: str = "poison") -> dict[str, str]:
     """Texts for the names in braces of titles and details.
 
-    Parameters
-    ----------
-    values : mapping
-        Value by column.
-    noun : str, default="poison"
-        What ``n_poisons`` counts.
-
-    Returns
-    -------
-    dict of str to str
-        Of the columns that have a value; the attack and the detector always have a
-        name.
+    Columns without a value have none; `noun` is what ``n_poisons`` counts.
     """
     names = {name: str(value) for name, value in values.items() if value is not None}
     if "victim" in names:
@@ -81,6 +60,16 @@ def names_of(values: Mapping[str, Any], noun: str = "poison") -> dict[str, str]:
     return names
 
 
+class _OrNone(dict[str, str]):
+    def __missing__(self, name: str) -> str:
+        return "none"
+
+
+def titled(text: str, names: Mapping[str, str]) -> str:
+    """Fill names into a title; a missing value is called none."""
+    return text.format_map(_OrNone(names))
+
+
 def filled(texts: Sequence[str], names: Mapping[str, str]) -> list[str]:
     """Fill names into texts; those that name a missing value are left out."""
     found = []
@@ -95,19 +84,7 @@ def filled(texts: Sequence[str], names: Mapping[str, str]) -> list[str]:
 def order_of(column: str, value: Any, first_seen: Sequence[Any] = ()) -> Any:
     """Key that sorts the values of a column as tables show them.
 
-    Parameters
-    ----------
-    column : str
-        Name of the column.
-    value : object
-        A value of it.
-    first_seen : sequence, default=()
-        Values in the order of their first appearance; attacks are sorted by it.
-
-    Returns
-    -------
-    object
-        Comparable with the keys of other values of the column.
+    Attacks are sorted by `first_seen`, values in the order of first appearance.
     """
     if column == "victim":
         return victim_rank(value)
@@ -124,19 +101,9 @@ def order_of(column: str, value: Any, first_seen: Sequence[Any] = ()) -> Any:
 
 
 def select(table: pl.DataFrame, where: Mapping[str, Any]) -> pl.DataFrame:
-    """Rows that meet conditions.
+    """Rows that meet the conditions of a specification.
 
-    Parameters
-    ----------
-    table : DataFrame
-        Tidy table or trials.
-    where : mapping
-        By column a value or a tuple of values; None is "no value", ``...`` any value
-        but none.
-
-    Returns
-    -------
-    DataFrame
+    By column a value or a tuple of values; None is "no value", ``...`` any but none.
     """
     for name, wanted in where.items():
         column = table[name]
@@ -152,21 +119,20 @@ def select(table: pl.DataFrame, where: Mapping[str, Any]) -> pl.DataFrame:
 def groups(
     table: pl.DataFrame, columns: Sequence[str]
 ) -> list[tuple[dict[str, Any], pl.DataFrame]]:
-    """Split a table by the values of columns, in the order of first appearance.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Tidy table or trials.
-    columns : sequence of str
-        Columns to split by; none gives the table itself.
-
-    Returns
-    -------
-    list of (dict, DataFrame)
-        Values by column, and the rows that have them.
-    """
+    """Split a table by the values of columns, in the order of first appearance."""
     if not columns:
         return [({}, table)] if len(table) else []
     parts = table.partition_by(columns, as_dict=True, maintain_order=True)
     return [(dict(zip(columns, key, strict=True)), part) for key, part in parts.items()]
+
+
+def sorted_groups(
+    table: pl.DataFrame, columns: Sequence[str]
+) -> list[tuple[dict[str, Any], pl.DataFrame]]:
+    """Split a table by the values of columns, in the order of tables."""
+    attacks = table["attack"].unique(maintain_order=True).to_list()
+
+    def order(part: tuple[dict[str, Any], pl.DataFrame]) -> list[Any]:
+        return [order_of(name, value, attacks) for name, value in part[0].items()]
+
+    return sorted(groups(table, columns), key=order)

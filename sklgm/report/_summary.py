@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from sklgm.metrics import Rate
-from sklgm.plotting import pooled_rate, victim_color, victim_name
-from sklgm.report._cells import (
-    TableRow,
-    number,
-    percent,
-    plural,
-    rate_cell,
-    rate_digits,
-    value_cell,
-)
-from sklgm.report._names import groups, names_of, order_of
+from sklgm.plotting import pool_seeds, rate_of, victim_color, victim_name
+from sklgm.report._cells import TableRow, percent, plural, value_cell
+from sklgm.report._names import groups, names_of, order_of, titled
 from sklgm.results import ProtocolDescription
 
 if TYPE_CHECKING:
@@ -25,9 +16,10 @@ if TYPE_CHECKING:
 
 #: The defences that a run puts to the test; all other victims are compared with them.
 DEFENCES = ("lgm", "lgm_trim")
+_COMPARED = ("victim", "variant", "score")
 
-#: Victim and variant.
-Victim: TypeAlias = tuple[str, str | None]
+#: A row of what `pool_seeds` returns.
+_Row: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -58,172 +50,116 @@ def summaries(
     """
     found = []
     for description in descriptions:
-        headline = description.headline
-        if headline is None:
+        if description.headline is None:
             continue
         own = table.filter(protocol=description.name).drop_nulls("attack")
         for at, group in groups(own, ["dataset", "attack", "bound", "reach"]):
-            title = headline.title.format_map(names_of(at))
-            is_rate = headline.metric == "attack_success_rate"
-            summary = (_of_rates if is_rate else _of_detection)(group, title)
-            if summary is not None:
-                found.append(summary)
+            title = titled(description.headline.title, names_of(at))
+            summary = _summary(group, description.headline.metric, title)
+            found += [] if summary is None else [summary]
     return found
 
 
-def success_rates(rows: pl.DataFrame) -> dict[Victim, Rate]:
-    """Pooled success rates by victim and variant.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        Rows of one protocol, data set, attack and number of poisons.
-
-    Returns
-    -------
-    dict from (victim, variant) to Rate
-        In the order of tables; only rates with cases.
-    """
-    parts = groups(rows.filter(metric="attack_success_rate"), ["victim", "variant"])
-    parts.sort(key=lambda part: [order_of(*item) for item in part[0].items()])
-    rates = {(at["victim"], at["variant"]): pooled_rate(part) for at, part in parts}
-    return {victim: rate for victim, rate in rates.items() if rate.n_targets}
-
-
-def _of_rates(rows: pl.DataFrame, title: str) -> Summary | None:
-    """Compare success rates at the largest number of poisons."""
-    for n_poisons in _counts(rows, "attack_success_rate"):
-        at_count = rows.filter(n_poisons=n_poisons)
-        rates = success_rates(at_count)
-        if rates:
+def _summary(group: pl.DataFrame, metric: str, title: str) -> Summary | None:
+    counts = group.filter(metric=metric)["n_poisons"].unique().sort(descending=True)
+    for n_poisons in counts:
+        rows = group.filter(n_poisons=n_poisons)
+        compared = _quantities(rows, metric)
+        if compared:
             break
     else:
         return None
-    lines = [
-        TableRow(
-            victim_name(*victim),
-            [rate_cell(rate, victim_color(victim[0]))],
-            f"{rate.n_success:,} of {plural(rate.n_targets, 'target')} misled",
-            victim_color(victim[0]),
-        )
-        for victim, rate in rates.items()
-    ]
-    sentences = [*_rate_sentences(rates), *_accuracy_sentences(at_count)]
-    sentences += _detection_sentences(at_count)
-    title = f"{title}, {plural(n_poisons, 'poison')} per target"
+    is_rate = metric == "attack_success_rate"
+    lines = []
+    for row in compared:
+        color = victim_color(row["victim"])
+        cell = value_cell(row, "rate" if is_rate else "area", color=color)
+        detail = "AUROC" + (f", score: {row['score']}" if row["score"] else "")
+        if is_rate:
+            detail = f"{row['n_success']:,} of {plural(row['n'], 'target')} misled"
+        name = victim_name(row["victim"], row["variant"])
+        lines.append(TableRow(name, [cell], detail, color))
+    sentences = []
+    if is_rate:
+        title += f", {plural(n_poisons, 'poison')} per target"
+        sentences += _ranking(compared, "Lowest attack success rate", is_rate=True)
+        sentences += _accuracy_sentences(_quantities(rows, "clean_accuracy"))
+    areas = _quantities(rows, "auroc")
+    if len({row["victim"] for row in areas}) > 1:
+        sentences += _ranking(areas, "Highest AUROC of poisons against other rows")
     return Summary(title, lines, sentences)
 
 
-def _of_detection(rows: pl.DataFrame, title: str) -> Summary | None:
-    """Compare the AUROC at the largest number of poisons."""
-    for n_poisons in _counts(rows, "auroc"):
-        at_count = rows.filter(n_poisons=n_poisons)
-        areas = _areas(at_count)
-        if areas:
-            break
+def _quantities(rows: pl.DataFrame, metric: str) -> list[_Row]:
+    """Known values by victim, variant and score, in the order of tables."""
+    pooled = pool_seeds(rows.filter(metric=metric), _COMPARED).rows(named=True)
+    known = [row for row in pooled if row["n"]]
+    return sorted(known, key=lambda row: [order_of(c, row[c]) for c in _COMPARED])
+
+
+class _Contender(NamedTuple):
+    """A quantity, as a loss with the ends of its interval: the less the better."""
+
+    loss: float
+    low: float
+    high: float
+    text: str
+    name: str
+    is_defence: bool
+
+
+def _contender(row: _Row, *, is_rate: bool) -> _Contender:
+    name = victim_name(row["victim"], row["variant"])
+    name += f" ({row['score']} score)" if row["score"] else ""
+    text = value_cell(row, "rate" if is_rate else "area").text
+    if is_rate:
+        rate = rate_of(row)
+        ends = rate.value, rate.low, rate.high
     else:
-        return None
-    lines = [
-        TableRow(
-            victim_name(victim, variant),
-            [value_cell(part, "area", color=victim_color(victim))],
-            "AUROC" + (f", score: {score}" if score else ""),
-        )
-        for (victim, variant, score), part in areas.items()
-    ]
-    return Summary(title, lines, _detection_sentences(at_count))
+        value = row["value"]
+        high = value if row["high"] is None else row["high"]
+        low = value if row["low"] is None else row["low"]
+        ends = -value, -high, -low
+    return _Contender(*ends, text, name, row["victim"] in DEFENCES)
 
 
-def _counts(rows: pl.DataFrame, metric: str) -> list[int]:
-    """Numbers of poisons with that metric, the largest first."""
-    counts = rows.filter(metric=metric)["n_poisons"].unique()
-    found: list[int] = counts.sort(descending=True).to_list()
-    return found
-
-
-def _rate_sentences(rates: dict[Victim, Rate]) -> list[str]:
-    if len(rates) < 2:
+def _ranking(rows: Sequence[_Row], what: str, *, is_rate: bool = False) -> list[str]:
+    """Say who comes first, whose interval overlaps with that, and where L-GM stands."""
+    everyone = [_contender(row, is_rate=is_rate) for row in rows]
+    best = min(everyone, key=lambda one: one.loss, default=None)
+    if best is None or len(everyone) < 2:
         return []
-    lowest = min(rate.value for rate in rates.values())
-    first = [victim for victim, rate in rates.items() if rate.value == lowest]
-    share = percent(lowest, rate_digits(rates[first[0]]))
-    if len(first) == len(rates):
-        return [f"All models show the same attack success rate, {share}."]
-    sentences = [f"Lowest attack success rate: {_join(first)}, {share}."]
-    bound = min(rates[victim].high for victim in first)
-    near = [v for v, rate in rates.items() if v not in first and rate.low <= bound]
+    first = [one for one in everyone if one.loss == best.loss]
+    if len(first) == len(everyone):
+        return [f"{what}: {best.text}, the same for all."]
+    sentences = [f"{what}: {_listed(first)}, {best.text}."]
+    bound = min(one.high for one in first)
+    near = [one for one in everyone if one not in first and one.low <= bound]
     if near:
-        verb = "overlaps" if len(near) == 1 else "overlap"
-        noun = "interval" if len(near) == 1 else "intervals"
+        words = ("interval", "overlaps") if len(near) == 1 else ("intervals", "overlap")
         sentences.append(
-            f"The {noun} of {_join(near)} {verb} with that of the lowest rate: these "
-            "targets are too few to rank them."
+            f"The {words[0]} of {_listed(near)} {words[1]} with that: these cases are "
+            "too few to rank them."
         )
-    if _is_missed_by_defence(rates, first):
-        sentences.append("No L-GM model reaches that rate in this run.")
+    defences = [one for one in everyone if one.is_defence]
+    if defences and not any(one.is_defence for one in first):
+        closest = min(defences, key=lambda one: one.loss)
+        sentences.append(f"The best L-GM model reaches {closest.text}.")
     return sentences
 
 
-def _accuracy_sentences(rows: pl.DataFrame) -> list[str]:
-    main = rows.filter(rows["variant"].is_null())
-    parts = groups(main.filter(metric="clean_accuracy").drop_nulls("value"), ["victim"])
-    if len(parts) < 2:
-        return []
-    parts.sort(key=lambda part: order_of("victim", part[0]["victim"]))
+def _accuracy_sentences(accuracies: Sequence[_Row]) -> list[str]:
     listed = [
-        f"{victim_name(at['victim'])} {value_cell(part, 'share').text}"
-        for at, part in parts
+        f"{victim_name(row['victim'])} {percent(row['value'])}"
+        for row in accuracies
+        if row["variant"] is None
     ]
+    if len(listed) < 2:
+        return []
     return [f"Clean accuracy after the attack: {', '.join(listed)}."]
 
 
-def _detection_sentences(rows: pl.DataFrame) -> list[str]:
-    areas = {key: _mean(part) for key, part in _areas(rows).items()}
-    if len({victim for victim, *_ in areas}) < 2:
-        return []
-    highest = max(areas.values())
-    first = [key for key, area in areas.items() if area == highest]
-    names = [
-        victim_name(victim, variant) + (f" ({score} score)" if score else "")
-        for victim, variant, score in first
-    ]
-    sentences = [
-        f"Best at ranking poisons first: {_and(names)}, AUROC {number(highest)}."
-    ]
-    if _is_missed_by_defence(areas, first):
-        best = max(area for (victim, *_), area in areas.items() if victim in DEFENCES)
-        sentences.append(f"The best L-GM model reaches {number(best)}.")
-    return sentences
-
-
-def _areas(
-    rows: pl.DataFrame,
-) -> dict[tuple[str, str | None, str | None], pl.DataFrame]:
-    """Rows of each AUROC by victim, variant and score, in the order of tables."""
-    known = rows.filter(metric="auroc").drop_nulls("value")
-    parts = groups(known, ["victim", "variant", "score"])
-    parts.sort(key=lambda part: [order_of(*item) for item in part[0].items()])
-    return {(at["victim"], at["variant"], at["score"]): part for at, part in parts}
-
-
-def _mean(rows: pl.DataFrame) -> float:
-    values: list[float] = rows["value"].to_list()
-    return sum(values) / len(values)
-
-
-def _is_missed_by_defence(
-    compared: Iterable[tuple[Any, ...]], first: Iterable[tuple[Any, ...]]
-) -> bool:
-    """Whether a defence took part and none came first."""
-    all_victims, best = {key[0] for key in compared}, {key[0] for key in first}
-    return bool(all_victims & set(DEFENCES)) and not best & set(DEFENCES)
-
-
-def _join(victims: Iterable[Victim]) -> str:
-    return _and([victim_name(*victim) for victim in victims])
-
-
-def _and(names: Sequence[str]) -> str:
-    if len(names) == 1:
-        return names[0]
-    return f"{', '.join(names[:-1])} and {names[-1]}"
+def _listed(contenders: Sequence[_Contender]) -> str:
+    """Names, joined as prose does."""
+    *names, last = [one.name for one in contenders]
+    return f"{', '.join(names)} and {last}" if names else last

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sklgm.plotting import victim_color
+from sklgm.plotting import pool_seeds, victim_color
 from sklgm.report._cells import Cell, Table, TableRow, value_cell
 from sklgm.report._names import (
     ATTACK_COLUMNS,
@@ -14,6 +14,8 @@ from sklgm.report._names import (
     names_of,
     order_of,
     select,
+    sorted_groups,
+    titled,
 )
 from sklgm.results import (
     TABLE_SCHEMA,
@@ -111,8 +113,8 @@ def _table(
         names = names_of({**values, **at}, spec.noun)
         color = victim_color(at["victim"]) if at.get("victim") else None
         details = "; ".join(filled(spec.details, names))
-        rows.append(TableRow(spec.header.format_map(names), cells, details, color))
-    caption = spec.title.format_map(names_of(values, spec.noun))
+        rows.append(TableRow(titled(spec.header, names), cells, details, color))
+    caption = titled(spec.title, names_of(values, spec.noun))
     titles = [spec.header_title, *(title for title, _ in columns)]
     return _without_empty_columns(Table(caption, titles, rows))
 
@@ -139,45 +141,49 @@ def _columns(
     rows = select(own, wanted)
     if column.minus is not None:
         rows = _differences(rows, select(own, {**wanted, **column.minus}), column.minus)
-    parts = groups(rows, column.by)
-    parts.sort(key=lambda part: [order_of(*item) for item in part[0].items()])
     instead: _Cells = {}
     if column.otherwise is not None:
         for _, cells in _columns(own, column.otherwise, where, values, spec):
             instead |= cells
-        parts = parts or [({}, rows)]
+    join = [] if column.join is None else [column.join]
+    found: dict[tuple[Any, ...], dict[tuple[Any, ...], list[dict[str, Any]]]] = {}
+    if not column.by:
+        found[()] = {}
+    pooled = pool_seeds(rows, [*column.by, *index, *join])
+    for row in pooled.iter_rows(named=True):
+        of_column = found.setdefault(tuple(row[name] for name in column.by), {})
+        of_column.setdefault(tuple(row[name] for name in index), []).append(row)
     columns = []
-    for by, part in parts:
-        names = names_of({**values, **by}, spec.noun)
+    for by in sorted(found, key=lambda by: [*map(order_of, column.by, by)]):
+        at = dict(zip(column.by, by, strict=True))
+        names = names_of({**values, **at}, spec.noun)
         details = filled([column.detail] if column.detail else [], names)
-        cells = {
-            tuple(at.values()): _cell(group, column, details, at.get("victim"))
-            for at, group in groups(part, index)
-        }
-        columns.append((column.title.format_map(names), instead | cells))
+        cells = {key: _cell(rows, column, details) for key, rows in found[by].items()}
+        columns.append((titled(column.title, names), instead | cells))
     return columns
 
 
 def _cell(
-    rows: pl.DataFrame, column: ColumnSpec, details: list[str], victim: str | None
+    rows: Sequence[Mapping[str, Any]], column: ColumnSpec, details: Sequence[str]
 ) -> Cell:
-    color = None if victim is None else victim_color(victim)
-    is_difference = column.minus is not None
+    """Show a pooled row, or those that share a cell."""
     if column.join is None:
+        victim = rows[0].get("victim")
         return value_cell(
-            rows,
+            rows[0],
             column.kind,
             details=details,
-            color=color,
-            is_difference=is_difference,
+            color=victim_color(victim) if victim else None,
+            is_difference=column.minus is not None,
         )
-    parts = groups(rows.drop_nulls("value"), [column.join])
-    parts.sort(key=lambda part: order_of(column.join or "", part[0][column.join or ""]))
-    if not parts:
+    join = column.join
+    known = [row for row in rows if row["n_values"]]
+    known.sort(key=lambda row: order_of(join, row[join]))
+    if not known:
         return Cell("unknown", details)
-    texts = [value_cell(part, column.kind).text for _, part in parts]
-    joined = [str(at[column.join] or "all") for at, _ in parts]
-    return Cell(" / ".join(texts), [*details, " / ".join(joined)])
+    texts = [value_cell(row, column.kind).text for row in known]
+    joined = " / ".join(str(row[join] or "all") for row in known)
+    return Cell(" / ".join(texts), [*details, joined])
 
 
 def _differences(
@@ -201,20 +207,19 @@ def _differences(
 
 def _sorted_index(group: pl.DataFrame, spec: TableSpec) -> list[dict[str, Any]]:
     """Values of the index, one per row of the table, in its order."""
-    attacks = group["attack"].unique(maintain_order=True).to_list()
-    means = {}
-    if spec.sort_by is not None:
-        known = group.filter(metric=spec.sort_by).drop_nulls("value")
-        for at, part in groups(known, spec.index):
-            means[tuple(at.values())] = sum(part["value"]) / len(part)
-
-    def key(at: dict[str, Any]) -> list[Any]:
-        order = [order_of(*item, attacks) for item in at.items()]
-        if spec.sort_by is not None:  # within each victim
-            order.insert(1, -means.get(tuple(at.values()), 0.0))
-        return order
-
-    return sorted((at for at, _ in groups(group, spec.index)), key=key)
+    rows = [at for at, _ in sorted_groups(group, spec.index)]
+    if spec.sort_by is None:
+        return rows
+    pooled = pool_seeds(group.filter(metric=spec.sort_by), spec.index)
+    means = {
+        tuple(row[name] for name in spec.index): row["value"] or 0.0
+        for row in pooled.iter_rows(named=True)
+    }
+    first = spec.index[0]  # sorted within each victim
+    return sorted(
+        rows,
+        key=lambda at: (order_of(first, at[first]), -means.get((*at.values(),), 0.0)),
+    )
 
 
 def _is_clean(column: ColumnSpec) -> bool:
@@ -252,20 +257,18 @@ def all_rows_table(table: pl.DataFrame) -> Table:
     -------
     Table
     """
-    shown = [
-        name
-        for name in TABLE_SCHEMA
-        if name not in ("victim", "low", "high") and table[name].count()
-    ]
-    titles = ["victim", *shown]
+    shown = [name for name in TABLE_SCHEMA if name == "value" or table[name].count()]
+    shown = [name for name in shown if name not in ("victim", "low", "high")]
+    titles = [*shown]
     titles.insert(titles.index("value") + 1, "95 % interval")
     rows = []
     for row in table.iter_rows(named=True):
         texts = {name: "" if row[name] is None else str(row[name]) for name in shown}
         texts["value"] = "unknown" if row["value"] is None else f"{row['value']:.4g}"
-        ends = (row["low"], row["high"])
-        is_known = None not in ends
-        texts["95 % interval"] = "{:.4g} to {:.4g}".format(*ends) if is_known else ""
-        cells = [Cell(texts[title]) for title in titles[1:]]
+        texts["95 % interval"] = ""
+        if row["low"] is not None and row["high"] is not None:
+            texts["95 % interval"] = f"{row['low']:.4g} to {row['high']:.4g}"
+        cells = [Cell(texts[title]) for title in titles]
         rows.append(TableRow(row["victim"] or "", cells))
-    return Table("Every number as it stands in table.parquet", titles, rows)
+    caption = "Every number as it stands in table.parquet"
+    return Table(caption, ["victim", *titles], rows)

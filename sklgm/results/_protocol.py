@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal, TypeAlias
 
 #: Which rows are meant: a value, or a tuple of values, by column. None is "no value",
@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 Where: TypeAlias = Mapping[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ColumnSpec:
     """A column of a table, or several.
 
@@ -26,7 +26,7 @@ class ColumnSpec:
         are summed, in percent, with counts and a Wilson interval; ``"share"``: mean, in
         percent; ``"area"``: mean, in [0, 1], with three digits; ``"number"``: the same
         of any range. Intervals of the first three are drawn, too.
-    where : mapping, default={}
+    where : mapping, optional
         Which rows of the table fill the column; it goes before the conditions of the
         table. With ``{"attack": None}`` the column holds what was measured without an
         attack, whatever attack the table is about.
@@ -49,6 +49,7 @@ class ColumnSpec:
     metric: str
     title: str
     kind: Literal["rate", "share", "area", "number"] = "number"
+    _: KW_ONLY
     where: Where = field(default_factory=dict)
     by: tuple[str, ...] = ()
     join: str | None = None
@@ -72,7 +73,7 @@ class TableSpec:
         Caption of each table.
     columns : tuple of ColumnSpec
         Columns, from left to right. Those without any value are left out.
-    where : mapping, default={}
+    where : mapping, optional
         Which rows of the tidy table are meant: a value, or a tuple of values, by
         column. None is "no value", and ``...`` is any value but none.
     split : tuple of str, default=("dataset", "attack", "bound", "reach")
@@ -122,11 +123,11 @@ class FigureSpec:
         What there is to see, in full sentences; names in braces.
     alt : str
         What the figure shows, for those who do not see it.
-    where : mapping, default={}
+    where : mapping, optional
         Which rows or arrays are meant, as in :class:`TableSpec`.
     split : tuple of str, default=()
         One figure for each combination of values of these columns.
-    options : mapping, default={}
+    options : mapping, optional
         Arguments of the function that draws it, such as ``{"score": "posterior"}``.
     """
 
@@ -146,7 +147,7 @@ class FigureSpec:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class HeadlineSpec:
     """A comparison of all victims in sentences, at the top of a report.
 
@@ -154,7 +155,7 @@ class HeadlineSpec:
     ----------
     metric : {"attack_success_rate", "auroc"}
         What is compared, at the largest number of poisons.
-    title : str
+    title : str, default="{dataset}, {attack}"
         Title of each, with names in braces as in :class:`TableSpec`.
     """
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from sklgm._running import import_extra
 
@@ -199,41 +197,25 @@ def frame_of(rows: Iterable[Row] | Iterable[Trial], cls: type) -> pl.DataFrame:
     for index, row in enumerate(all_rows):
         if not isinstance(row, cls):
             raise TypeError(f"rows[{index}]={row!r} must be a {cls.__name__}.")
-    schema = _schema(cls)
-    columns = {
-        name: _column(name, [getattr(row, name) for row in all_rows], dtype)
-        for name, dtype in schema.items()
-    }
-    return pl.DataFrame(columns, schema=schema)
+    columns = []
+    for name, dtype in _schema(cls).items():
+        values = [getattr(row, name) for row in all_rows]
+        try:
+            columns.append(pl.Series(name, values, dtype=dtype, strict=True))
+        except TypeError as error:
+            raise TypeError(f"column {name!r}: {error}") from error
+    return pl.DataFrame(columns)
 
 
-def _column(name: str, values: list[Any], dtype: Any) -> pl.Series:
-    plain = [v.item() if isinstance(v, np.generic) else v for v in values]
-    if dtype == pl.Float64:  # an int is a number, too
-        plain = [float(v) if type(v) is int else v for v in plain]
-    try:
-        return pl.Series(name, plain, dtype=dtype, strict=True)
-    except TypeError as error:
-        raise TypeError(f"column {name!r}: {error}") from error
-
-
-def finite(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return a frame whose numbers that are not finite are null."""
-    number = pl.col(pl.Float64)
-    return frame.with_columns(pl.when(number.is_finite()).then(number))
-
-
-def check_schema(
-    frame: pl.DataFrame, schema: Mapping[str, Any], name: str
-) -> pl.DataFrame:
+def checked_frame(frame: pl.DataFrame, schema: pl.Schema, name: str) -> pl.DataFrame:
     """Check the columns of a table.
 
     Parameters
     ----------
     frame : DataFrame
         The table.
-    schema : mapping of str to polars type
-        What it must have, in this order.
+    schema : Schema
+        What it must have.
     name : str
         Name of the table for the error.
 
@@ -247,13 +229,12 @@ def check_schema(
     ValueError
         If a column is missing, unknown, of another type or at another place.
     """
-    if missing := sorted(set(schema) - set(frame.columns)):
-        raise ValueError(f"{name} lacks the columns {', '.join(missing)}.")
-    if unknown := sorted(set(frame.columns) - set(schema)):
-        raise ValueError(f"{name} has the unknown columns {', '.join(unknown)}.")
-    for column, dtype in schema.items():
-        if frame.schema[column] != dtype:
-            raise ValueError(
-                f"column {column!r} of {name} is {frame.schema[column]}, not {dtype}."
-            )
-    return finite(frame.select(list(schema)))
+    if frame.schema != schema:
+        found, wanted = set(frame.schema.items()), set(schema.items())
+        wrong = sorted({column for column, _ in found ^ wanted}) or ["order"]
+        raise ValueError(
+            f"{name} must have the columns of its schema, each of its type and at its "
+            f"place: {', '.join(wrong)} differs."
+        )
+    number = pl.col(pl.Float64)
+    return frame.with_columns(pl.when(number.is_finite()).then(number))

@@ -18,7 +18,7 @@ from sklgm.results._rows import (
     TRIALS_SCHEMA,
     Row,
     Trial,
-    check_schema,
+    checked_frame,
     frame_of,
 )
 
@@ -98,7 +98,7 @@ class RunResult:
         for name in ("settings", "environment"):
             object.__setattr__(self, name, _json_values(getattr(self, name), name))
         for name, schema in (("table", TABLE_SCHEMA), ("trials", TRIALS_SCHEMA)):
-            frame = check_schema(getattr(self, name), schema, name)
+            frame = checked_frame(getattr(self, name), schema, name)
             object.__setattr__(self, name, frame)
 
     @classmethod
@@ -224,7 +224,7 @@ def _read_run(path: Path) -> dict[str, Any]:
 def _read_parquet(path: Path, schema: pl.Schema) -> pl.DataFrame:
     content = path.read_bytes()  # a missing file keeps its own error
     try:
-        return check_schema(pl.read_parquet(content), schema, path.name)
+        return checked_frame(pl.read_parquet(content), schema, path.name)
     except (ValueError, pl.exceptions.PolarsError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
 

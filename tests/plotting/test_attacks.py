@@ -1,35 +1,21 @@
-"""Names and strengths of attacks."""
-
-import math
+"""Names of attacks."""
 
 import pytest
 
 from sklgm.plotting import attack_name
-from sklgm.plotting._attacks import split_strength
 
 
 @pytest.mark.parametrize(
-    ("attack", "name", "family", "strength"),
+    ("arguments", "name"),
     [
-        ("none", "no attack", "none", math.inf),
-        ("feature_collision", "feature collision", "feature_collision", math.inf),
-        (
-            "bullseye_polytope_linf_8_255",
-            "bullseye polytope, l-infinity 8/255",
-            "bullseye_polytope",
-            8 / 255,
-        ),
-        ("a_b_linf_0.05", "a b, l-infinity 0.05", "a_b", 0.05),
-        ("a_linf_1e-05", "a, l-infinity 1e-05", "a", 1e-5),
-        (
-            "adaptive_likelihood_reach_0.5",
-            "adaptive likelihood, reach 0.5",
-            "adaptive_likelihood",
-            0.5,
-        ),
-        ("a_linf_", "a linf ", "a_linf_", math.inf),
+        ((None,), "no attack"),
+        (("feature_collision",), "feature collision"),
+        (("bullseye_polytope", 8 / 255), "bullseye polytope, l-infinity 8/255"),
+        (("a_b", 0.05), "a b, l-infinity 0.05"),
+        (("a", 1e-5), "a, l-infinity 1e-05"),
+        (("adaptive", None, 0.5), "adaptive, reach 0.5"),
+        (("adaptive", 4 / 255, 2.0), "adaptive, l-infinity 4/255, reach 2"),
     ],
 )
-def test_name_and_strength_of_an_attack(attack, name, family, strength):
-    assert attack_name(attack) == name
-    assert split_strength(attack) == (family, strength)
+def test_name_of_an_attack(arguments, name):
+    assert attack_name(*arguments) == name

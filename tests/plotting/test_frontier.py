@@ -5,29 +5,22 @@ import pytest
 from matplotlib.colors import to_hex
 
 from sklgm.metrics import wilson_rate
-from sklgm.plotting import MODEL_COLORS, plot_frontier
-from sklgm.results import Record
+from sklgm.plotting import plot_frontier, victim_color
+from tests.tidy_rows import rate, row, table_of
 
-STRENGTHS = [  # attack, targets misled of 20, TPR
-    ("feature_collision", 9, 0.8),
-    ("feature_collision_linf_32_255", 6, 0.5),
-    ("feature_collision_linf_8_255", 2, 0.1),
-]
+STRENGTHS = [(None, 9, 0.8), (32 / 255, 6, 0.5), (8 / 255, 2, 0.1)]
 
 
-def record(attack, metric, value, arm, model="lgm", **changes):
-    values = {"low": None, "high": None, "n": 20, "n_poisons": 25, "seed": 0}
-    values |= {"protocol": "frontier", "dataset": "digits"}
-    values |= {"model": model, "attack": attack, "metric": metric, "arm": arm}
-    return Record(**values | {"value": value} | changes)
-
-
-def point(attack, n_success, tpr, *, model="lgm", score="posterior", **changes):
-    rate = wilson_rate(n_success, 20)
-    ends = {"low": tpr - 0.05, "high": tpr + 0.1}
+def point(bound, n_success, tpr, *, victim="lgm", score="posterior", **changes):
+    """Success rate and detection rate of one strength."""
+    ends = {"low": None, "high": None}
+    if tpr is not None:
+        ends = {"low": tpr - 0.05, "high": tpr + 0.1}
+    place = {"protocol": "frontier", "bound": bound} | changes
+    name = "tpr_at_1pct_fpr"
     return [
-        record(attack, "attack_success_rate", rate.value, "attack", model, **changes),
-        record(attack, "tpr_at_1pct_fpr", tpr, score, model, **ends | changes),
+        rate(victim, n_success, 20, **place),
+        row(victim, name, tpr, score=score, n=20, **ends | place),
     ]
 
 
@@ -44,12 +37,12 @@ def legend_texts(ax):
     return [text.get_text() for text in ax.get_legend().get_texts()]
 
 
-def test_a_line_a_model_joins_strengths_from_the_tightest_bound(ax):
-    records = frontier() + frontier(model="softmax")
-    assert plot_frontier(records, ax=ax) is ax
+def test_a_line_per_victim_joins_strengths_from_the_tightest_bound(ax):
+    table = table_of(frontier() + frontier(victim="softmax"))
+    assert plot_frontier(table, ax=ax) is ax
     assert [to_hex(line.get_color()) for line in lines_of(ax)] == [
-        MODEL_COLORS["softmax"].lower(),
-        MODEL_COLORS["lgm"].lower(),
+        victim_color("softmax").lower(),
+        victim_color("lgm").lower(),
     ]
     np.testing.assert_allclose(
         lines_of(ax)[1].get_xydata(), [(0.1, 0.1), (0.5, 0.3), (0.8, 0.45)]
@@ -64,69 +57,69 @@ def test_a_line_a_model_joins_strengths_from_the_tightest_bound(ax):
 
 
 def test_markers_stand_for_strengths_and_bars_for_intervals(ax):
-    plot_frontier(frontier() + frontier(model="softmax"), ax=ax)
+    plot_frontier(table_of(frontier() + frontier(victim="softmax")), ax=ax)
     markers = [container[0].get_marker() for container in ax.containers]
     assert markers[:3] == markers[3:]
     assert len(set(markers)) == 3
     _, _, (horizontal, vertical) = ax.containers[0]
     np.testing.assert_allclose(horizontal.get_segments()[0][:, 0], [0.05, 0.2])
-    rate = wilson_rate(2, 20)
-    np.testing.assert_allclose(vertical.get_segments()[0][:, 1], [rate.low, rate.high])
+    expected = wilson_rate(2, 20)
+    np.testing.assert_allclose(
+        vertical.get_segments()[0][:, 1], [expected.low, expected.high]
+    )
 
 
-def test_another_attack_is_a_line_of_its_own_in_the_same_color(ax):
-    plot_frontier(frontier() + point("adaptive_likelihood", 5, 0.0), ax=ax)
-    joined, alone = lines_of(ax)
-    assert joined.get_color() == alone.get_color()
-    np.testing.assert_allclose(alone.get_xydata(), [(0.0, 0.25)])
-    assert legend_texts(ax)[-1] == "adaptive likelihood"
+def test_another_attack_is_a_line_of_its_own_in_the_same_colour(ax):
+    other = [
+        made
+        for reach, n_success in [(1.5, 7), (0.5, 5)]
+        for made in point(None, n_success, 0.0, attack="adaptive", reach=reach)
+    ]
+    plot_frontier(table_of(frontier() + other), ax=ax)
+    joined, adaptive = lines_of(ax)
+    assert joined.get_color() == adaptive.get_color()
+    np.testing.assert_allclose(adaptive.get_xydata(), [(0.0, 0.25), (0.0, 0.35)])
+    assert legend_texts(ax)[-2:] == ["adaptive, reach 0.5", "adaptive, reach 1.5"]
 
 
 def test_the_score_chooses_the_detection_rate(ax):
-    records = frontier(score="likelihood") + frontier(model="softmax")
-    plot_frontier(records, score="likelihood", ax=ax)
+    table = table_of(frontier(score="likelihood") + frontier(victim="softmax"))
+    plot_frontier(table, score="likelihood", ax=ax)
     assert legend_texts(ax)[0] == "L-GM"
     assert "likelihood score" in ax.get_xlabel()
 
 
 def test_seeds_are_pooled_and_averaged(ax):
-    records = point("a", 2, 0.2) + point("a", 6, 0.4, seed=1)
-    plot_frontier(records, ax=ax)
+    plot_frontier(table_of(point(None, 2, 0.2) + point(None, 6, 0.4, seed=1)), ax=ax)
     np.testing.assert_allclose(lines_of(ax)[0].get_xydata(), [(0.3, 8 / 40)])
     horizontal, vertical = ax.containers[0][2]
     assert np.ptp(horizontal.get_segments()[0][:, 0]) == 0
-    rate = wilson_rate(8, 40)
-    np.testing.assert_allclose(vertical.get_segments()[0][:, 1], [rate.low, rate.high])
+    expected = wilson_rate(8, 40)
+    np.testing.assert_allclose(
+        vertical.get_segments()[0][:, 1], [expected.low, expected.high]
+    )
 
 
-def test_strengths_without_both_measures_and_other_records_are_left_out(ax):
-    records = frontier() + point("b", 5, np.nan)
-    records.append(record("c", "attack_success_rate", 0.5, "attack"))
-    records.append(record("d", "tpr_at_1pct_fpr", 0.5, "posterior"))
-    records += frontier(model="softmax", protocol="transfer")
-    plot_frontier(records, ax=ax)
+def test_strengths_without_both_measures_and_variants_are_left_out(ax):
+    rows = frontier() + point(0.5, 5, None) + frontier(victim="softmax", variant="diag")
+    rows.append(rate("lgm", 1, protocol="frontier", bound=0.1))
+    place = {"protocol": "frontier", "bound": 0.2}
+    rows.append(row("lgm", "tpr_at_1pct_fpr", score="posterior", **place))
+    plot_frontier(table_of(rows), ax=ax)
     assert len(ax.containers) == 3
     assert legend_texts(ax)[0] == "L-GM"
 
 
 @pytest.mark.parametrize(
-    ("records", "options", "message"),
+    ("rows", "message"),
     [
-        ([], {}, "No model has a success rate and a detection rate"),
-        (frontier(protocol="transfer"), {}, "No model has"),
-        (frontier(score="likelihood"), {}, "with score='posterior'"),
-        (frontier(), {"score": "energy"}, "score='energy' must be"),
-        (frontier() + frontier(dataset="MNIST"), {}, "ambiguous: MNIST, digits"),
-        (frontier() + frontier(n_poisons=5), {}, "n_poisons=None is ambiguous: 5, 25"),
+        ([], "holds no victim with a success rate and a detection rate"),
+        (frontier(score="likelihood"), "with score='posterior'"),
+        (frontier() + frontier(dataset="MNIST"), "'dataset': MNIST, digits"),
+        (frontier() + frontier(n_poisons=5), "'n_poisons': 5, 25"),
     ],
-    ids=["nothing", "protocol", "no-score", "score", "dataset", "n_poisons"],
+    ids=["nothing", "score", "datasets", "counts"],
 )
-def test_frontier_needs_one_comparison(records, options, message):
+def test_frontier_needs_one_comparison(rows, message):
     with pytest.raises(ValueError, match=message):
-        plot_frontier(records, **options)
-
-
-def test_dataset_and_number_of_poisons_choose(ax):
-    records = frontier() + frontier(dataset="MNIST") + frontier(n_poisons=5)
-    plot_frontier(records, dataset="digits", n_poisons=5, ax=ax)
-    assert len(ax.containers) == 3
+        plot_frontier(table_of(rows))

@@ -1,6 +1,5 @@
 """Without matplotlib: importable, and an error that names the extra."""
 
-import subprocess
 import sys
 
 import numpy as np
@@ -13,16 +12,10 @@ from sklgm.plotting import (
     plot_frontier,
     plot_roc_curves,
 )
-from sklgm.results import Record
+from tests.tidy_rows import rate, row, table_of
 
 IMAGES = np.zeros((1, 1, 2, 2))
-FRONTIER = [
-    Record("frontier", "digits", "lgm", "a", 1, arm, metric, 0.5, None, None, 2, 0)
-    for arm, metric in (
-        ("attack", "attack_success_rate"),
-        ("posterior", "tpr_at_1pct_fpr"),
-    )
-]
+FRONTIER = table_of([rate("lgm", 1), row(metric="tpr_at_1pct_fpr", score="posterior")])
 
 
 @pytest.mark.parametrize(
@@ -40,13 +33,3 @@ def test_missing_matplotlib_names_the_extra(draw, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r'pip install "sklgm\[cli\]"'):
         draw()
-
-
-def test_importing_plots_and_reports_loads_no_extra():
-    code = (
-        "import sys, sklgm.plotting, sklgm.report; "
-        "loaded = {'matplotlib', 'jinja2'} & set(sys.modules); "
-        "sys.exit(str(loaded) if loaded else 0)"
-    )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
