@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from sklgm.auditing import AuditResult, audit
     from sklgm.classifiers import (
         LGMClassifier,
+        PartitionedClassifier,
         RobustGaussianClassifier,
         SoftmaxClassifier,
     )
@@ -32,6 +33,7 @@ __all__ = [
     "FilteredClassifier",
     "LGMClassifier",
     "LGMOutlierDetector",
+    "PartitionedClassifier",
     "PoisonCrafter",
     "PoisonFilter",
     "RobustGaussianClassifier",
@@ -44,7 +46,12 @@ __all__ = [
 # Imported when they are first used: the command line shows its help without torch.
 _PACKAGES = {
     "auditing": ("AuditResult", "audit"),
-    "classifiers": ("LGMClassifier", "RobustGaussianClassifier", "SoftmaxClassifier"),
+    "classifiers": (
+        "LGMClassifier",
+        "PartitionedClassifier",
+        "RobustGaussianClassifier",
+        "SoftmaxClassifier",
+    ),
     "filtering": ("FilteredClassifier", "PoisonFilter"),
     "outliers": (
         "ActivationClusteringDetector",

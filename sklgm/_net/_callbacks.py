@@ -75,28 +75,13 @@ class ValidationAccuracy(Callback):
 
 
 class OneCycle(LRScheduler):
-    """One cycle of the learning rate, each group of parameters about its own rate.
-
-    Parameters
-    ----------
-    n_batches : int >= 1
-        Steps of the whole training.
-    cycle_momentum : bool
-        Whether the optimiser has a momentum, which falls while the rate rises.
+    """torch's ``OneCycleLR``, each group of parameters about its own rate.
 
     References
     ----------
     L. N. Smith and N. Topin, "Super-Convergence: Very Fast Training of Neural
     Networks Using Large Learning Rates", 2017.
     """
-
-    def __init__(self, n_batches: int, cycle_momentum: bool) -> None:
-        super().__init__(
-            policy=torch.optim.lr_scheduler.OneCycleLR,
-            step_every="batch",
-            total_steps=n_batches + 1,
-            cycle_momentum=cycle_momentum,
-        )
 
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         """Read the highest rate of each group off the optimiser."""
@@ -133,7 +118,12 @@ def make_schedule(
     if kind == "one_cycle":
         names = inspect.signature(optimizer).parameters
         has_momentum = bool({"betas", "momentum"} & set(names))
-        return OneCycle(n_epochs * n_steps, has_momentum)
+        return OneCycle(
+            policy=torch.optim.lr_scheduler.OneCycleLR,
+            step_every="batch",
+            total_steps=n_epochs * n_steps + 1,
+            cycle_momentum=has_momentum,
+        )
     if kind == "step":
         return LRScheduler(
             policy=torch.optim.lr_scheduler.MultiStepLR,

@@ -26,10 +26,19 @@ from sklgm.classifiers._network import (
     Backbone,
     NetworkClassifier,
     Optimizer,
+    Trained,
     Training,
 )
 from sklgm.classifiers._robust_gaussian import RobustGaussianClassifier
-from sklgm.gaussian import COVARIANCE_TYPES, LOCATIONS, CovarianceType, Location, Trim
+from sklgm.gaussian import (
+    COVARIANCE_TYPES,
+    LOCATIONS,
+    Change,
+    CovarianceType,
+    Location,
+    Threat,
+    Trim,
+)
 from sklgm.nn import FeatureNetwork, GaussianMixtureHead, LinearHead
 
 
@@ -336,6 +345,65 @@ class LGMClassifier(NetworkClassifier):
         """
         return self._score_samples(X)
 
+    def certified_poisons(
+        self,
+        X: ArrayLike | Dataset[Any],
+        *,
+        threat: Threat = "one_class",
+        change: Change = "replace",
+        assume_trusted_features: bool = False,
+    ) -> NDArray[np.int64]:
+        """Count the poisoned training rows that each prediction provably withstands.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape), \
+                or torch.utils.data.Dataset
+            Instances to predict.
+        threat : {"one_class", "any"}, default="one_class"
+            ``"one_class"``: the poisons all claim one class, whichever it is;
+            ``"any"``: each class holds so many of them.
+        change : {"replace", "insert"}, default="replace"
+            Whether poisons replace training rows of the classes they claim, or come
+            on top.
+        assume_trusted_features : bool, default=False
+            Take the features for given, although the network that computes them was
+            trained on the rows in question. The numbers hold for what would be
+            estimated from poisoned rows by this network, not for the network that
+            they would train.
+
+        Returns
+        -------
+        ndarray of int of shape (n_samples,)
+            The largest number of poisons (of poisons per class, for ``"any"``) for
+            which the prediction is proved to stay the same.
+
+        Raises
+        ------
+        ValueError
+            If features were trained on the rows in question, unless
+            ``assume_trusted_features``; or if there is no bound, as in
+            :meth:`RobustGaussianClassifier.certified_poisons`: ``location="median"``
+            or ``"trimmed_mean"`` and ``covariance_type="identity"`` have one.
+        """
+        features = self.transform(X)
+        if not (self._features_are_fixed() or assume_trusted_features):
+            raise ValueError(
+                "the network was trained on the rows in question, so that poisons "
+                "among them could be anything to it: fit with freeze_backbone=True and "
+                "a backbone that was trained on trusted rows, or set "
+                "assume_trusted_features=True"
+            )
+        if self._location() not in ("median", "trimmed_mean"):
+            raise ValueError(
+                f"location={self._location()!r} has no bound on what poisons can do; "
+                "fit with location='median' or 'trimmed_mean'"
+            )
+        counts: NDArray[np.int64] = self.head_.certified_poisons(
+            features, threat=threat, change=change
+        )
+        return counts
+
     def _structure(self) -> dict[str, Any]:
         return {
             **super()._structure(),
@@ -344,7 +412,7 @@ class LGMClassifier(NetworkClassifier):
 
     def _train(
         self, network: FeatureNetwork, training: Training, *, is_new: bool
-    ) -> tuple[LossNet, NDArray[np.bool_]]:
+    ) -> Trained:
         location, are_fixed = self._location(), self._features_are_fixed()
         n_epochs = self.max_epochs if location == "gradient" or not are_fixed else 0
         n_warmup = 0
@@ -371,13 +439,17 @@ class LGMClassifier(NetworkClassifier):
         if warmed is not None:
             net.continue_history(warmed)
         is_kept = np.ones(len(training.train), dtype=bool)
+        estimated: RobustGaussianClassifier | None = None
         if location != "gradient":
             is_trained = not is_new or n_epochs > 0
             try:
-                is_kept = self._estimate_head(net, training.train, location, is_trained)
+                estimated = self._estimate_head(
+                    net, training.train, location, is_trained
+                )
+                is_kept = estimated.is_kept_
             except KeyboardInterrupt:  # the head is as the last epoch left it
                 net.was_interrupted = True
-        return net, is_kept
+        return Trained(net, is_kept, estimated)
 
     def _location(self) -> Location | Literal["gradient"]:
         if self.location == "auto":
@@ -476,8 +548,8 @@ class LGMClassifier(NetworkClassifier):
         train: BatchDataset,
         location: Location,
         is_trained: bool,
-    ) -> NDArray[np.bool_]:
-        """Estimate the head's Gaussians from features; say which rows were kept.
+    ) -> RobustGaussianClassifier:
+        """Estimate the head's Gaussians from features.
 
         A head that was trained keeps a fixed variance.
         """
@@ -485,15 +557,12 @@ class LGMClassifier(NetworkClassifier):
             net, train, location, self.covariance_type
         )
         head = net.module_.head
-        classes = torch.from_numpy(gaussians.classes_)
         means = torch.from_numpy(gaussians.means_)
-        log_variances = torch.from_numpy(gaussians.covariances_).log()
         if not is_trained and self.covariance_type == "identity":
             head.start_from(means, self._variance(gaussians))
         else:
-            head.set_gaussians(means, log_variances, classes=classes)
-        is_kept: NDArray[np.bool_] = gaussians.is_kept_
-        return is_kept
+            head.set_gaussians(means, torch.from_numpy(gaussians.covariances_).log())
+        return gaussians
 
     def _start_chunk(
         self,
@@ -520,19 +589,29 @@ class LGMClassifier(NetworkClassifier):
                 "partial_fit"
             )
 
-    def _publish_head(self, head: nn.Module, classes: NDArray[Any]) -> None:
-        assert isinstance(head, GaussianMixtureHead)
-        covariances = head.floored_log_variances().detach().exp().cpu()
-        self.head_ = RobustGaussianClassifier.from_gaussians(
-            head.means.detach().cpu().numpy(),
-            covariances.numpy(),
-            covariance_type=head.covariance_type,
-            priors=head.log_priors.exp().cpu().numpy(),
-            classes=classes,
-        )
-        self.means_ = head.means.detach().cpu().numpy().copy()
-        self.covariances_ = covariances.numpy()
-        self.priors_ = head.log_priors.exp().cpu().numpy()
+    def _publish_head(
+        self, module: nn.Module, classes: NDArray[Any], head: Any
+    ) -> None:
+        assert isinstance(module, GaussianMixtureHead)
+        covariances = module.floored_log_variances().detach().exp().cpu().numpy()
+        priors = module.log_priors.exp().cpu().numpy()
+        if head is None:
+            head = RobustGaussianClassifier.from_gaussians(
+                module.means.detach().cpu().numpy(),
+                covariances,
+                covariance_type=module.covariance_type,
+                priors=priors,
+                classes=classes,
+            )
+        else:  # on class indices, and with the variance of the features
+            head.classes_ = classes
+            if self.covariance_type == "identity":
+                head.covariances_ = covariances.astype(np.float64)
+                head.variance = "within" if self.variance == "auto" else self.variance
+        self.head_ = head
+        self.means_ = module.means.detach().cpu().numpy().copy()
+        self.covariances_ = covariances
+        self.priors_ = priors
 
     def _publish_rows(self, rows: NDArray[np.int64], n_samples: int) -> None:
         self.is_kept_ = np.zeros(n_samples, dtype=bool)

@@ -104,6 +104,25 @@ class Training:
     generator: torch.Generator
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What training gave.
+
+    Attributes
+    ----------
+    net : LossNet
+        The trained net.
+    is_kept : ndarray of bool of shape (n_train,)
+        Training rows that the head ended with.
+    head : classifier or None
+        Classifier of features, where it was not the net that learnt it.
+    """
+
+    net: LossNet
+    is_kept: NDArray[np.bool_]
+    head: Any = None
+
+
 class NetworkClassifier(
     ClassNamePrefixFeaturesOutMixin,
     ClassifierMixin,
@@ -249,9 +268,10 @@ class NetworkClassifier(
                 network.set_frozen(self.freeze_backbone)
             else:
                 network = self._make_network(count, dtype)
-            net, is_kept = self._train(network, training, is_new=not continues)
+            trained = self._train(network, training, is_new=not continues)
+            net = trained.net
             self._check_finite(net)
-            self._publish(net, classes, dtype)
+            self._publish(net, classes, dtype, trained.head)
         net.train_split = None  # the fitted net must not carry the validation rows
         if net.was_interrupted:
             self._warn_of_interruption(net)
@@ -259,7 +279,7 @@ class NetworkClassifier(
         before = self.class_count_ if continues else 0.0
         self.class_count_ = before + mean_weight * count
         self._seed = seed
-        self._publish_rows(train_rows[is_kept], len(weight))
+        self._publish_rows(train_rows[trained.is_kept], len(weight))
         return self
 
     @available_if(_trains_in_chunks)
@@ -591,8 +611,8 @@ class NetworkClassifier(
     @abstractmethod
     def _train(
         self, network: FeatureNetwork, training: Training, *, is_new: bool
-    ) -> tuple[LossNet, NDArray[np.bool_]]:
-        """Train a network, new or continued: its net, and the rows it ended with."""
+    ) -> Trained:
+        """Train a network, new or continued."""
 
     @abstractmethod
     def _make_head(
@@ -623,8 +643,10 @@ class NetworkClassifier(
         """Raise AttributeError where parameters leave nothing for ``partial_fit``."""
 
     @abstractmethod
-    def _publish_head(self, head: nn.Module, classes: NDArray[Any]) -> None:
-        """Assign ``head_`` and the subclass's other fitted attributes."""
+    def _publish_head(
+        self, module: nn.Module, classes: NDArray[Any], head: Any
+    ) -> None:
+        """Assign ``head_``, made from the module if None, and what belongs to it."""
 
     @abstractmethod
     def _publish_rows(self, rows: NDArray[np.int64], n_samples: int) -> None:
@@ -634,14 +656,20 @@ class NetworkClassifier(
     def _feature_logits(self, features: NDArray[np.floating]) -> NDArray[np.floating]:
         """Logits (n_samples, n_classes) of features (n_samples, feature_dim)."""
 
-    def _publish(self, net: LossNet, classes: NDArray[Any], dtype: torch.dtype) -> None:
+    def _publish(
+        self,
+        net: LossNet,
+        classes: NDArray[Any],
+        dtype: torch.dtype,
+        head: Any = None,
+    ) -> None:
         self.classes_ = classes
         self.net_ = net
         self.history_ = net.history
         self.n_iter_ = n_complete_epochs(net)
         backbone = net.module_.backbone
         self._n_features_out = output_dim(backbone, self.input_shape_, dtype)
-        self._publish_head(net.module_.head, classes)
+        self._publish_head(net.module_.head, classes, head)
 
     def _warn_of_interruption(self, net: LossNet) -> None:
         warnings.warn(

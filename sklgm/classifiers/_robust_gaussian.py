@@ -1,7 +1,7 @@
 """Class Gaussians on fixed features, estimated robustly: the head of L-GM."""
 
 from numbers import Real
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, get_args
 
 import numpy as np
 import torch
@@ -21,11 +21,15 @@ from sklgm._sklearn_private import Interval, StrOptions, fit_context
 from sklgm.gaussian import (
     COVARIANCE_TYPES,
     LOCATIONS,
+    Change,
     CovarianceType,
     GaussianEstimate,
     Location,
+    LocationBounds,
+    Threat,
     Trim,
     Variance,
+    certified_poisons,
     estimate_gaussians,
     log_density,
     log_determinant,
@@ -53,7 +57,8 @@ class RobustGaussianClassifier(ClassifierMixin, BaseEstimator):
         How class means are estimated. ``"kept_mean"`` leaves out the ``trim`` least
         likely rows of each class, and repeats until these no longer change.
         ``"trimmed_mean"`` and ``"median"`` work on each column by itself:
-        ``"trimmed_mean"`` cuts the share ``trim`` off either end.
+        ``"trimmed_mean"`` cuts the share ``trim`` off either end. Their predictions
+        can be certified; the sorted training rows are kept for that.
     trim : float in [0, 0.5) or "auto", default=0.25
         Share that is left out; not used by ``"mean"``. The coordinate-wise locations
         leave it out of the squared deviations too, when variances are estimated.
@@ -205,6 +210,7 @@ class RobustGaussianClassifier(ClassifierMixin, BaseEstimator):
         made.priors_ = _normalised(priors, len(means))
         made.n_features_in_ = made.n_dimensions_ = means.shape[1]
         made.input_shape_ = (means.shape[1],)
+        made._location_bounds = None
         return made
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -256,6 +262,13 @@ class RobustGaussianClassifier(ClassifierMixin, BaseEstimator):
         self.priors_ = _normalised(priors, len(classes))
         self.classes_, self.class_count_ = classes, counts
         self._estimate(rows, y_encoded, weight)
+        self._location_bounds = None
+        if self.location in ("median", "trimmed_mean") and len(np.unique(weight)) == 1:
+            trim = None if self.location == "median" else float(self.trim)
+            self._location_bounds = [
+                LocationBounds(np.sort(rows[y_encoded == k], axis=0), trim)
+                for k in range(len(classes))
+            ]
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
@@ -390,6 +403,100 @@ class RobustGaussianClassifier(ClassifierMixin, BaseEstimator):
         """
         scores: NDArray[np.float64] = logsumexp(self.predict_joint_log_proba(X), axis=1)
         return scores
+
+    def certified_poisons(
+        self,
+        X: ArrayLike,
+        *,
+        threat: Threat = "one_class",
+        change: Change = "replace",
+    ) -> NDArray[np.int64]:
+        """Count the poisoned training rows that each prediction provably withstands.
+
+        The poisons may be anything: nothing is assumed about the attack but how many
+        rows it changes, and that the features, as a function of a row, are not among
+        what it changes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
+            Features or rows to predict.
+        threat : {"one_class", "any"}, default="one_class"
+            ``"one_class"``: the poisons all claim one class, whichever it is;
+            ``"any"``: each class holds so many of them.
+        change : {"replace", "insert"}, default="replace"
+            Whether poisons replace training rows of the classes they claim, or come
+            on top.
+
+        Returns
+        -------
+        ndarray of int of shape (n_samples,)
+            The largest number of poisons (of poisons per class, for ``"any"``) for
+            which the prediction is proved to stay the same; 0 where nothing is proved.
+
+        Raises
+        ------
+        ValueError
+            If there is no bound: for ``location`` other than ``"median"`` and
+            ``"trimmed_mean"``, variances that were estimated from the rows in
+            question, priors that change with them, or unequal ``sample_weight``.
+
+        Notes
+        -----
+        See :func:`sklgm.gaussian.certified_poisons` for the bounds and their proof.
+        With equal priors the variance of ``covariance_type="identity"`` does not
+        matter. Columns of different units are brought to one scale by a scaler that
+        was fitted on trusted rows and is kept frozen.
+        """
+        check_is_fitted(self, "means_")
+        bounds = self._checked_bounds(threat, change)
+        instances = validate_instances(self, X, reset=False)
+        return certified_poisons(
+            instances.reshape(len(instances), -1),
+            self.means_,
+            bounds,
+            np.log(self.priors_),
+            float(self.covariances_),
+            threat=threat,
+            change=change,
+        )
+
+    def _checked_bounds(self, threat: str, change: str) -> list[LocationBounds]:
+        """Bounds of the classes, unless settings leave none."""
+        for name, value, allowed in (
+            ("threat", threat, get_args(Threat)),
+            ("change", change, get_args(Change)),
+        ):
+            if value not in allowed:
+                raise ValueError(f"{name} must be one of {allowed}, got {value!r}")
+        if self.location not in ("median", "trimmed_mean"):
+            raise ValueError(
+                f"location={self.location!r} has no bound on what poisons can do; fit "
+                "with location='median' or 'trimmed_mean'"
+            )
+        if self.covariance_type != "identity":
+            raise ValueError(
+                f"covariance_type={self.covariance_type!r}: variances estimated from "
+                "the training rows have no bound; fit with covariance_type='identity', "
+                "behind a frozen scaler if columns have different units"
+            )
+        has_equal_priors = np.allclose(self.priors_, self.priors_[0], rtol=1e-12)
+        if self.variance == "within" and not has_equal_priors:
+            raise ValueError(
+                "variance='within' is estimated from the training rows and matters "
+                "where priors differ; set variance to a number, or priors to equal ones"
+            )
+        if change == "insert" and self.priors is None:
+            raise ValueError(
+                "change='insert' changes the class shares that priors=None takes; set "
+                "priors"
+            )
+        if self._location_bounds is None:
+            raise ValueError(
+                "sample_weight: rows of different weight have no bound; fit without"
+            )
+        bounds: list[LocationBounds] = self._location_bounds
+        return bounds
 
     def _estimate(
         self,

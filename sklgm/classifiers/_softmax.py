@@ -15,6 +15,7 @@ from sklgm.classifiers._network import (
     Backbone,
     NetworkClassifier,
     Optimizer,
+    Trained,
     Training,
 )
 from sklgm.nn import FeatureNetwork, LinearHead
@@ -183,7 +184,7 @@ class SoftmaxClassifier(NetworkClassifier):
 
     def _train(
         self, network: FeatureNetwork, training: Training, *, is_new: bool
-    ) -> tuple[LossNet, NDArray[np.bool_]]:
+    ) -> Trained:
         net = self._make_net(
             network,
             self._make_criterion(),
@@ -193,7 +194,7 @@ class SoftmaxClassifier(NetworkClassifier):
         )
         if self.max_epochs > 0:
             net.partial_fit(training.train)
-        return net, np.ones(len(training.train), dtype=bool)
+        return Trained(net, np.ones(len(training.train), dtype=bool))
 
     def _make_head(
         self, feature_dim: int, class_count: NDArray[np.float64]
@@ -218,10 +219,12 @@ class SoftmaxClassifier(NetworkClassifier):
     def _check_trains_in_chunks(self) -> None:
         """Nothing stands against it."""
 
-    def _publish_head(self, head: nn.Module, classes: NDArray[Any]) -> None:
-        assert isinstance(head, LinearHead)
-        coef = head.linear.weight.detach().cpu().numpy().astype(np.float64)
-        intercept = head.linear.bias.detach().cpu().numpy().astype(np.float64)
+    def _publish_head(
+        self, module: nn.Module, classes: NDArray[Any], head: Any
+    ) -> None:
+        assert isinstance(module, LinearHead)
+        coef = module.linear.weight.detach().cpu().numpy().astype(np.float64)
+        intercept = module.linear.bias.detach().cpu().numpy().astype(np.float64)
         if len(classes) == 2:  # scikit-learn keeps the second class against the first
             coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
         self.head_ = LogisticRegression()

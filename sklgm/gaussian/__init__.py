@@ -1,5 +1,11 @@
 """Class-conditional Gaussian algebra: distances, densities, robust estimation."""
 
+from sklgm.gaussian._certificate import (
+    Change,
+    LocationBounds,
+    Threat,
+    certified_poisons,
+)
 from sklgm.gaussian._distances import (
     COVARIANCE_TYPES,
     CovarianceType,
@@ -22,11 +28,15 @@ from sklgm.gaussian._robust import (
 __all__ = [
     "COVARIANCE_TYPES",
     "LOCATIONS",
+    "Change",
     "CovarianceType",
     "GaussianEstimate",
     "Location",
+    "LocationBounds",
+    "Threat",
     "Trim",
     "Variance",
+    "certified_poisons",
     "claimed_squared_mahalanobis",
     "class_logits",
     "estimate_gaussians",
