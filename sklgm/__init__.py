@@ -1,10 +1,10 @@
 """scikit-learn classifiers that resist clean-label poisoning."""
 
-import importlib
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+import importlib as _importlib
+import typing as _typing
+from importlib.metadata import version as _version
 
-if TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from sklgm.auditing import AuditResult, audit
     from sklgm.classifiers import (
         LGMClassifier,
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     )
     from sklgm.poisoning import PoisonCrafter
 
-__version__ = version("sklgm")
+__version__ = _version("sklgm")
 
 __all__ = [
     "ActivationClusteringDetector",
@@ -65,12 +65,12 @@ _PACKAGES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> _typing.Any:
     for package, names in _PACKAGES.items():
         if name in names:
-            return getattr(importlib.import_module(f"sklgm.{package}"), name)
+            return getattr(_importlib.import_module(f"sklgm.{package}"), name)
         if name == package:
-            return importlib.import_module(f"sklgm.{package}")
+            return _importlib.import_module(f"sklgm.{package}")
     raise AttributeError(f"module 'sklgm' has no attribute {name!r}")
 
 

@@ -29,14 +29,14 @@ Item = TypeVar("Item")
 #: By name, in the order in which they run and are reported: the module whose
 #: ``PROTOCOL`` it is, imported when it is asked for.
 PROTOCOLS: Mapping[str, str] = {
-    "white-box": "sklgm.experiments.white_box",
     "transfer": "sklgm.experiments.transfer",
+    "white-box": "sklgm.experiments.white_box",
     "end-to-end": "sklgm.experiments.end_to_end",
     "frontier": "sklgm.experiments.frontier",
     "contamination": "sklgm.experiments.contamination",
-    "label-noise": "sklgm.experiments.label_noise",
     "peers": "sklgm.experiments.peers",
     "search": "sklgm.experiments.search",
+    "label-noise": "sklgm.experiments.label_noise",
 }
 
 

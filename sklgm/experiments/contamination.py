@@ -9,7 +9,6 @@ from sklearn.base import clone
 
 from sklgm.classifiers import RobustGaussianClassifier
 from sklgm.experiments._comparison import compare_heads
-from sklgm.experiments._descriptions import DESCRIPTIONS
 from sklgm.experiments._partition import share_counts
 from sklgm.experiments._protocol import Context, Protocol
 from sklgm.experiments._settings import (
@@ -19,8 +18,22 @@ from sklgm.experiments._settings import (
     RefitSettings,
     Some,
 )
+from sklgm.experiments._tables import (
+    CLEAN_ACCURACY,
+    CLEAN_TABLE,
+    EFFORT_TABLE,
+    KEPT_SHARE,
+    MISLED,
+)
 from sklgm.experiments._victims import Victim, make_victims
-from sklgm.results import FigureArrays, Row, Trial
+from sklgm.results import (
+    ColumnSpec,
+    FigureArrays,
+    ProtocolDescription,
+    Row,
+    TableSpec,
+    Trial,
+)
 
 NAME = "contamination"
 ORACLE = "oracle"
@@ -126,4 +139,35 @@ def check(context: Context, settings: ContaminationSettings) -> None:
     share_counts(settings.shares, context.partition.y_refit)
 
 
-PROTOCOL = Protocol(DESCRIPTIONS[NAME], ContaminationSettings, measure, check)
+DESCRIPTION = ProtocolDescription(
+    name=NAME,
+    title="How much poison can be trimmed?",
+    question="A growing share of one class is poisoned. Gaussians are fitted "
+    "afterwards that leave out the least likely rows of each class: always the same "
+    "share, a share chosen from the rows (auto), or the share that is poisoned, which "
+    "nobody knows (oracle).",
+    tables=(
+        TableSpec(
+            title="{dataset}, {attack}: growing shares of poisons",
+            where={"attack": ...},
+            index=("share", "n_poisons", "victim", "variant"),
+            details=("{n_poisons}", "{share} of the class"),
+            columns=(
+                MISLED,
+                ColumnSpec("auroc", "AUROC", "area", where={"score": "posterior"}),
+                ColumnSpec(
+                    "tpr_at_1pct_fpr",
+                    "Found at 1 % false alarms",
+                    "share",
+                    where={"score": "posterior"},
+                ),
+                KEPT_SHARE,
+                CLEAN_ACCURACY,
+            ),
+        ),
+        EFFORT_TABLE,
+        CLEAN_TABLE,
+    ),
+)
+
+PROTOCOL = Protocol(DESCRIPTION, ContaminationSettings, measure, check)

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklgm.experiments._comparison import Comparison, Training
-from sklgm.experiments._descriptions import DESCRIPTIONS
 from sklgm.experiments._partition import Partition, scaled_counts, share_counts
 from sklgm.experiments._protocol import Context, Protocol
 from sklgm.experiments._settings import (
@@ -24,8 +23,9 @@ from sklgm.experiments._settings import (
     Some,
     TargetSettings,
 )
+from sklgm.experiments._tables import ATTACK_TABLE, DETECTION_TABLE, EFFORT_TABLE
 from sklgm.experiments._victims import Victim, make_victims, with_diagonal
-from sklgm.results import FigureArrays, Row, Trial
+from sklgm.results import FigureArrays, HeadlineSpec, ProtocolDescription, Row, Trial
 
 NAME = "end-to-end"
 
@@ -283,4 +283,16 @@ def watermarked(settings: EndToEndSettings, *, has_images: bool) -> list[Planned
     return planned
 
 
-PROTOCOL = Protocol(DESCRIPTIONS[NAME], EndToEndSettings, measure)
+DESCRIPTION = ProtocolDescription(
+    name=NAME,
+    title="What if all layers are trained?",
+    question="A trained network goes on training, all layers of it, on data that hold "
+    "the poisons. Poisons that work for a fixed network may stop working when the "
+    "network moves.",
+    headline=HeadlineSpec(
+        "attack_success_rate", "{dataset}, {attack} (all layers trained)"
+    ),
+    tables=(ATTACK_TABLE, DETECTION_TABLE, EFFORT_TABLE),
+)
+
+PROTOCOL = Protocol(DESCRIPTION, EndToEndSettings, measure)

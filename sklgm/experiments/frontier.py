@@ -1,10 +1,10 @@
 """Frontier: the attack gets stronger; what it gains, and what it gives away."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated
 
 from sklgm.experiments._comparison import compare_heads
-from sklgm.experiments._descriptions import DESCRIPTIONS
 from sklgm.experiments._protocol import Context, Protocol
 from sklgm.experiments._settings import (
     Count,
@@ -14,8 +14,23 @@ from sklgm.experiments._settings import (
     RefitSettings,
     Some,
 )
+from sklgm.experiments._tables import (
+    CLEAN_ACCURACY,
+    CLEAN_TABLE,
+    EFFORT,
+    KEPT_SHARE,
+    MISLED,
+)
 from sklgm.poisoning import AdaptiveLikelihood, AdaptivePosterior
-from sklgm.results import FigureArrays, Row, Trial
+from sklgm.results import (
+    ColumnSpec,
+    FigureArrays,
+    FigureSpec,
+    ProtocolDescription,
+    Row,
+    TableSpec,
+    Trial,
+)
 
 NAME = "frontier"
 
@@ -109,4 +124,68 @@ def strengths(settings: FrontierSettings, *, has_images: bool) -> list[PlannedAt
     ]
 
 
-PROTOCOL = Protocol(DESCRIPTIONS[NAME], FrontierSettings, measure)
+_FIGURE = FigureSpec(
+    kind="frontier",
+    title="Attack against detection by the posterior score ({dataset}, {n_poisons})",
+    caption="{dataset}, {n_poisons} per target: attack success rate against the share "
+    "of poisons that the posterior score finds at 1 % false alarms, with 95 % "
+    "intervals. The lower right corner is best for the defender.",
+    alt="Attack success rate against the share of poisons found, a line per model and "
+    "attack",
+    where={"attack": ...},
+    split=("dataset", "n_poisons"),
+    options={"score": "posterior"},
+)
+
+DESCRIPTION = ProtocolDescription(
+    name=NAME,
+    title="What if the attacker knows the defence?",
+    question="The attack is made stronger step by step, and the defence is asked "
+    "twice: is the target misled, and are the poisons found?",
+    tables=(
+        TableSpec(
+            title="{dataset}: attack against detection, {n_poisons}",
+            where={"attack": ..., "variant": None},
+            split=("dataset", "n_poisons"),
+            index=("attack", "bound", "reach", "victim"),
+            details=("{attack}",),
+            columns=(
+                MISLED,
+                ColumnSpec("auroc", "AUROC, {score}", "area", by=("score",)),
+                ColumnSpec(
+                    "tpr_at_1pct_fpr",
+                    "Found at 1 % false alarms, {score}",
+                    "share",
+                    by=("score",),
+                ),
+            ),
+        ),
+        TableSpec(
+            title="{dataset}: attack against detection, further numbers",
+            where={"attack": ...},
+            split=("dataset",),
+            index=("attack", "bound", "reach", "n_poisons", "victim", "variant"),
+            details=("{attack}", "{n_poisons}"),
+            columns=(
+                ColumnSpec(
+                    "attack_success_rate_common", "Same targets for all", "rate"
+                ),
+                CLEAN_ACCURACY,
+                KEPT_SHARE,
+                *EFFORT,
+            ),
+        ),
+        CLEAN_TABLE,
+    ),
+    figures=(
+        _FIGURE,
+        replace(
+            _FIGURE,
+            title=_FIGURE.title.replace("posterior", "likelihood"),
+            caption=_FIGURE.caption.replace("posterior", "likelihood"),
+            options={"score": "likelihood"},
+        ),
+    ),
+)
+
+PROTOCOL = Protocol(DESCRIPTION, FrontierSettings, measure)

@@ -11,12 +11,12 @@ from scipy.stats import bootstrap
 
 from sklgm._running import import_extra
 from sklgm.auditing import AuditResult, audit
-from sklgm.experiments._descriptions import DESCRIPTIONS
 from sklgm.experiments._protocol import Context, Protocol, rate
 from sklgm.experiments._settings import Count, Distinct, Presets, Settings, Some
+from sklgm.experiments._tables import AUROC
 from sklgm.metrics import auroc_interval
 from sklgm.poisoning import flip_labels
-from sklgm.results import Row
+from sklgm.results import ColumnSpec, ProtocolDescription, Row, TableSpec
 
 NAME = "label-noise"
 #: False discovery rate whose realised share is recorded.
@@ -231,4 +231,47 @@ def check(context: Context, settings: LabelNoiseSettings) -> None:
         import_extra(rival, "bench")
 
 
-PROTOCOL = Protocol(DESCRIPTIONS[NAME], LabelNoiseSettings, measure, check)
+DESCRIPTION = ProtocolDescription(
+    name=NAME,
+    title="Can wrong labels be found?",
+    question="A share of all training labels is replaced by random other ones. An "
+    "audit, whose models never saw the rows that they judge, is asked which; it has no "
+    "rows that it may trust. The labels as they came count as right.",
+    tables=(
+        TableSpec(
+            title="{dataset}: random label flips",
+            split=("dataset",),
+            index=("n_poisons", "victim", "detector"),
+            details=("{detector}", "{n_poisons}"),
+            noun="flipped label",
+            columns=(
+                ColumnSpec("clean_flagged", "Clean rows flagged", "share"),
+                ColumnSpec("flipped_flagged", "Flipped rows flagged", "share"),
+                ColumnSpec(
+                    "flipped_among_most_suspect",
+                    "Flipped among as many most suspect",
+                    "share",
+                ),
+                ColumnSpec(
+                    "flipped_among_most_suspect_difference",
+                    "The audit's share minus this",
+                    "share",
+                ),
+                AUROC,
+                ColumnSpec(
+                    "false_discoveries",
+                    "Clean among rows with q of at most 0.1",
+                    "share",
+                ),
+                ColumnSpec(
+                    "estimated_noise_share", "Estimated share of wrong labels", "share"
+                ),
+                ColumnSpec(
+                    "cross_validated_accuracy", "Cross-validated accuracy", "share"
+                ),
+            ),
+        ),
+    ),
+)
+
+PROTOCOL = Protocol(DESCRIPTION, LabelNoiseSettings, measure, check)

@@ -13,10 +13,10 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
 from sklgm.experiments._comparison import Comparison, Rows, compare_heads
-from sklgm.experiments._descriptions import DESCRIPTIONS
 from sklgm.experiments._external_peers import EXTERNAL_PEERS, check_external_peers
 from sklgm.experiments._protocol import Context, Protocol, mean, rate
 from sklgm.experiments._settings import CountSettings, PlannedAttack, RefitSettings
+from sklgm.experiments._tables import AUROC
 from sklgm.metrics import auroc, tpr_at_fpr
 from sklgm.outliers import (
     ActivationClusteringDetector,
@@ -26,7 +26,7 @@ from sklgm.outliers import (
     SelfConfidenceDetector,
     SpectralSignatureDetector,
 )
-from sklgm.results import Row
+from sklgm.results import ColumnSpec, ProtocolDescription, Row, TableSpec
 
 NAME = "peers"
 #: Names of the detectors of other packages that take part.
@@ -353,4 +353,42 @@ def check(context: Context, settings: PeersSettings) -> None:
         check_external_peers()
 
 
-PROTOCOL = Protocol(DESCRIPTIONS[NAME], PeersSettings, measure, check)
+DESCRIPTION = ProtocolDescription(
+    name=NAME,
+    title="Which detector finds the poisons?",
+    question="Every detector is fitted to the same rows, poisons among them and "
+    "nothing else, and judges these rows by the labels they claim. Rows are flagged at "
+    "each detector's own default settings; seconds are the median time from features "
+    "to flags. What bears the name of another package is that package's own code.",
+    tables=(
+        TableSpec(
+            title="{dataset}, {attack}: what detectors find, {n_poisons}",
+            split=("dataset", "attack", "bound", "reach", "n_poisons"),
+            index=("victim", "detector"),
+            header="{detector}",
+            header_title="Detector",
+            details=("on features of {victim}",),
+            columns=(
+                AUROC,
+                ColumnSpec(
+                    "tpr_at_1pct_fpr", "Poisons found at 1 % false alarms", "share"
+                ),
+                ColumnSpec("clean_flagged", "Clean rows flagged", "share"),
+                ColumnSpec("poisons_flagged", "Poisons flagged", "share"),
+                ColumnSpec(
+                    "success_after_filtering",
+                    "Misled, retrained without flagged rows",
+                    "share",
+                ),
+                ColumnSpec(
+                    "accuracy_after_filtering",
+                    "Accuracy, retrained without flagged rows",
+                    "share",
+                ),
+                ColumnSpec("fit_seconds", "Seconds"),
+            ),
+        ),
+    ),
+)
+
+PROTOCOL = Protocol(DESCRIPTION, PeersSettings, measure, check)

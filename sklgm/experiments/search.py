@@ -5,11 +5,11 @@ from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
 from sklgm.experiments._comparison import Comparison, Training
-from sklgm.experiments._descriptions import DESCRIPTIONS
 from sklgm.experiments._protocol import Context, Protocol
 from sklgm.experiments._settings import CountSettings, Distinct, Presets, Seed, Some
+from sklgm.experiments._tables import AT_1_PERCENT, AUROC, MISLED
 from sklgm.experiments._victims import Classifier, make_networks, trimmed_gaussians
-from sklgm.results import Row
+from sklgm.results import ColumnSpec, ProtocolDescription, Row, TableSpec
 
 NAME = "search"
 #: What is tried of each parameter of L-GM training, beside its value in the run.
@@ -127,4 +127,33 @@ def list_networks(
                         yield name, f"{parameter}={text}", changed
 
 
-PROTOCOL = Protocol(DESCRIPTIONS[NAME], SearchSettings, measure)
+DESCRIPTION = ProtocolDescription(
+    name=NAME,
+    title="How should L-GM be trained?",
+    question="One setting of the training of the backbone differs from the run's at a "
+    "time. Numbers are of training rows that were held out for this choice: they rank "
+    "settings and are no results.",
+    is_result=False,
+    tables=(
+        TableSpec(
+            title="{dataset}: settings of L-GM training, on validation rows",
+            split=("dataset",),
+            header_title="Setting",
+            sort_by="backbone_accuracy",
+            columns=(
+                ColumnSpec("backbone_accuracy", "Backbone accuracy", "share"),
+                ColumnSpec(
+                    "backbone_accuracy",
+                    "Minus softmax",
+                    "share",
+                    minus={"victim": "softmax_trimmed_gaussians"},
+                ),
+                AUROC,
+                AT_1_PERCENT,
+                MISLED,
+            ),
+        ),
+    ),
+)
+
+PROTOCOL = Protocol(DESCRIPTION, SearchSettings, measure)

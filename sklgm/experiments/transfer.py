@@ -7,7 +7,6 @@ from typing import Annotated
 import numpy as np
 
 from sklgm.experiments._comparison import Comparison, Rows, compare_heads
-from sklgm.experiments._descriptions import DESCRIPTIONS
 from sklgm.experiments._protocol import Context, Protocol
 from sklgm.experiments._settings import (
     Count,
@@ -16,9 +15,17 @@ from sklgm.experiments._settings import (
     RefitSettings,
     Some,
 )
+from sklgm.experiments._tables import ATTACK_TABLE, DETECTION_TABLE, EFFORT_TABLE
 from sklgm.experiments._victims import converged_victims, make_victims, with_diagonal
 from sklgm.poisoning import flip_labels
-from sklgm.results import FigureArrays, Row, Trial
+from sklgm.results import (
+    FigureArrays,
+    FigureSpec,
+    HeadlineSpec,
+    ProtocolDescription,
+    Row,
+    Trial,
+)
 
 NAME = "transfer"
 
@@ -112,4 +119,36 @@ def _flip_labels(comparison: Comparison, seed: int) -> Iterator[Row | Trial]:
             )
 
 
-PROTOCOL = Protocol(DESCRIPTIONS[NAME], TransferSettings, measure)
+DESCRIPTION = ProtocolDescription(
+    name=NAME,
+    title="Does the attack work?",
+    question="The network is trained on clean data. Then its last layer is trained "
+    "again on a smaller set, into which the attacker has slipped poisons for one "
+    "target. This is repeated for every target, and each model is attacked with "
+    "poisons made for itself: how often is it misled?",
+    headline=HeadlineSpec(metric="attack_success_rate"),
+    tables=(ATTACK_TABLE, DETECTION_TABLE, EFFORT_TABLE),
+    figures=(
+        FigureSpec(
+            kind="poison_images",
+            title="What a poison looks like ({attack})",
+            caption="Each column is one poison against the softmax network. Its label "
+            "is that of the first row, and it should look like it; to the network it "
+            "looks like the target in the second row. The last row is what was "
+            "changed, amplified.",
+            alt="Base, target, poison and amplified difference of some poisons",
+            split=("attack", "bound", "reach"),
+        ),
+        FigureSpec(
+            kind="success_rates",
+            title="Success rate against number of poisons ({attack})",
+            caption="Share of targets that the refitted model gives the attacker's "
+            "label, with 95 % Wilson intervals. Lower is better.",
+            alt="Lines of success rate against number of poisons, one per model",
+            where={"attack": ...},
+            split=("dataset", "attack", "bound", "reach"),
+        ),
+    ),
+)
+
+PROTOCOL = Protocol(DESCRIPTION, TransferSettings, measure)

@@ -1,7 +1,7 @@
 """White-box: poisons of test rows, scored by models trained on clean rows."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -11,7 +11,6 @@ from sklearn.base import clone
 
 from sklgm.classifiers import LGMClassifier
 from sklgm.experiments._attacker import Attacker, effort, trial_effort
-from sklgm.experiments._descriptions import DESCRIPTIONS
 from sklgm.experiments._protocol import Context, Protocol, rate
 from sklgm.experiments._settings import (
     AttackSettings,
@@ -19,6 +18,13 @@ from sklgm.experiments._settings import (
     PlannedAttack,
     Positive,
     Presets,
+)
+from sklgm.experiments._tables import (
+    AT_1_PERCENT,
+    AUROC,
+    CLEAN_TABLE,
+    DETECTION_TABLE,
+    EFFORT_TABLE,
 )
 from sklgm.experiments._victims import (
     Victim,
@@ -30,7 +36,16 @@ from sklgm.experiments._victims import (
 )
 from sklgm.metrics import auroc_interval, tpr_at_fpr_rate
 from sklgm.outliers import LGMOutlierDetector
-from sklgm.results import DetectionScores, FeatureScatter, FigureArrays, Row, Trial
+from sklgm.results import (
+    DetectionScores,
+    FeatureScatter,
+    FigureArrays,
+    FigureSpec,
+    HeadlineSpec,
+    ProtocolDescription,
+    Row,
+    Trial,
+)
 
 NAME = "white-box"
 # Poisons, and clean rows of each class, in the picture of two features.
@@ -309,4 +324,48 @@ def _scatter(
     )
 
 
-PROTOCOL = Protocol(DESCRIPTIONS[NAME], WhiteBoxSettings, measure)
+DESCRIPTION = ProtocolDescription(
+    name=NAME,
+    title="Can the poisons be told from clean rows?",
+    question="The model is trained on clean data and never sees the poisons; the "
+    "attacker knows it fully and makes poisons for it. Each clean test row and each "
+    "poison is then scored: how plausible is the label it claims?",
+    headline=HeadlineSpec("auroc", "{dataset}, {attack}: finding the poisons"),
+    tables=(
+        replace(DETECTION_TABLE, columns=(AUROC, AT_1_PERCENT)),
+        EFFORT_TABLE,
+        CLEAN_TABLE,
+    ),
+    figures=(
+        FigureSpec(
+            kind="feature_scatter",
+            title="Where poisons lie among the features",
+            caption="A network with only two features, trained with the L-GM loss. "
+            "Colours are the labels that rows claim. Each class forms a cloud around "
+            "its mean; a poison (cross) sits with its target (star), far from the "
+            "cloud it claims.",
+            alt="Scatter of two features with class ellipses, poisons and targets",
+        ),
+        FigureSpec(
+            kind="score_histogram",
+            title="Likelihood of the claimed label ({attack})",
+            caption="How likely the L-GM network finds the features of a row under "
+            "the label it claims, for clean test rows and for poisons. The further "
+            "apart, the easier poisons are to find.",
+            alt="Histograms of the claimed-label score of clean rows and poisons",
+            where={"victim": "lgm", "variant": None, "score": "likelihood"},
+            split=("attack", "bound", "reach"),
+            options={"xlabel": "claimed-label likelihood score (standard deviations)"},
+        ),
+        FigureSpec(
+            kind="roc_curves",
+            title="Poisons found against false alarms ({attack})",
+            caption="Share of poisons found at each share of clean rows flagged. The "
+            "left end matters: few false alarms are tolerable in practice.",
+            alt="ROC curves, one per model and kind of score",
+            split=("attack", "bound", "reach"),
+        ),
+    ),
+)
+
+PROTOCOL = Protocol(DESCRIPTION, WhiteBoxSettings, measure)
