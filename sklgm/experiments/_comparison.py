@@ -171,7 +171,7 @@ Target = tuple[int, Any, Any]
 Rows = tuple[NDArray[np.floating[Any]], NDArray[Any], NDArray[np.bool_]]
 
 
-def measure(
+def _measure(
     training: Training,
     rows: Rows,
     X_test: NDArray[np.floating[Any]],
@@ -179,29 +179,7 @@ def measure(
     target: Target,
     in_detail: bool,
 ) -> list[Measurement]:
-    """Train for one target, and ask about it, the test rows and the poisons.
-
-    Parameters
-    ----------
-    training : Training
-        Not changed.
-    rows : tuple of ndarray
-        Training rows, claimed labels, and which of them are poisons.
-    X_test : ndarray of shape (n_test, ...)
-        Test rows, or their features.
-    y_test : ndarray of shape (n_test,)
-        Their labels.
-    target : tuple of (int, label, label)
-        Test row of the target, its label, and the one that the attacker wants.
-    in_detail : bool
-        Whether to ask for accuracy and detection, too.
-
-    Returns
-    -------
-    list of Measurement
-        One per victim. Poisons are told from the other rows among all of them, those
-        that a filter dropped included.
-    """
+    """Train for one target, and ask about it, the test rows and the poisons."""
     X, y, is_poison = rows
     measured = []
     for victim, trained in zip(
@@ -228,26 +206,13 @@ def measure(
     return measured
 
 
-def predict_unpoisoned(
+def _predict_unpoisoned(
     training: Training,
     X: NDArray[np.floating[Any]],
     y: NDArray[Any],
     X_test: NDArray[np.floating[Any]],
 ) -> list[Prediction]:
-    """Train on clean rows: the control arm.
-
-    Parameters
-    ----------
-    training : Training
-        Not changed.
-    X, y, X_test : ndarray
-        As :meth:`Training.fit` takes them.
-
-    Returns
-    -------
-    list of Prediction
-        One per victim.
-    """
+    """Train on clean rows: the control arm."""
     trained = training.fit(X, y, X_test)
     return [Prediction.of(t.head, t.test_features) for t in trained]
 
@@ -369,7 +334,7 @@ class Comparison:
         Returns
         -------
         tuple of (int, label, label)
-            As :func:`measure` takes it.
+            As :func:`_measure` takes it.
         """
         targets = self.targets
         return int(targets.rows[t]), targets.labels[t], targets.base_labels[t]
@@ -570,7 +535,7 @@ class Comparison:
         def carry_out() -> list[list[Measurement]]:
             return self.context.runner.map(
                 stage,
-                measure,
+                _measure,
                 (
                     (
                         training,
@@ -620,7 +585,7 @@ class Comparison:
     def _control_arm(self) -> list[Prediction]:
         predictions: list[list[Prediction]] = self.context.runner.map(
             f"{self.name}, control arm",
-            predict_unpoisoned,
+            _predict_unpoisoned,
             (
                 (t, self.inputs[t.network], self.y, self.test_inputs[t.network])
                 for t in self.trainings

@@ -82,7 +82,7 @@ def measure(
     victims = [
         rule
         for victim in make_victims(context, settings.refit_epochs)
-        for rule in trim_rules(victim, counts, n_of_class)
+        for rule in _trim_rules(victim, counts, n_of_class)
     ]
     comparison = compare_heads(
         context, NAME, settings, counts, victims=victims, detail_counts=counts
@@ -92,25 +92,10 @@ def measure(
     yield from comparison.attack(settings.plan(has_images=comparison.has_images))
 
 
-def trim_rules(
+def _trim_rules(
     victim: Victim, counts: Collection[int], n_of_class: int
 ) -> Iterator[Victim]:
-    """Make a victim that trims by each rule, or stays as it is without ``trim``.
-
-    Parameters
-    ----------
-    victim : Victim
-        One of :func:`make_victims`.
-    counts : collection of int
-        Numbers of poisons; each has an oracle.
-    n_of_class : int
-        Rows of a class.
-
-    Yields
-    ------
-    Victim
-        All give the posterior as their one score.
-    """
+    """Make a victim that trims by each rule, or stays as it is without ``trim``."""
     victim = replace(victim, scores=("posterior",))
     yield victim
     if isinstance(victim.head, RobustGaussianClassifier):
@@ -121,21 +106,8 @@ def trim_rules(
             yield replace(victim, variant=ORACLE, head=told, counts=(n,))
 
 
-def check(context: Context, settings: ContaminationSettings) -> None:
-    """Raise where a class is too small for the shares.
-
-    Parameters
-    ----------
-    context : Context
-        Rows.
-    settings : ContaminationSettings
-        Settings of the protocol.
-
-    Raises
-    ------
-    ValueError
-        If a class has too few rows to have less than half of them poisoned.
-    """
+def _check(context: Context, settings: ContaminationSettings) -> None:
+    """Raise where a class is too small for the shares."""
     share_counts(settings.shares, context.partition.y_refit)
 
 
@@ -170,4 +142,4 @@ DESCRIPTION = ProtocolDescription(
     ),
 )
 
-PROTOCOL = Protocol(DESCRIPTION, ContaminationSettings, measure, check)
+PROTOCOL = Protocol(DESCRIPTION, ContaminationSettings, measure, _check)

@@ -104,7 +104,7 @@ def measure(
     Networks", NeurIPS 2018, Section 4.
     """
     partition = context.partition
-    refit_rows, backbone_rows = fine_tuning_rows(settings.n_rows, partition)
+    refit_rows, backbone_rows = _fine_tuning_rows(settings.n_rows, partition)
     # Bases first: their rows are the same in both.
     X, y = (
         np.concatenate([of_refit[refit_rows], of_backbone[backbone_rows]])
@@ -114,11 +114,11 @@ def measure(
         )
     )
     victims = make_victims(context)
-    counts = poison_counts(settings, y, y[: len(refit_rows)])
+    counts = _poison_counts(settings, y, y[: len(refit_rows)])
     comparison = Comparison(
         context,
         NAME,
-        make_trainings(context, settings, victims),
+        _make_trainings(context, settings, victims),
         counts,
         settings,
         defences={victim.network: victim.head for victim in victims[2:]},
@@ -128,29 +128,15 @@ def measure(
         detail_counts=counts,
     )
     yield from comparison.clean_rows()
-    yield from comparison.attack(watermarked(settings, has_images=partition.has_images))
+    yield from comparison.attack(
+        _watermarked(settings, has_images=partition.has_images)
+    )
 
 
-def make_trainings(
+def _make_trainings(
     context: Context, settings: EndToEndSettings, victims: Sequence[Victim]
 ) -> list[Training]:
-    """Set up the networks that are fine-tuned.
-
-    Parameters
-    ----------
-    context : Context
-        Networks; not changed.
-    settings : EndToEndSettings
-        ``max_epochs``, ``lr`` and ``shares``.
-    victims : sequence of Victim
-        What :func:`make_victims` returned.
-
-    Returns
-    -------
-    list of Training
-        Softmax, L-GM, L-GM with trim, and softmax on filtered rows; with ``shares``
-        also L-GM with ``trim="auto"``.
-    """
+    """Set up the networks that are fine-tuned."""
     softmax, lgm, trimmed, gaussians = victims
     networks = {name: copy.deepcopy(clf) for name, clf in context.networks.items()}
     for clf in networks.values():
@@ -179,30 +165,12 @@ def make_trainings(
     return trainings
 
 
-def fine_tuning_rows(
+def _fine_tuning_rows(
     n_rows: int, partition: Partition
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Choose the rows that whole networks are fine-tuned on, class-balanced.
 
     Rows of the refit come first; rows that the networks were trained on fill up.
-
-    Parameters
-    ----------
-    n_rows : int
-        How many, at most.
-    partition : Partition
-        Rows.
-
-    Returns
-    -------
-    refit_rows, backbone_rows : ndarray of int
-        Rows of ``X_refit`` and of ``X_backbone``, in increasing order; as many of each
-        class as of every other.
-
-    Raises
-    ------
-    ValueError
-        If there is not a row for each class.
     """
     refit_of_class, backbone_of_class = (
         [np.flatnonzero(y == label) for label in np.unique(partition.y_refit)]
@@ -228,26 +196,10 @@ def fine_tuning_rows(
     return np.sort(refit_rows), np.sort(backbone_rows)
 
 
-def poison_counts(
+def _poison_counts(
     settings: EndToEndSettings, y: NDArray[np.generic], y_base: NDArray[np.generic]
 ) -> dict[int, float | None]:
-    """Numbers of poisons per target.
-
-    Parameters
-    ----------
-    settings : EndToEndSettings
-        ``n_poisons``, or ``shares`` where there are any.
-    y : ndarray of shape (n_train,)
-        Labels of the rows that networks are fine-tuned on, class-balanced.
-    y_base : ndarray of shape (n_bases,)
-        Labels of those of them that can be bases.
-
-    Returns
-    -------
-    dict of int to float or None
-        The share that was asked for, by number; increasing, and at most as many as
-        there are bases of each class.
-    """
+    """Numbers of poisons per target."""
     counts = (
         share_counts(settings.shares, y)
         if settings.shares
@@ -260,21 +212,10 @@ def poison_counts(
     return capped
 
 
-def watermarked(settings: EndToEndSettings, *, has_images: bool) -> list[PlannedAttack]:
-    """List the attacks, each from watermarked bases, none of them twice.
-
-    Parameters
-    ----------
-    settings : EndToEndSettings
-        ``attacks`` and ``bounds``.
-    has_images : bool
-        Whether bounds in pixel units mean something.
-
-    Returns
-    -------
-    list of PlannedAttack
-        Those that match gradients match all of them.
-    """
+def _watermarked(
+    settings: EndToEndSettings, *, has_images: bool
+) -> list[PlannedAttack]:
+    """List the attacks, each from watermarked bases, none of them twice."""
     planned = settings.plan(
         has_images=has_images, is_watermarked=True, matched_parameters="all"
     )

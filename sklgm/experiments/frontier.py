@@ -93,24 +93,11 @@ def measure(
     counts = context.partition.counts(settings.n_poisons)
     comparison = compare_heads(context, NAME, settings, counts)
     yield from comparison.clean_rows()
-    yield from comparison.attack(strengths(settings, has_images=comparison.has_images))
+    yield from comparison.attack(_strengths(settings, has_images=comparison.has_images))
 
 
-def strengths(settings: FrontierSettings, *, has_images: bool) -> list[PlannedAttack]:
-    """List the attacks of the sweep.
-
-    Parameters
-    ----------
-    settings : FrontierSettings
-        ``bounds`` and ``reaches``.
-    has_images : bool
-        Whether bounds in pixel units mean something.
-
-    Returns
-    -------
-    list of PlannedAttack
-        Those with bounds, then the adaptive ones.
-    """
+def _strengths(settings: FrontierSettings, *, has_images: bool) -> list[PlannedAttack]:
+    """List the attacks of the sweep."""
     bounds = settings.bounds if has_images else (None,)
     bounded = [
         PlannedAttack(name, bound)

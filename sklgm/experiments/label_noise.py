@@ -99,34 +99,18 @@ def measure(context: Context, settings: LabelNoiseSettings) -> Iterator[Row]:
             share=share,
             n_poisons=int(np.count_nonzero(claimed != y)),
         )
-        for metric, columns in audit_metrics(y, result):
+        for metric, columns in _audit_metrics(y, result):
             yield row(detector="audit", metric=metric, **columns)
         for rival in settings.rivals if share > 0 else ():
-            for metric, columns in rival_metrics(y, result, run.seed):
+            for metric, columns in _rival_metrics(y, result, run.seed):
                 yield row(detector=rival, metric=metric, **columns)
         context.runner.progress("audit label noise", number + 1, n_shares)
 
 
-def audit_metrics(
+def _audit_metrics(
     y: NDArray[np.generic], result: AuditResult
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Compare an audit with the labels before they were flipped.
-
-    Parameters
-    ----------
-    y : ndarray of shape (n_samples,)
-        Labels before the flips; the data set's own labels count as right.
-    result : AuditResult
-        The audit of the flipped labels.
-
-    Yields
-    ------
-    metric, columns
-        Shares of clean and of flipped rows flagged at a false-alarm rate of 0.01;
-        share of the flipped rows among as many most suspect ones; share of clean rows
-        among those with q <= 0.1; AUROC; estimated share of wrong labels; accuracy of
-        the models of the folds on the rows they did not see.
-    """
+    """Compare an audit with the labels before they were flipped."""
     is_wrong = result.claimed_labels != y
     n_wrong = int(np.count_nonzero(is_wrong))
     is_discovered = result.q_values <= _FALSE_DISCOVERY_RATE
@@ -148,31 +132,10 @@ def audit_metrics(
     yield "estimated_noise_share", {"value": result.noise_share, "n": len(y)}
 
 
-def rival_metrics(
+def _rival_metrics(
     y: NDArray[np.generic], result: AuditResult, seed: int
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Rank the labels by cleanlab, from the probabilities of the same models.
-
-    Parameters
-    ----------
-    y : ndarray of shape (n_samples,)
-        Labels before the flips.
-    result : AuditResult
-        The audit of the flipped labels.
-    seed : int
-        Seed of the bootstrap.
-
-    Yields
-    ------
-    metric, columns
-        For cleanlab's label quality scores by its default, self-confidence, share of
-        the flipped rows among as many most suspect ones; and the audit's share minus
-        that, with a 95 % bootstrap interval, paired over the flipped rows.
-
-    Raises
-    ------
-    ImportError
-        If cleanlab is not installed.
 
     References
     ----------
@@ -212,21 +175,8 @@ def rival_metrics(
     )
 
 
-def check(context: Context, settings: LabelNoiseSettings) -> None:
-    """Raise where a rival is missing.
-
-    Parameters
-    ----------
-    context : Context
-        Not looked at.
-    settings : LabelNoiseSettings
-        ``rivals``.
-
-    Raises
-    ------
-    ImportError
-        If one is not installed; the message names the extra.
-    """
+def _check(context: Context, settings: LabelNoiseSettings) -> None:
+    """Raise where a rival is missing."""
     for rival in settings.rivals:
         import_extra(rival, "bench")
 
@@ -274,4 +224,4 @@ DESCRIPTION = ProtocolDescription(
     ),
 )
 
-PROTOCOL = Protocol(DESCRIPTION, LabelNoiseSettings, measure, check)
+PROTOCOL = Protocol(DESCRIPTION, LabelNoiseSettings, measure, _check)

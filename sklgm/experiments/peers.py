@@ -49,61 +49,28 @@ class PeersSettings(CountSettings, RefitSettings):
 
 
 @dataclass(frozen=True)
-class Retrained:
-    """What a head says once it is trained on the rows that were kept.
-
-    Attributes
-    ----------
-    label : label
-        What it takes the target for.
-    accuracy : float
-        On the test rows; in [0, 1].
-    """
+class _Retrained:
+    """What a head says once it is trained on the rows that were kept."""
 
     label: Any
     accuracy: float
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """What one detector made of the poisoned rows of one target.
-
-    Attributes
-    ----------
-    auroc, tpr_at_1pct_fpr : float
-        Of its scores, poisons against the other rows; in [0, 1].
-    clean_flagged, poisons_flagged : float
-        Share of the other rows, and of the poisons, that it flags at its default
-        settings; in [0, 1].
-    fit_seconds : float
-        Time from features to flags.
-    retrained : Retrained
-        The head that is trained on the rows that it does not flag.
-    """
+class _Judgement:
+    """What one detector made of the poisoned rows of one target."""
 
     auroc: float
     tpr_at_1pct_fpr: float
     clean_flagged: float
     poisons_flagged: float
     fit_seconds: float
-    retrained: Retrained
+    retrained: _Retrained
 
 
 @dataclass(frozen=True, eq=False)
-class Retraining:
-    """What is trained once rows are dropped, and asked then.
-
-    Attributes
-    ----------
-    head : softmax or L-GM classifier
-        Unfitted; fitted to the rows that are kept, not changed.
-    test_features : ndarray of shape (n_test, feature_dim)
-        Of the test rows.
-    y_test : ndarray of shape (n_test,)
-        Their labels.
-    target_row : int
-        Test row of the target.
-    """
+class _Retraining:
+    """What is trained once rows are dropped, and asked then."""
 
     head: Any
     test_features: NDArray[np.floating[Any]]
@@ -115,34 +82,19 @@ class Retraining:
         features: NDArray[np.floating[Any]],
         y: NDArray[Any],
         is_kept: NDArray[np.bool_],
-    ) -> Retrained:
-        """Train on the rows that are kept, for as many steps as on all of them.
-
-        Parameters
-        ----------
-        features : ndarray of shape (n_samples, feature_dim)
-            Of all rows.
-        y : ndarray of shape (n_samples,)
-            Claimed labels.
-        is_kept : ndarray of bool of shape (n_samples,)
-            Which rows are trained on.
-
-        Returns
-        -------
-        Retrained
-            What the head then says.
-        """
+    ) -> _Retrained:
+        """Train on the rows that are kept, for as many steps as on all of them."""
         labels = np.unique(y[is_kept])
         if len(labels) < 2:  # nothing to be trained: a detector that lost the rest
             label = labels[0] if len(labels) == 1 else None
-            return Retrained(label, float(np.mean(self.y_test == label)))
+            return _Retrained(label, float(np.mean(self.y_test == label)))
         # As many steps as on all rows: fewer would protect by themselves.
         n_epochs = round(self.head.max_epochs * len(y) / np.count_nonzero(is_kept))
         head = clone(self.head).set_params(max_epochs=n_epochs)
         head.fit(features[is_kept], y[is_kept])
         predicted = head.predict(self.test_features)
         accuracy = float(np.mean(predicted == self.y_test))
-        return Retrained(predicted[self.target_row], accuracy)
+        return _Retrained(predicted[self.target_row], accuracy)
 
 
 def measure(context: Context, settings: PeersSettings) -> Iterator[Row]:
@@ -165,7 +117,7 @@ def measure(context: Context, settings: PeersSettings) -> Iterator[Row]:
     ------
     Row
         For each attack, network (``victim``) and detector the fields of
-        :class:`Judgement`: means over targets, for seconds the median, and for the
+        :class:`_Judgement`: means over targets, for seconds the median, and for the
         retrained head the share of targets that get the base label (of those that the
         control arm gets right) and its accuracy. Without a detector: the head trained
         on all rows.
@@ -193,22 +145,8 @@ def measure(context: Context, settings: PeersSettings) -> Iterator[Row]:
                 )
 
 
-def make_detectors(head: Any, seed: int) -> dict[str, Any]:
-    """Make every detector, with its defaults.
-
-    Parameters
-    ----------
-    head : RobustGaussianClassifier
-        Trimmed Gaussians on features, for the detectors of L-GM.
-    seed : int
-        Seed of each.
-
-    Returns
-    -------
-    dict of str to detector
-        Unfitted, by name; they have ``fit_predict(X, y)`` and
-        ``score_samples(X, labels)``.
-    """
+def _make_detectors(head: Any, seed: int) -> dict[str, Any]:
+    """Make every detector, with its defaults."""
     linear = LogisticRegression(max_iter=1000)
     return {
         **{
@@ -226,30 +164,15 @@ def make_detectors(head: Any, seed: int) -> dict[str, Any]:
     }
 
 
-def ask_detector(detector: Any, rows: Rows, retraining: Retraining) -> Judgement:
-    """Fit a detector to poisoned rows and compare what it says with the truth.
-
-    Parameters
-    ----------
-    detector : detector
-        As :func:`make_detectors` makes them; not changed.
-    rows : tuple of ndarray
-        Features, claimed labels, and which of the rows are poisons.
-    retraining : Retraining
-        What is trained on the rows that it does not flag.
-
-    Returns
-    -------
-    Judgement
-        What it says.
-    """
+def _ask_detector(detector: Any, rows: Rows, retraining: _Retraining) -> _Judgement:
+    """Fit a detector to poisoned rows and compare what it says with the truth."""
     features, y, is_poison = rows
     detector = clone(detector)
     start = time.perf_counter()
     is_flagged = detector.fit_predict(features, y) == -1
     seconds = time.perf_counter() - start
     outlier_score = -detector.score_samples(features, y)
-    return Judgement(
+    return _Judgement(
         auroc(outlier_score, is_poison),
         tpr_at_fpr(outlier_score, is_poison),
         float(is_flagged[~is_poison].mean()),
@@ -268,7 +191,7 @@ def _ask_all(
 ) -> Iterator[Row]:
     """Ask every detector about the poisons of all targets for one network."""
     context, targets = comparison.context, comparison.targets
-    detectors = make_detectors(comparison.defences[network], context.settings.seed)
+    detectors = _make_detectors(comparison.defences[network], context.settings.seed)
     position = next(i for i, v in enumerate(comparison.victims) if v.name == network)
     head, counted = comparison.victims[position].head, comparison.counted(position)
     every = range(len(targets.rows))
@@ -282,12 +205,12 @@ def _ask_all(
     def rows(t: int) -> Rows:
         return comparison.poisoned_rows(network, poisons, n, t)
 
-    def retraining(t: int) -> Retraining:
+    def retraining(t: int) -> _Retraining:
         test_features = comparison.test_inputs[network]
-        return Retraining(head, test_features, comparison.y_test, int(targets.rows[t]))
+        return _Retraining(head, test_features, comparison.y_test, int(targets.rows[t]))
 
     def retrained_rows(
-        detector: str | None, retrained: Sequence[Retrained]
+        detector: str | None, retrained: Sequence[_Retrained]
     ) -> Iterator[Row]:
         labels = np.array([r.label for r in retrained])[counted]
         n_misled = int(np.sum(labels == targets.base_labels[counted]))
@@ -309,9 +232,9 @@ def _ask_all(
     )
     yield from retrained_rows(None, unfiltered)
     # All detectors of one target together: what else runs is then alike for each.
-    judgements: list[Judgement] = context.runner.map(
+    judgements: list[_Judgement] = context.runner.map(
         f"ask detectors, {stage}",
-        ask_detector,
+        _ask_detector,
         (
             (detector, rows(t), retraining(t))
             for t in every
@@ -330,25 +253,12 @@ def _ask_all(
         yield from retrained_rows(name, [judgement.retrained for judgement in own])
 
 
-def _train_on_all(rows: Rows, retraining: Retraining) -> Retrained:
+def _train_on_all(rows: Rows, retraining: _Retraining) -> _Retrained:
     return retraining.after(*rows[:2], np.ones(len(rows[1]), dtype=bool))
 
 
-def check(context: Context, settings: PeersSettings) -> None:
-    """Raise where a package that takes part is missing.
-
-    Parameters
-    ----------
-    context : Context
-        Not looked at.
-    settings : PeersSettings
-        Not looked at.
-
-    Raises
-    ------
-    ImportError
-        If one is not installed; the message names the extra.
-    """
+def _check(context: Context, settings: PeersSettings) -> None:
+    """Raise where a package that takes part is missing."""
     if EXTERNAL:
         check_external_peers()
 
@@ -391,4 +301,4 @@ DESCRIPTION = ProtocolDescription(
     ),
 )
 
-PROTOCOL = Protocol(DESCRIPTION, PeersSettings, measure, check)
+PROTOCOL = Protocol(DESCRIPTION, PeersSettings, measure, _check)

@@ -73,7 +73,7 @@ def measure(context: Context, settings: SearchSettings) -> Iterator[Row]:
     for number, seed in enumerate(settings.seeds):
         held_out = context.at(seed=seed, evaluation="validation")
         targets = None
-        for network, variant, clf in list_networks(held_out):
+        for network, variant, clf in _list_networks(held_out):
             name = f"{NAME}, {network}, {variant or 'as set'}"
             fitted = held_out.trained(name, clf)
             victim = trimmed_gaussians(held_out, network, fitted)
@@ -97,23 +97,10 @@ def measure(context: Context, settings: SearchSettings) -> Iterator[Row]:
         context.runner.progress(NAME, number + 1, n_seeds)
 
 
-def list_networks(
+def _list_networks(
     context: Context,
 ) -> Iterator[tuple[str, str | None, Classifier]]:
-    """List the networks that are trained.
-
-    Parameters
-    ----------
-    context : Context
-        Settings of the run.
-
-    Yields
-    ------
-    network, variant, clf
-        Name of the network, what differs from the run's parameters, such as
-        ``"margin=1"`` (None: nothing), and the classifier, unfitted. Those of the run
-        come first.
-    """
+    """List the networks that are trained."""
     for name, clf in make_networks(context.settings).items():
         yield name, None, clf
     for parameter, values in TRIED.items():

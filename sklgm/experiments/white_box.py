@@ -109,7 +109,7 @@ def measure(
             metric="clean_accuracy",
             **rate(n_right, len(partition.y_test)),
         )
-    pairs = draw_pairs(settings.n_pairs, partition.y_test, context.settings.seed)
+    pairs = _draw_pairs(settings.n_pairs, partition.y_test, context.settings.seed)
     victims = make_victims(context)
     scorers = [
         scorer
@@ -145,29 +145,10 @@ class _Scorer:
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
-def draw_pairs(n_pairs: int, y_test: NDArray[Any], seed: int) -> Pairs:
+def _draw_pairs(n_pairs: int, y_test: NDArray[Any], seed: int) -> Pairs:
     """Draw disjoint test rows as bases, and targets of other classes.
 
     Fewer pairs are drawn where one class is so large that the others run out.
-
-    Parameters
-    ----------
-    n_pairs : int
-        How many; at most a quarter of the test rows.
-    y_test : ndarray of shape (n_test,)
-        Labels.
-    seed : int
-        Seed of the draw.
-
-    Returns
-    -------
-    base_rows, target_rows : ndarray of shape (n_pairs,)
-        Rows of the test set.
-
-    Raises
-    ------
-    ValueError
-        If there is no pair of two classes.
     """
     rng = np.random.default_rng([seed, 2])
     rest = rng.permutation(len(y_test)).tolist()

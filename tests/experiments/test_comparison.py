@@ -34,9 +34,9 @@ def attacked(comparison, name):
         calls.append(arguments)
         return real(*arguments)
 
-    real = engine.measure
+    real = engine._measure
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "measure", spy)
+        patch.setattr(engine, "_measure", spy)
         items = list(comparison.attack([PlannedAttack(name, is_watermarked=True)]))
     return items, calls
 
@@ -86,7 +86,7 @@ def test_controls_are_the_same_training_without_poisons(comparison):
             for inputs in (comparison.inputs, comparison.test_inputs)
         )
         nothing = X, comparison.y, np.arange(len(X)) < 3  # called poisons: not changed
-        (measured,) = engine.measure(
+        (measured,) = engine._measure(
             training, nothing, X_test, comparison.y_test, comparison.target(0), True
         )
         assert measured.label == control.labels[comparison.targets.rows[0]]
@@ -99,7 +99,7 @@ def test_share_that_is_kept_is_that_of_the_poisons(comparison):
     X = comparison.inputs["lgm"].copy()
     is_poison = np.arange(len(X)) < 2
     X[is_poison] += 100.0
-    (measured,) = engine.measure(
+    (measured,) = engine._measure(
         training,
         (X, comparison.y, is_poison),
         comparison.test_inputs["lgm"],

@@ -4,7 +4,7 @@ import pytest
 
 from sklgm.experiments import run
 from sklgm.experiments._victims import make_victims
-from sklgm.experiments.contamination import ORACLE, trim_rules
+from sklgm.experiments.contamination import ORACLE, _trim_rules
 from tests.experiments.conftest import chosen, tiny, tiny_run, tiny_settings
 
 TRIMMED = ("lgm_trim", "softmax_trimmed_gaussians")
@@ -24,7 +24,7 @@ def test_every_rule_has_a_head_and_an_oracle_knows_the_share(tiny_context):
     rules = [
         rule
         for victim in make_victims(tiny_context, 1)
-        for rule in trim_rules(victim, (2, 25), n_of_class=250)
+        for rule in _trim_rules(victim, (2, 25), n_of_class=250)
     ]
     trims = {(v.name, v.variant, v.counts): v.head.trim for v in rules[2:]}
     expected = {}

@@ -12,12 +12,12 @@ from sklgm.experiments._victims import make_victims
 from sklgm.experiments.end_to_end import PROTOCOL as END_TO_END
 from sklgm.experiments.end_to_end import (
     EndToEndSettings,
-    fine_tuning_rows,
-    poison_counts,
-    watermarked,
+    _fine_tuning_rows,
+    _poison_counts,
+    _watermarked,
 )
 from sklgm.experiments.end_to_end import (
-    make_trainings as trainings_of,
+    _make_trainings as trainings_of,
 )
 from sklgm.poisoning._craft import ATTACKS
 from sklgm.results import Row, Trial
@@ -46,9 +46,9 @@ def recorded(context, settings):
         calls.append(inspect.signature(real).bind(*args).arguments)
         return real(*args)
 
-    real = engine.measure
+    real = engine._measure
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "measure", spy)
+        patch.setattr(engine, "_measure", spy)
         items = list(END_TO_END.measure(context, settings))
     rows = [item for item in items if isinstance(item, Row)]
     return rows, [item for item in items if isinstance(item, Trial)], calls
@@ -178,7 +178,7 @@ def test_a_filtered_network_does_not_see_what_the_filter_drops(
 
     monkeypatch.setattr(type(filtered.model), "fit", recorded_fit)
     X[:2] = 0.0  # nothing like its class
-    (measured,) = engine.measure(
+    (measured,) = engine._measure(
         filtered,
         (X, y, np.arange(len(y)) < 2),
         partition.X_test,
@@ -225,8 +225,8 @@ def test_poisons_are_watermarked_with_their_target(tiny_context, opacity):
 
 def test_a_fine_tuning_can_be_sent_to_another_process(calls):
     arguments = list(calls[2][-1].values())
-    here = engine.measure(*arguments)
-    there = engine.measure(*pickle.loads(pickle.dumps(arguments)))
+    here = engine._measure(*arguments)
+    there = engine._measure(*pickle.loads(pickle.dumps(arguments)))
     assert [vars(m) for m in here] == [vars(m) for m in there]
 
 
@@ -237,7 +237,7 @@ def test_rows_are_balanced_and_filled_up_from_the_backbone(
     tiny_context, n_rows, n_used, n_seen
 ):
     partition = tiny_context.partition
-    refit_rows, backbone_rows = fine_tuning_rows(n_rows, partition)
+    refit_rows, backbone_rows = _fine_tuning_rows(n_rows, partition)
     y = np.concatenate(
         [partition.y_refit[refit_rows], partition.y_backbone[backbone_rows]]
     )
@@ -254,7 +254,7 @@ def test_rows_are_balanced_and_filled_up_from_the_backbone(
 
 def test_too_few_rows_for_the_classes_are_an_error(tiny_context):
     with pytest.raises(ValueError, match="n_rows=2 of end-to-end gives none of the 3"):
-        fine_tuning_rows(2, tiny_context.partition)
+        _fine_tuning_rows(2, tiny_context.partition)
 
 
 @pytest.mark.parametrize(
@@ -270,16 +270,16 @@ def test_poisons_are_as_many_as_asked_and_as_there_are_bases(
     changes, n_of_class, n_bases, counts
 ):
     y, y_base = (np.repeat([0, 1, 2], n) for n in (n_of_class, n_bases))
-    assert poison_counts(EndToEndSettings(**changes), y, y_base) == counts
+    assert _poison_counts(EndToEndSettings(**changes), y, y_base) == counts
 
 
 def test_all_attacks_are_watermarked_and_none_is_there_twice():
     settings = EndToEndSettings(attacks=(*ATTACKS, "watermark"))
-    planned = watermarked(settings, has_images=True)
+    planned = _watermarked(settings, has_images=True)
     assert {a.name for a in planned} == set(ATTACKS)
     assert all(a.is_watermarked for a in planned)
     assert {a.matched_parameters for a in planned} == {"all"}
-    alone = watermarked(EndToEndSettings(attacks=("watermark",)), has_images=True)
+    alone = _watermarked(EndToEndSettings(attacks=("watermark",)), has_images=True)
     assert [a.name for a in alone] == ["watermark"]
 
 

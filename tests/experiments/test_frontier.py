@@ -1,6 +1,6 @@
 import pytest
 
-from sklgm.experiments.frontier import FrontierSettings, strengths
+from sklgm.experiments.frontier import FrontierSettings, _strengths
 from tests.experiments.conftest import VICTIMS, chosen, tiny_run
 
 BOUNDS, REACHES = (0.05, 0.2, None), (0.5, 1.5)
@@ -8,7 +8,7 @@ BOUNDS, REACHES = (0.05, 0.2, None), (0.5, 1.5)
 
 def test_the_frontier_sweeps_bounds_and_reaches():
     settings = FrontierSettings(bounds=BOUNDS, reaches=REACHES)
-    swept = [(a.name, a.bound, a.reach) for a in strengths(settings, has_images=True)]
+    swept = [(a.name, a.bound, a.reach) for a in _strengths(settings, has_images=True)]
     assert swept == [
         *(("feature_collision", bound, None) for bound in BOUNDS),
         *(("bullseye_polytope", bound, None) for bound in BOUNDS),
@@ -18,7 +18,7 @@ def test_the_frontier_sweeps_bounds_and_reaches():
 
 
 def test_rows_that_are_no_images_have_no_bounds():
-    without = strengths(FrontierSettings(bounds=BOUNDS, reaches=()), has_images=False)
+    without = _strengths(FrontierSettings(bounds=BOUNDS, reaches=()), has_images=False)
     assert [(a.name, a.bound) for a in without] == [
         ("feature_collision", None),
         ("bullseye_polytope", None),
@@ -26,7 +26,7 @@ def test_rows_that_are_no_images_have_no_bounds():
 
 
 def test_there_are_22_strengths_by_default():
-    assert len(strengths(FrontierSettings(), has_images=True)) == 22
+    assert len(_strengths(FrontierSettings(), has_images=True)) == 22
 
 
 @pytest.fixture(scope="module")

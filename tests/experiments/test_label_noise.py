@@ -7,8 +7,8 @@ from sklgm.experiments import RunSettings, run
 from sklgm.experiments._protocol import Context
 from sklgm.experiments.label_noise import (
     LabelNoiseSettings,
-    audit_metrics,
-    rival_metrics,
+    _audit_metrics,
+    _rival_metrics,
 )
 from tests.experiments.conftest import chosen
 
@@ -100,7 +100,7 @@ def toy():
 
 
 def test_metrics_count_what_the_audit_says(toy):
-    values = {m: (c["value"], c["n"]) for m, c in audit_metrics(*toy)}
+    values = {m: (c["value"], c["n"]) for m, c in _audit_metrics(*toy)}
     assert values["clean_flagged"] == (1 / 6, 6)
     assert values["flipped_flagged"] == (0.5, 2)
     assert values["flipped_among_most_suspect"] == (0.5, 2)
@@ -125,7 +125,7 @@ def test_cleanlab_ranks_by_the_same_probabilities(toy, monkeypatch):
         "sklgm.experiments.label_noise.import_extra", lambda *names: Rank
     )
     y, audited = toy
-    found = dict(rival_metrics(y, audited, seed=0))
+    found = dict(_rival_metrics(y, audited, seed=0))
     ((labels, pred_probs),) = calls
     np.testing.assert_array_equal(labels, audited.claimed_labels)
     np.testing.assert_allclose(pred_probs.sum(axis=1), 1.0)

@@ -10,7 +10,7 @@ from sklgm import LGMOutlierDetector, RobustGaussianClassifier, SoftmaxClassifie
 from sklgm._running import import_extra as sklgm_import_extra
 from sklgm.experiments import RunSettings, get_protocol, run
 from sklgm.experiments._external_peers import EXTERNAL_PEERS
-from sklgm.experiments.peers import Retraining, ask_detector, make_detectors
+from sklgm.experiments.peers import _ask_detector, _make_detectors, _Retraining
 
 OURS = {
     "lgm_likelihood",
@@ -41,11 +41,11 @@ def run_and_calls():
 
     def ask(*arguments):
         calls.append(arguments)
-        return ask_detector(*arguments)
+        return _ask_detector(*arguments)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sklgm.experiments.peers.EXTERNAL", ())
-        patch.setattr("sklgm.experiments.peers.ask_detector", ask)
+        patch.setattr("sklgm.experiments.peers._ask_detector", ask)
         return digits_run().table, calls
 
 
@@ -83,11 +83,11 @@ def retraining(poisoned_rows):
         "identity", max_epochs=60, lr=0.05, batch_size="all", random_state=0
     )
     right = np.where(is_poison, "b", y)
-    return Retraining(head, features, right, target_row=0)
+    return _Retraining(head, features, right, target_row=0)
 
 
 def detectors():
-    return make_detectors(RobustGaussianClassifier(), 0)
+    return _make_detectors(RobustGaussianClassifier(), 0)
 
 
 @pytest.mark.slow
@@ -163,7 +163,7 @@ def test_judgement_compares_flags_and_scores_with_the_poisons(
 ):
     features, y, is_poison = poisoned_rows
     detector = detectors()[name]
-    found = ask_detector(detector, poisoned_rows, retraining)
+    found = _ask_detector(detector, poisoned_rows, retraining)
     flags = detector.fit_predict(features, y)
     assert found.clean_flagged == np.mean(flags[~is_poison] == -1)
     assert found.poisons_flagged == np.mean(flags[is_poison] == -1)
@@ -177,7 +177,7 @@ def test_judgement_compares_flags_and_scores_with_the_poisons(
 def test_gaussians_with_trim_find_poisons_in_another_class(
     score_kind, poisoned_rows, retraining
 ):
-    found = ask_detector(detectors()[f"lgm_{score_kind}"], poisoned_rows, retraining)
+    found = _ask_detector(detectors()[f"lgm_{score_kind}"], poisoned_rows, retraining)
     assert found.auroc > 0.99
     assert found.tpr_at_1pct_fpr == 1.0
 
@@ -217,7 +217,7 @@ def test_a_detector_that_leaves_one_class_or_none_is_recorded(
 
 def test_asking_changes_neither_detector_nor_head(poisoned_rows, retraining):
     detector = LGMOutlierDetector(random_state=0)
-    ask_detector(detector, poisoned_rows, retraining)
+    _ask_detector(detector, poisoned_rows, retraining)
     assert not hasattr(detector, "classes_")
     assert not hasattr(retraining.head, "classes_")
 
@@ -250,8 +250,8 @@ def test_a_missing_extra_is_an_error_before_any_training(package, module, monkey
 def test_other_packages_judge_the_same_rows(name, poisoned_rows, retraining):
     features, y, is_poison = poisoned_rows
     before = np.random.get_state()[1].copy()  # noqa: NPY002
-    found = ask_detector(detectors()[name], poisoned_rows, retraining)
-    again = ask_detector(detectors()[name], poisoned_rows, retraining)
+    found = _ask_detector(detectors()[name], poisoned_rows, retraining)
+    again = _ask_detector(detectors()[name], poisoned_rows, retraining)
     assert found.auroc == again.auroc
     assert found.clean_flagged == again.clean_flagged
     after = np.random.get_state()[1]  # noqa: NPY002

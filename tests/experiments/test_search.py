@@ -4,7 +4,7 @@ import pytest
 
 from sklgm.experiments import search
 from sklgm.experiments._victims import Victim
-from sklgm.experiments.search import TRIED, list_networks
+from sklgm.experiments.search import TRIED, _list_networks
 from tests.experiments.conftest import chosen, tiny_run, tiny_settings
 
 FEW = {"normalize_features": (False, True), "means_lr_factor": (10.0, 100.0)}
@@ -22,7 +22,7 @@ def search_run(tiny_npz):
 
 
 def test_settings_differ_from_the_runs_in_one_value(tiny_context):
-    networks = list(list_networks(tiny_context))
+    networks = list(_list_networks(tiny_context))
     assert [(name, variant) for name, variant, _ in networks[:2]] == [
         ("softmax", None),
         ("lgm", None),
@@ -40,7 +40,7 @@ def test_settings_differ_from_the_runs_in_one_value(tiny_context):
 
 def test_every_factor_is_tried_and_softmax_has_those_it_has(tiny_context):
     tried = {"softmax": set(), "lgm": set()}
-    for name, variant, _ in list_networks(tiny_context):
+    for name, variant, _ in _list_networks(tiny_context):
         tried[name].add(variant and variant.partition("=")[0])
     assert tried["lgm"] == {None, *TRIED}
     assert tried["softmax"] == {None, "feature_dim", "normalize_features"}

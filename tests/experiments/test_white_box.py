@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sklgm.experiments.white_box import draw_pairs
+from sklgm.experiments.white_box import _draw_pairs
 from sklgm.poisoning._craft import ATTACKS
 from sklgm.results import DetectionScores, FeatureScatter
 from tests.experiments.conftest import KINDS, VICTIMS, chosen, tiny_run
@@ -67,7 +67,7 @@ def test_every_attack_is_a_row(tiny_npz, attack):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_pairs_are_disjoint_and_of_two_classes(seed):
     y_test = np.arange(90) % 3
-    base_rows, target_rows = draw_pairs(8, y_test, seed)
+    base_rows, target_rows = _draw_pairs(8, y_test, seed)
     assert len(base_rows) == 8
     assert len(set(base_rows) | set(target_rows)) == 16
     assert (y_test[base_rows] != y_test[target_rows]).all()
@@ -75,11 +75,11 @@ def test_pairs_are_disjoint_and_of_two_classes(seed):
 
 def test_pairs_are_fewer_where_one_class_is_most_of_the_test_rows():
     y_test = np.repeat([0, 1], [95, 5])
-    base_rows, target_rows = draw_pairs(20, y_test, 0)
+    base_rows, target_rows = _draw_pairs(20, y_test, 0)
     assert 0 < len(base_rows) < 20
     assert (y_test[base_rows] != y_test[target_rows]).all()
 
 
 def test_pairs_of_a_single_class_are_an_error():
     with pytest.raises(ValueError, match="no pair of a base and a target"):
-        draw_pairs(8, np.zeros(40), 0)
+        _draw_pairs(8, np.zeros(40), 0)
