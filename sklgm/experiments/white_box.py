@@ -239,14 +239,12 @@ def _attack(
             [False, True], [len(scorer.clean_scores), len(poison_features)]
         )
         value, low, high = auroc_interval(outlier_score, is_poison)
-        found = tpr_at_fpr_rate(outlier_score, is_poison, max_fpr=0.01)
+        tpr = tpr_at_fpr_rate(outlier_score, is_poison, max_fpr=0.01)
         row = partial(
             Row, **which, **scorer.victim.columns, score=scorer.score, n=len(scores)
         )
         yield row(metric="auroc", value=value, low=low, high=high)
-        yield row(
-            metric="tpr_at_1pct_fpr", value=found.value, low=found.low, high=found.high
-        )
+        yield row(metric="tpr_at_1pct_fpr", value=tpr.value, low=tpr.low, high=tpr.high)
         yield DetectionScores(
             protocol=NAME,
             victim=scorer.victim.name,
