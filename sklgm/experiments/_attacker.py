@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logsumexp
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 
 from sklgm.experiments._protocol import mean
 from sklgm.experiments._settings import WATERMARK, CraftSettings, PlannedAttack
-from sklgm.outliers import LGMOutlierDetector
 from sklgm.poisoning import (
     AdaptiveLikelihood,
     AdaptivePosterior,
@@ -82,12 +82,7 @@ class Attacker:
         if reach is None:
             return model, attack
         if isinstance(attack, AdaptivePosterior):
-            scorer = LGMOutlierDetector(
-                FrozenEstimator(self.defence),
-                score_kind="posterior",
-                false_alarm_rate=0.5,  # of which no use is made
-            ).fit(self.features, self.y)
-            surprisals = -scorer.score_samples(self.features, self.y)
+            surprisals = self._surprisals()
             flagged_from = np.quantile(surprisals, 1.0 - _FALSE_ALARM_RATE)
             # Odds that underflow are flagged from 0 on, which no claim is below.
             surprisal = max(float(reach * flagged_from), np.finfo(float).tiny)
@@ -101,6 +96,15 @@ class Attacker:
         ]
         max_distance = tuple(float(reach**2 * distance) for distance in trimmed_from)
         return model, dataclasses.replace(attack, max_distance=max_distance)
+
+    def _surprisals(self) -> NDArray[np.float64]:
+        """Minus the log posteriors of the claims, precise where they are near 0."""
+        joint = self.defence.predict_joint_log_proba(self.features)
+        claimed = np.searchsorted(self.defence.classes_, self.y)
+        is_claimed = np.eye(joint.shape[1], dtype=bool)[claimed]
+        others = logsumexp(np.where(is_claimed, -np.inf, joint), axis=1)
+        surprisals: NDArray[np.float64] = np.logaddexp(0.0, others - joint[is_claimed])
+        return surprisals
 
     def craft(
         self,

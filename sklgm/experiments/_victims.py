@@ -322,7 +322,10 @@ def claim_scorer(model: Any, score: str) -> LGMOutlierDetector:
         Unfitted; its threshold, of which no use is made, asks for few rows.
     """
     return LGMOutlierDetector(
-        FrozenEstimator(model), score_kind=score, false_alarm_rate=0.5
+        FrozenEstimator(model),
+        score_kind=score,
+        calibration="marginal",  # by nothing but ranks: scores are the model's own
+        false_alarm_rate=0.5,
     )
 
 

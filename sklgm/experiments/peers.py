@@ -125,10 +125,10 @@ def measure(context: Context, settings: PeersSettings) -> Iterator[Row]:
     Notes
     -----
     Settings are the defaults of each package, thresholds among them; no detector
-    knows the share of poisons. Rows are scored by models that were fitted to most of
-    them, as a user would who has these rows alone: a row is its own nearest neighbour.
-    cleanlab asks for cross-validated probabilities and gets them. See
-    :mod:`sklgm.experiments._external_peers` for which layer ART reads.
+    knows the share of poisons. Detectors that cross-fit score each row by a model that
+    did not see it, the others by one that did. cleanlab asks for cross-validated
+    probabilities and gets them. See :mod:`sklgm.experiments._external_peers` for which
+    layer ART reads.
 
     The seconds of one detector are measured while others run on the other cores.
     """
@@ -171,7 +171,11 @@ def _ask_detector(detector: Any, rows: Rows, retraining: _Retraining) -> _Judgem
     start = time.perf_counter()
     is_flagged = detector.fit_predict(features, y) == -1
     seconds = time.perf_counter() - start
-    outlier_score = -detector.score_samples(features, y)
+    # Of models that did not see the row, where a detector has them.
+    scores = getattr(detector, "train_scores_", None)
+    if scores is None:
+        scores = detector.score_samples(features, y)
+    outlier_score = -scores
     return _Judgement(
         auroc(outlier_score, is_poison),
         tpr_at_fpr(outlier_score, is_poison),
