@@ -1,10 +1,8 @@
-"""The engine: victims are trained on rows of which some are poisons, and measured."""
+"""Victims that are compared under the same attacks on the same targets."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
@@ -17,204 +15,21 @@ from sklgm.experiments._attacker import Attacker, effort, trial_effort
 from sklgm.experiments._partition import Targets, draw_targets
 from sklgm.experiments._protocol import Context, mean, rate
 from sklgm.experiments._settings import CraftSettings, PlannedAttack, RefitSettings
-from sklgm.experiments._victims import (
-    Classifier,
+from sklgm.experiments._training import (
+    Measurement,
     Prediction,
-    Victim,
-    claim_scores,
-    defence,
-    detection,
-    make_victims,
+    Rows,
+    Target,
+    Training,
+    measure,
+    predict_unpoisoned,
 )
+from sklgm.experiments._victims import Classifier, Victim, defence, make_victims
 from sklgm.poisoning import CraftResult
 from sklgm.results import FigureArrays, PoisonImages, Row, Trial
 
 # Poisons that are shown.
 _N_EXAMPLES = 6
-
-
-@dataclass(frozen=True, eq=False)
-class Trained:
-    """What one victim became.
-
-    Attributes
-    ----------
-    head : fitted classifier
-        Of features.
-    features : ndarray of shape (n_train, feature_dim)
-        Of the rows it was trained on.
-    test_features : ndarray of shape (n_test, feature_dim)
-        Of the test rows.
-    is_kept : ndarray of bool of shape (n_train,) or None
-        Which rows trimming, or a filter, kept; None where there is none.
-    """
-
-    head: Any
-    features: NDArray[np.floating[Any]]
-    test_features: NDArray[np.floating[Any]]
-    is_kept: NDArray[np.bool_] | None
-
-
-@dataclass(frozen=True, eq=False)
-class Training:
-    """What is trained on rows of which some may be poisons.
-
-    Attributes
-    ----------
-    victims : tuple of Victim
-        Measured after it, all on one network.
-    model : fitted classifier or None, default=None
-        A network that goes on training, by its parameters; not changed. None: rows are
-        features, and heads are fitted to them.
-    row_filter : RobustGaussianClassifier or None, default=None
-        Unfitted trimmed Gaussians. If given, they are fitted to the features that the
-        network starts with, and it is trained on the rows that they keep.
-    """
-
-    victims: tuple[Victim, ...]
-    model: Classifier | None = None
-    row_filter: Any = None
-
-    @property
-    def network(self) -> str:
-        """Name of the network whose features are attacked."""
-        return self.victims[0].network
-
-    def counts(self, counts: Collection[int]) -> list[int]:
-        """Choose the numbers of poisons that its victims meet.
-
-        Parameters
-        ----------
-        counts : collection of int
-            Those of the protocol.
-
-        Returns
-        -------
-        list of int
-            Some of them.
-        """
-        own = self.victims[0].counts
-        return [n for n in counts if own is None or n in own]
-
-    def fit(
-        self,
-        X: NDArray[np.floating[Any]],
-        y: NDArray[Any],
-        X_test: NDArray[np.floating[Any]],
-    ) -> list[Trained]:
-        """Train on rows.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n_train, ...)
-            Training rows, or features where there is no network to train.
-        y : ndarray of shape (n_train,)
-            Claimed labels.
-        X_test : ndarray of shape (n_test, ...)
-            Test rows, or their features.
-
-        Returns
-        -------
-        list of Trained
-            One per victim.
-        """
-        features, test_features, own_head, passed = X, X_test, None, None
-        if self.model is not None:
-            rows: Any = slice(None)
-            if self.row_filter is not None:
-                start = self.model.transform(X)
-                rows = passed = clone(self.row_filter).fit(start, y).is_kept_
-            clf = copy.deepcopy(self.model).fit(X[rows], y[rows])
-            features, test_features = clf.transform(X), clf.transform(X_test)
-            own_head = clf.head_
-            if getattr(clf, "trim", 0.0) != 0.0:
-                passed = clf.is_kept_
-        trained = []
-        for victim in self.victims:
-            head, is_kept = own_head, passed
-            if victim.head is not None:
-                head = clone(victim.head).fit(features, y)
-                if getattr(head, "trim", 0.0) != 0.0:
-                    is_kept = head.is_kept_
-            trained.append(Trained(head, features, test_features, is_kept))
-        return trained
-
-
-@dataclass(frozen=True, eq=False)
-class Measurement:
-    """What one victim, trained for one target, says.
-
-    Attributes
-    ----------
-    label : label
-        What it takes the target for.
-    margin : float
-        log p(target label) - log p(base label) of the target.
-    accuracy : float or None
-        On the test rows; None where the training is not measured in detail.
-    detection : dict of str to (float, float)
-        AUROC and true positives at 1 % false ones by score; empty likewise.
-    kept_share : float or None
-        Share of the poisons that trimming, or a filter, kept; None without.
-    """
-
-    label: Any
-    margin: float
-    accuracy: float | None
-    detection: dict[str, tuple[float, float]]
-    kept_share: float | None
-
-
-#: Test row of a target, its label, and the label that the attacker wants.
-Target = tuple[int, Any, Any]
-#: Training rows, the labels they claim, and which of them are poisons.
-Rows = tuple[NDArray[np.floating[Any]], NDArray[Any], NDArray[np.bool_]]
-
-
-def _measure(
-    training: Training,
-    rows: Rows,
-    X_test: NDArray[np.floating[Any]],
-    y_test: NDArray[Any],
-    target: Target,
-    in_detail: bool,
-) -> list[Measurement]:
-    """Train for one target, and ask about it, the test rows and the poisons."""
-    X, y, is_poison = rows
-    measured = []
-    for victim, trained in zip(
-        training.victims, training.fit(X, y, X_test), strict=True
-    ):
-        said = Prediction.of(trained.head, trained.test_features)
-        accuracy, kept_share, detected = None, None, {}
-        if in_detail:
-            accuracy = float(np.mean(said.labels == y_test))
-            for score in victim.scores:
-                scores = claim_scores(trained.head, score, trained.features, y)
-                detected[score] = detection(-scores, is_poison)
-            if trained.is_kept is not None:
-                kept_share = float(trained.is_kept[is_poison].mean())
-        measured.append(
-            Measurement(
-                said.labels[target[0]],
-                said.margin(*target),
-                accuracy,
-                detected,
-                kept_share,
-            )
-        )
-    return measured
-
-
-def _predict_unpoisoned(
-    training: Training,
-    X: NDArray[np.floating[Any]],
-    y: NDArray[Any],
-    X_test: NDArray[np.floating[Any]],
-) -> list[Prediction]:
-    """Train on clean rows: the control arm."""
-    trained = training.fit(X, y, X_test)
-    return [Prediction.of(t.head, t.test_features) for t in trained]
 
 
 class Comparison:
@@ -334,7 +149,7 @@ class Comparison:
         Returns
         -------
         tuple of (int, label, label)
-            As :func:`_measure` takes it.
+            As :func:`measure` takes it.
         """
         targets = self.targets
         return int(targets.rows[t]), targets.labels[t], targets.base_labels[t]
@@ -535,7 +350,7 @@ class Comparison:
         def carry_out() -> list[list[Measurement]]:
             return self.context.runner.map(
                 stage,
-                _measure,
+                measure,
                 (
                     (
                         training,
@@ -585,7 +400,7 @@ class Comparison:
     def _control_arm(self) -> list[Prediction]:
         predictions: list[list[Prediction]] = self.context.runner.map(
             f"{self.name}, control arm",
-            _predict_unpoisoned,
+            predict_unpoisoned,
             (
                 (t, self.inputs[t.network], self.y, self.test_inputs[t.network])
                 for t in self.trainings

@@ -59,6 +59,10 @@ class Partition:
         """Numbers of poisons among the rows of the refit; see :func:`scaled_counts`."""
         return scaled_counts(n_poisons, self.y_refit)
 
+    def share_counts(self, shares: Sequence[float]) -> dict[int, float]:
+        """Numbers of poisons that make shares; see :func:`share_counts`."""
+        return share_counts(shares, self.y_refit)
+
 
 def load_splits(settings: RunSettings) -> LabelledSplits:
     """Load the data set of a run.

@@ -6,9 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.frozen import FrozenEstimator
 
 from sklgm.classifiers import (
     LGMClassifier,
@@ -17,8 +15,6 @@ from sklgm.classifiers import (
 )
 from sklgm.experiments._protocol import Context
 from sklgm.experiments._settings import RunSettings
-from sklgm.metrics import auroc, tpr_at_fpr
-from sklgm.outliers import LGMOutlierDetector
 
 Classifier = LGMClassifier | SoftmaxClassifier
 
@@ -248,130 +244,3 @@ def defence(victims: Sequence[Victim], network: str) -> Victim:
         Its trimmed Gaussians.
     """
     return next(v for v in victims if v.name == TRIMMED[network] and v.variant is None)
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """What a model says of the test rows.
-
-    Attributes
-    ----------
-    labels : ndarray of shape (n_test,)
-        Predicted labels.
-    log_proba : ndarray of shape (n_test, n_classes)
-        Log-probabilities, natural.
-    classes : ndarray of shape (n_classes,)
-        Label of each column, sorted.
-    """
-
-    labels: NDArray[Any]
-    log_proba: NDArray[np.floating[Any]]
-    classes: NDArray[Any]
-
-    @classmethod
-    def of(cls, model: Any, X_test: NDArray[np.floating[Any]]) -> "Prediction":
-        """Ask a fitted model.
-
-        Parameters
-        ----------
-        model : fitted classifier
-            Of rows, or of features.
-        X_test : ndarray of shape (n_test, ...)
-            The test rows, or their features.
-
-        Returns
-        -------
-        Prediction
-            Its answers.
-        """
-        log_proba = model.predict_log_proba(X_test)
-        return cls(model.predict(X_test), log_proba, model.classes_)
-
-    def margin(self, row: int, label: Any, base_label: Any) -> float:
-        """How much more probable the true label of a target is than the base label.
-
-        Parameters
-        ----------
-        row : int
-            Test row of the target.
-        label, base_label : label
-            Its label, and the one that the attacker wants.
-
-        Returns
-        -------
-        float
-            log p(label) - log p(base_label), in nats.
-        """
-        true, base = np.searchsorted(self.classes, [label, base_label])
-        return float(self.log_proba[row, true]) - float(self.log_proba[row, base])
-
-
-def claim_scorer(model: Any, score: str) -> LGMOutlierDetector:
-    """Make a detector of which only the scores are used.
-
-    Parameters
-    ----------
-    model : fitted classifier or Pipeline
-        Kept as it is.
-    score : {"likelihood", "posterior", "combined"}
-        See ``score_kind`` of :class:`sklgm.LGMOutlierDetector`.
-
-    Returns
-    -------
-    LGMOutlierDetector
-        Unfitted; its threshold, of which no use is made, asks for few rows.
-    """
-    return LGMOutlierDetector(
-        FrozenEstimator(model),
-        score_kind=score,
-        calibration="marginal",  # by nothing but ranks: scores are the model's own
-        false_alarm_rate=0.5,
-    )
-
-
-def claim_scores(
-    model: Any, score: str, X: NDArray[np.floating[Any]], y: NDArray[Any]
-) -> NDArray[np.float64]:
-    """Score the labels that rows claim.
-
-    Parameters
-    ----------
-    model : fitted classifier or Pipeline
-        Kept as it is.
-    score : {"likelihood", "posterior", "combined"}
-        See :func:`claim_scorer`.
-    X : ndarray of shape (n_samples, ...)
-        The rows, or their features where the model takes those; they also set the
-        scale of the likelihood.
-    y : ndarray of shape (n_samples,)
-        Claimed labels.
-
-    Returns
-    -------
-    ndarray of shape (n_samples,)
-        Higher is more plausible.
-    """
-    scores: NDArray[np.float64] = (
-        claim_scorer(model, score).fit(X, y).score_samples(X, y)
-    )
-    return scores
-
-
-def detection(
-    outlier_score: NDArray[np.float64], is_poison: NDArray[np.bool_]
-) -> tuple[float, float]:
-    """Say how well scores tell poisons from the other rows.
-
-    Parameters
-    ----------
-    outlier_score : ndarray of shape (n_samples,)
-        Higher is more outlying.
-    is_poison : ndarray of bool of shape (n_samples,)
-        Which rows are poisons.
-
-    Returns
-    -------
-    auroc, tpr_at_1pct_fpr : float
-        In [0, 1].
-    """
-    return auroc(outlier_score, is_poison), tpr_at_fpr(outlier_score, is_poison)

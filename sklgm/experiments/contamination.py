@@ -9,7 +9,6 @@ from sklearn.base import clone
 
 from sklgm.classifiers import RobustGaussianClassifier
 from sklgm.experiments._comparison import compare_heads
-from sklgm.experiments._partition import share_counts
 from sklgm.experiments._protocol import Context, Protocol
 from sklgm.experiments._settings import (
     AttackSettings,
@@ -77,7 +76,7 @@ def measure(
         Numbers, single targets, and examples of poisons.
     """
     y = context.partition.y_refit
-    counts = share_counts(settings.shares, y)
+    counts = context.partition.share_counts(settings.shares)
     n_of_class = int(np.unique(y, return_counts=True)[1].min())
     victims = [
         rule
@@ -108,7 +107,7 @@ def _trim_rules(
 
 def _check(context: Context, settings: ContaminationSettings) -> None:
     """Raise where a class is too small for the shares."""
-    share_counts(settings.shares, context.partition.y_refit)
+    context.partition.share_counts(settings.shares)
 
 
 DESCRIPTION = ProtocolDescription(

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sklgm.experiments._comparison import Comparison, Training
+from sklgm.experiments._comparison import Comparison
 from sklgm.experiments._partition import Partition, scaled_counts, share_counts
 from sklgm.experiments._protocol import Context, Protocol
 from sklgm.experiments._settings import (
@@ -24,6 +24,7 @@ from sklgm.experiments._settings import (
     TargetSettings,
 )
 from sklgm.experiments._tables import ATTACK_TABLE, DETECTION_TABLE, EFFORT_TABLE
+from sklgm.experiments._training import Training
 from sklgm.experiments._victims import Victim, make_victims, with_diagonal
 from sklgm.results import FigureArrays, HeadlineSpec, ProtocolDescription, Row, Trial
 

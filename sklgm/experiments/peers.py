@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
-from sklgm.experiments._comparison import Comparison, Rows, compare_heads
+from sklgm.experiments._comparison import Comparison, compare_heads
 from sklgm.experiments._external_peers import EXTERNAL_PEERS, check_external_peers
 from sklgm.experiments._protocol import Context, Protocol, mean, rate
 from sklgm.experiments._settings import CountSettings, PlannedAttack, RefitSettings
 from sklgm.experiments._tables import AUROC
+from sklgm.experiments._training import Rows
 from sklgm.metrics import auroc, tpr_at_fpr
 from sklgm.outliers import (
     ActivationClusteringDetector,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import numpy as np
 
-from sklgm.experiments._comparison import Comparison, Rows, compare_heads
+from sklgm.experiments._comparison import Comparison, compare_heads
 from sklgm.experiments._protocol import Context, Protocol
 from sklgm.experiments._settings import (
     Count,
@@ -16,6 +16,7 @@ from sklgm.experiments._settings import (
     Some,
 )
 from sklgm.experiments._tables import ATTACK_TABLE, DETECTION_TABLE, EFFORT_TABLE
+from sklgm.experiments._training import Rows
 from sklgm.experiments._victims import converged_victims, make_victims, with_diagonal
 from sklgm.poisoning import flip_labels
 from sklgm.results import (

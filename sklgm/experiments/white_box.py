@@ -26,9 +26,9 @@ from sklgm.experiments._tables import (
     DETECTION_TABLE,
     EFFORT_TABLE,
 )
+from sklgm.experiments._training import claim_scorer
 from sklgm.experiments._victims import (
     Victim,
-    claim_scorer,
     defence,
     make_networks,
     make_victims,

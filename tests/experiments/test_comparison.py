@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from sklgm.experiments import _comparison as engine
-from sklgm.experiments._comparison import Comparison, Measurement, Training
+from sklgm.experiments._comparison import Comparison
 from sklgm.experiments._partition import Targets
 from sklgm.experiments._settings import AttackSettings, PlannedAttack
+from sklgm.experiments._training import Measurement, Training
 from sklgm.experiments._victims import make_victims, with_diagonal
 
 # So strong a penalty leaves each poison at the blend of base and target.
@@ -34,9 +35,9 @@ def attacked(comparison, name):
         calls.append(arguments)
         return real(*arguments)
 
-    real = engine._measure
+    real = engine.measure
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "_measure", spy)
+        patch.setattr(engine, "measure", spy)
         items = list(comparison.attack([PlannedAttack(name, is_watermarked=True)]))
     return items, calls
 
@@ -73,7 +74,7 @@ def test_every_training_has_the_poisons_of_its_own_target(comparison, name):
 def test_a_victim_meets_its_own_counts_only(comparison):
     victim = comparison.victims[0]
     assert Training((victim,)).counts((2, 5, 25)) == [2, 5, 25]
-    told = engine.Training((type(victim)("x", "softmax", counts=(5,)),))
+    told = Training((type(victim)("x", "softmax", counts=(5,)),))
     assert told.counts((2, 5, 25)) == [5]
 
 
@@ -86,7 +87,7 @@ def test_controls_are_the_same_training_without_poisons(comparison):
             for inputs in (comparison.inputs, comparison.test_inputs)
         )
         nothing = X, comparison.y, np.arange(len(X)) < 3  # called poisons: not changed
-        (measured,) = engine._measure(
+        (measured,) = engine.measure(
             training, nothing, X_test, comparison.y_test, comparison.target(0), True
         )
         assert measured.label == control.labels[comparison.targets.rows[0]]
@@ -99,7 +100,7 @@ def test_share_that_is_kept_is_that_of_the_poisons(comparison):
     X = comparison.inputs["lgm"].copy()
     is_poison = np.arange(len(X)) < 2
     X[is_poison] += 100.0
-    (measured,) = engine._measure(
+    (measured,) = engine.measure(
         training,
         (X, comparison.y, is_poison),
         comparison.test_inputs["lgm"],

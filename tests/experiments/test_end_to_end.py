@@ -46,9 +46,9 @@ def recorded(context, settings):
         calls.append(inspect.signature(real).bind(*args).arguments)
         return real(*args)
 
-    real = engine._measure
+    real = engine.measure
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "_measure", spy)
+        patch.setattr(engine, "measure", spy)
         items = list(END_TO_END.measure(context, settings))
     rows = [item for item in items if isinstance(item, Row)]
     return rows, [item for item in items if isinstance(item, Trial)], calls
@@ -178,7 +178,7 @@ def test_a_filtered_network_does_not_see_what_the_filter_drops(
 
     monkeypatch.setattr(type(filtered.model), "fit", recorded_fit)
     X[:2] = 0.0  # nothing like its class
-    (measured,) = engine._measure(
+    (measured,) = engine.measure(
         filtered,
         (X, y, np.arange(len(y)) < 2),
         partition.X_test,
@@ -225,8 +225,8 @@ def test_poisons_are_watermarked_with_their_target(tiny_context, opacity):
 
 def test_a_fine_tuning_can_be_sent_to_another_process(calls):
     arguments = list(calls[2][-1].values())
-    here = engine._measure(*arguments)
-    there = engine._measure(*pickle.loads(pickle.dumps(arguments)))
+    here = engine.measure(*arguments)
+    there = engine.measure(*pickle.loads(pickle.dumps(arguments)))
     assert [vars(m) for m in here] == [vars(m) for m in there]
 
 

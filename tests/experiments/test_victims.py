@@ -3,8 +3,8 @@ import pytest
 from sklearn.base import clone
 
 from sklgm.classifiers import LGMClassifier, RobustGaussianClassifier
+from sklgm.experiments._training import Prediction
 from sklgm.experiments._victims import (
-    Prediction,
     converged_victims,
     defence,
     make_victims,
