@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
 
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from sklgm.experiments._attacker import Attacker, effort, trial_effort
-from sklgm.experiments._partition import Targets, draw_targets
+from sklgm.experiments._partition import Targets, draw_targets, poison_counts
 from sklgm.experiments._protocol import Context, mean, rate
-from sklgm.experiments._settings import CraftSettings, PlannedAttack, RefitSettings
+from sklgm.experiments._settings import PlannedAttack, RefitSettings, TargetSettings
 from sklgm.experiments._training import (
     Measurement,
     Prediction,
@@ -43,26 +43,26 @@ class Comparison:
         Name in rows.
     trainings : sequence of Training
         Their victims are compared: all heads on features, or all networks.
-    counts : mapping of int to float or None
-        Numbers of poisons, increasing, and the share of a class that was asked for.
-    settings : CraftSettings
-        How poisons are crafted.
+    settings : TargetSettings
+        How many targets there are, and how poisons are crafted.
+    n_poisons : sequence of int, default=()
+        Numbers of poisons; see :func:`poison_counts`.
+    shares : sequence of float, default=()
+        Poisoned shares of the base class instead.
     networks : dict of str to classifier or None, default=None
         Whose features are attacked, by name; None: those of the context.
     defences : mapping of str to estimator or None, default=None
         Unfitted trimmed Gaussians that attackers know, by network; None: those of the
         victims.
-    n_targets : int, default=0
-        Targets that each victim's control has to get right.
     targets : Targets or None, default=None
-        Drawn before; None draws ``n_targets``.
+        Drawn before; None draws until each victim's control gets enough of them right.
     rows : tuple of ndarray or None, default=None
         Training rows and their labels; None: those of the refit.
     n_bases : int or None, default=None
         How many of the first rows can be bases; None: all.
-    detail_counts : collection of int or None, default=None
-        Numbers of poisons with which accuracy and detection are measured; None: the
-        largest.
+    in_detail : bool, default=False
+        Whether accuracy and detection are measured with every number of poisons, and
+        not with the largest only.
     name : str or None, default=None
         Name in stages, unique in the run; None: that of the protocol.
     """
@@ -72,26 +72,29 @@ class Comparison:
         context: Context,
         protocol: str,
         trainings: Sequence[Training],
-        counts: Mapping[int, float | None],
-        settings: CraftSettings,
+        settings: TargetSettings,
         *,
+        n_poisons: Sequence[int] = (),
+        shares: Sequence[float] = (),
         networks: dict[str, Classifier] | None = None,
         defences: Mapping[str, Any] | None = None,
-        n_targets: int = 0,
         targets: Targets | None = None,
         rows: tuple[NDArray[np.float32], NDArray[Any]] | None = None,
         n_bases: int | None = None,
-        detail_counts: Collection[int] | None = None,
+        in_detail: bool = False,
         name: str | None = None,
     ) -> None:
         partition = context.partition
         self.context, self.protocol, self.settings = context, protocol, settings
         self.name = name or protocol
-        self.trainings, self.counts = tuple(trainings), dict(counts)
+        self.trainings = tuple(trainings)
         self.networks = context.networks if networks is None else networks
         self.X, self.y = rows or (partition.X_refit, partition.y_refit)
         self.y_test = partition.y_test
-        self.detail_counts = detail_counts or (max(counts),)
+        self.counts = poison_counts(
+            self.y, n_poisons=n_poisons, shares=shares, n_bases=n_bases
+        )
+        self.detail_counts = list(self.counts) if in_detail else [max(self.counts)]
         self.victims = [v for training in self.trainings for v in training.victims]
         self.defences = defences or {
             name: defence(self.victims, name).head for name in self.networks
@@ -106,7 +109,7 @@ class Comparison:
             self.is_right,
             self.y_test,
             self.y[:n_bases],
-            n_targets=n_targets,
+            n_targets=settings.n_targets,
             n_bases=max(self.counts),
             seed=context.settings.seed,
         )
@@ -322,7 +325,7 @@ class Comparison:
         stage: str,
         columns: Mapping[str, Any],
         pairs: Sequence[tuple[Training, int]],
-        make_rows: Callable[[int, int], Rows],
+        make_rows: Callable[[int, int], tuple[Any, ...]],
         crafted: Mapping[int, CraftResult] | None = None,
     ) -> Iterator[Row | Trial]:
         """Train once for each target, and compare the targets' labels.
@@ -509,21 +512,22 @@ def compare_heads(
     context: Context,
     protocol: str,
     settings: RefitSettings,
-    counts: Mapping[int, float | None],
     *,
     victims: Sequence[Victim] | None = None,
-    detail_counts: Collection[int] | None = None,
+    **options: Any,
 ) -> Comparison:
     """Compare heads on frozen networks, refitted on rows that the networks never saw.
 
     Parameters
     ----------
-    context, protocol, counts, detail_counts
+    context, protocol
         See :class:`Comparison`.
     settings : RefitSettings
         Targets, epochs of a refit, and how poisons are crafted.
     victims : sequence of Victim or None, default=None
         Which heads; None: those of :func:`make_victims`.
+    **options
+        Further parameters of :class:`Comparison`.
 
     Returns
     -------
@@ -532,12 +536,5 @@ def compare_heads(
     """
     if victims is None:
         victims = make_victims(context, settings.refit_epochs)
-    return Comparison(
-        context,
-        protocol,
-        [Training((victim,)) for victim in victims],
-        counts,
-        settings,
-        n_targets=settings.n_targets,
-        detail_counts=detail_counts,
-    )
+    trainings = [Training((victim,)) for victim in victims]
+    return Comparison(context, protocol, trainings, settings, **options)

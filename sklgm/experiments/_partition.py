@@ -55,10 +55,6 @@ class Partition:
         """Whether instances are images, and changes of a pixel mean something."""
         return self.X_test.ndim == 4
 
-    def counts(self, n_poisons: Sequence[int]) -> dict[int, None]:
-        """Numbers of poisons among the rows of the refit; see :func:`scaled_counts`."""
-        return scaled_counts(n_poisons, self.y_refit)
-
     def share_counts(self, shares: Sequence[float]) -> dict[int, float]:
         """Numbers of poisons that make shares; see :func:`share_counts`."""
         return share_counts(shares, self.y_refit)
@@ -228,29 +224,57 @@ def draw_targets(
     return Targets(rows, labels, base_labels, base_rows, n_targets)
 
 
-def scaled_counts(n_poisons: Sequence[int], y_train: NDArray[Any]) -> dict[int, None]:
-    """Numbers of poisons, the largest at most 10 % of a class of the training rows.
+def poison_counts(
+    y_train: NDArray[Any],
+    *,
+    n_poisons: Sequence[int] = (),
+    shares: Sequence[float] = (),
+    n_bases: int | None = None,
+) -> dict[int, float | None]:
+    """Numbers of poisons per target.
 
     Parameters
     ----------
-    n_poisons : sequence of int
-        Numbers asked for, >= 1.
     y_train : ndarray of shape (n_train,)
         Labels of the rows that victims are trained on, class-balanced.
+    n_poisons : sequence of int, default=()
+        Numbers asked for, >= 1, scaled down where the largest is over 10 % of a class.
+    shares : sequence of float in (0, 0.5), default=()
+        Poisoned shares of the base class that are asked for instead.
+    n_bases : int or None, default=None
+        How many of the first rows can be bases; None: all.
 
     Returns
     -------
-    dict of int to None
-        Distinct counts >= 1, increasing; no share was asked for.
+    dict of int to float or None
+        The share that was asked for, by distinct counts >= 1, increasing; at most as
+        many as there are bases of each class.
+
+    Raises
+    ------
+    ValueError
+        If a class has too few rows to have less than half of them poisoned.
 
     Examples
     --------
     >>> import numpy as np
-    >>> list(scaled_counts((1, 5, 25), np.repeat([0, 1], 44)))
-    [1, 4]
+    >>> y = np.repeat([0, 1], 250)
+    >>> poison_counts(y, n_poisons=(1, 5, 50))
+    {1: None, 2: None, 25: None}
+    >>> poison_counts(y, shares=(0.01, 0.1))
+    {2: 0.01, 25: 0.1}
     """
-    factor = min(1.0, _MAX_SHARE * _smallest_class(y_train) / max(n_poisons))
-    return dict.fromkeys(sorted({max(1, round(factor * n)) for n in n_poisons}))
+    counts: dict[int, float | None] = {}
+    if shares:
+        counts |= share_counts(shares, y_train)
+    else:
+        factor = min(1.0, _MAX_SHARE * _smallest_class(y_train) / max(n_poisons))
+        counts |= dict.fromkeys(sorted({max(1, round(factor * n)) for n in n_poisons}))
+    most = _smallest_class(y_train[:n_bases])
+    capped: dict[int, float | None] = {}
+    for n, share in counts.items():
+        capped.setdefault(min(n, most), share)
+    return capped
 
 
 def share_counts(shares: Sequence[float], y_train: NDArray[Any]) -> dict[int, float]:

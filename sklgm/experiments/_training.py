@@ -192,20 +192,11 @@ class Training:
         return self.victims[0].network
 
     def counts(self, counts: Collection[int]) -> list[int]:
-        """Choose the numbers of poisons that its victims meet.
-
-        Parameters
-        ----------
-        counts : collection of int
-            Those of the protocol.
-
-        Returns
-        -------
-        list of int
-            Some of them.
-        """
-        own = self.victims[0].counts
-        return [n for n in counts if own is None or n in own]
+        """Choose the numbers of poisons that its victims meet."""
+        meets = self.victims[0].meets
+        if meets == "most":
+            return [max(counts)]
+        return [n for n in counts if meets in ("all", n)]
 
     def fit(
         self,

@@ -1,8 +1,8 @@
 """Networks, and the models under attack: heads on their features."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -40,8 +40,8 @@ class Victim:
         As in the column ``variant``.
     scores : tuple of str, default=("posterior",)
         Scores of claimed labels that it gives.
-    counts : tuple of int or None, default=None
-        Numbers of poisons that it meets; None: all of them.
+    meets : {"all", "most"} or int, default="all"
+        Which numbers of poisons it meets: all, the largest, or this one.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Victim:
     head: Any = None
     variant: str | None = None
     scores: tuple[str, ...] = ("posterior",)
-    counts: tuple[int, ...] | None = None
+    meets: Literal["all", "most"] | int = "all"
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -126,9 +126,7 @@ def make_victims(
     )
 
 
-def converged_victims(
-    context: Context, max_epochs: int, counts: Collection[int]
-) -> tuple[Victim, ...]:
+def converged_victims(context: Context, max_epochs: int) -> tuple[Victim, ...]:
     """Make the variants of softmax and L-GM that are refitted to convergence.
 
     Early stopping of the refit protects by itself; these show what is left without it.
@@ -139,13 +137,11 @@ def converged_victims(
         Whose networks they are heads of.
     max_epochs : int
         Each is up to 20 steps of L-BFGS on all rows.
-    counts : collection of int
-        Numbers of poisons; the variants meet the largest.
 
     Returns
     -------
     tuple of Victim
-        Each with one score.
+        Each with one score; they meet the largest number of poisons.
     """
     heads = _trained_heads(
         context,
@@ -159,7 +155,7 @@ def converged_victims(
     heads["lgm"].set_params(margin_warmup=0.0)
     score = {"softmax": "posterior", "lgm": "likelihood"}
     return tuple(
-        Victim(name, name, head, "converged", (score[name],), (max(counts),))
+        Victim(name, name, head, "converged", (score[name],), "most")
         for name, head in heads.items()
     )
 

@@ -84,7 +84,12 @@ def measure(
         for rule in _trim_rules(victim, counts, n_of_class)
     ]
     comparison = compare_heads(
-        context, NAME, settings, counts, victims=victims, detail_counts=counts
+        context,
+        NAME,
+        settings,
+        victims=victims,
+        shares=settings.shares,
+        in_detail=True,
     )
     # An oracle is told of poisons: without any there is nothing that it knows.
     yield from (r for r in comparison.clean_rows() if r.variant != ORACLE)
@@ -102,7 +107,7 @@ def _trim_rules(
         yield replace(victim, variant="auto", head=automatic)
         for n in counts:
             told = clone(victim.head).set_params(trim=n / n_of_class)
-            yield replace(victim, variant=ORACLE, head=told, counts=(n,))
+            yield replace(victim, variant=ORACLE, head=told, meets=n)
 
 
 def _check(context: Context, settings: ContaminationSettings) -> None:

@@ -3,13 +3,12 @@
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sklgm.experiments._comparison import Comparison
-from sklgm.experiments._partition import Partition, scaled_counts, share_counts
 from sklgm.experiments._protocol import Context, Protocol
 from sklgm.experiments._settings import (
     WATERMARK,
@@ -105,7 +104,9 @@ def measure(
     Networks", NeurIPS 2018, Section 4.
     """
     partition = context.partition
-    refit_rows, backbone_rows = _fine_tuning_rows(settings.n_rows, partition)
+    refit_rows, backbone_rows = _fine_tuning_rows(
+        settings.n_rows, partition.y_refit, partition.y_backbone
+    )
     # Bases first: their rows are the same in both.
     X, y = (
         np.concatenate([of_refit[refit_rows], of_backbone[backbone_rows]])
@@ -115,18 +116,17 @@ def measure(
         )
     )
     victims = make_victims(context)
-    counts = _poison_counts(settings, y, y[: len(refit_rows)])
     comparison = Comparison(
         context,
         NAME,
         _make_trainings(context, settings, victims),
-        counts,
         settings,
         defences={victim.network: victim.head for victim in victims[2:]},
-        n_targets=settings.n_targets,
+        n_poisons=settings.n_poisons,
+        shares=settings.shares,
         rows=(X, y),
         n_bases=len(refit_rows),
-        detail_counts=counts,
+        in_detail=True,
     )
     yield from comparison.clean_rows()
     yield from comparison.attack(
@@ -167,15 +167,15 @@ def _make_trainings(
 
 
 def _fine_tuning_rows(
-    n_rows: int, partition: Partition
+    n_rows: int, y_refit: NDArray[Any], y_backbone: NDArray[Any]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Choose the rows that whole networks are fine-tuned on, class-balanced.
 
     Rows of the refit come first; rows that the networks were trained on fill up.
     """
     refit_of_class, backbone_of_class = (
-        [np.flatnonzero(y == label) for label in np.unique(partition.y_refit)]
-        for y in (partition.y_refit, partition.y_backbone)
+        [np.flatnonzero(y == label) for label in np.unique(y_refit)]
+        for y in (y_refit, y_backbone)
     )
     n_available = min(
         len(refit) + len(backbone)
@@ -195,22 +195,6 @@ def _fine_tuning_rows(
         ]
     )
     return np.sort(refit_rows), np.sort(backbone_rows)
-
-
-def _poison_counts(
-    settings: EndToEndSettings, y: NDArray[np.generic], y_base: NDArray[np.generic]
-) -> dict[int, float | None]:
-    """Numbers of poisons per target."""
-    counts = (
-        share_counts(settings.shares, y)
-        if settings.shares
-        else scaled_counts(settings.n_poisons, y)
-    )
-    most = int(np.unique(y_base, return_counts=True)[1].min())
-    capped: dict[int, float | None] = {}
-    for n, share in counts.items():
-        capped.setdefault(min(n, most), share)
-    return capped
 
 
 def _watermarked(

@@ -90,8 +90,7 @@ def measure(
     Row, Trial or PoisonImages
         Numbers, single targets, and examples of poisons.
     """
-    counts = context.partition.counts(settings.n_poisons)
-    comparison = compare_heads(context, NAME, settings, counts)
+    comparison = compare_heads(context, NAME, settings, n_poisons=settings.n_poisons)
     yield from comparison.clean_rows()
     yield from comparison.attack(_strengths(settings, has_images=comparison.has_images))
 

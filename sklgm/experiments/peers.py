@@ -17,7 +17,6 @@ from sklgm.experiments._external_peers import EXTERNAL_PEERS, check_external_pee
 from sklgm.experiments._protocol import Context, Protocol, mean, rate
 from sklgm.experiments._settings import CountSettings, PlannedAttack, RefitSettings
 from sklgm.experiments._tables import AUROC
-from sklgm.experiments._training import Rows
 from sklgm.metrics import auroc, tpr_at_fpr
 from sklgm.outliers import (
     ActivationClusteringDetector,
@@ -133,8 +132,7 @@ def measure(context: Context, settings: PeersSettings) -> Iterator[Row]:
 
     The seconds of one detector are measured while others run on the other cores.
     """
-    counts = context.partition.counts(settings.n_poisons)
-    comparison = compare_heads(context, NAME, settings, counts)
+    comparison = compare_heads(context, NAME, settings, n_poisons=settings.n_poisons)
     for planned in settings.plan(has_images=comparison.has_images):
         for network in comparison.networks:
             crafted = comparison.craft(planned, network)
@@ -165,7 +163,9 @@ def _make_detectors(head: Any, seed: int) -> dict[str, Any]:
     }
 
 
-def _ask_detector(detector: Any, rows: Rows, retraining: _Retraining) -> _Judgement:
+def _ask_detector(
+    detector: Any, rows: tuple[Any, ...], retraining: _Retraining
+) -> _Judgement:
     """Fit a detector to poisoned rows and compare what it says with the truth."""
     features, y, is_poison = rows
     detector = clone(detector)
@@ -207,7 +207,7 @@ def _ask_all(
         "n_poisons": n,
     }
 
-    def rows(t: int) -> Rows:
+    def rows(t: int) -> tuple[Any, ...]:
         return comparison.poisoned_rows(network, poisons, n, t)
 
     def retraining(t: int) -> _Retraining:
@@ -258,7 +258,7 @@ def _ask_all(
         yield from retrained_rows(name, [judgement.retrained for judgement in own])
 
 
-def _train_on_all(rows: Rows, retraining: _Retraining) -> _Retrained:
+def _train_on_all(rows: tuple[Any, ...], retraining: _Retraining) -> _Retrained:
     return retraining.after(*rows[:2], np.ones(len(rows[1]), dtype=bool))
 
 

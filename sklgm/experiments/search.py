@@ -82,10 +82,9 @@ def measure(context: Context, settings: SearchSettings) -> Iterator[Row]:
                 held_out,
                 NAME,
                 [Training((replace(victim, scores=("posterior",)),))],
-                held_out.partition.counts(settings.n_poisons),
                 settings,
+                n_poisons=settings.n_poisons,
                 networks={network: fitted},
-                n_targets=settings.n_targets,
                 targets=targets,
                 name=name,
             )

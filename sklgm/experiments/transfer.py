@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -16,7 +16,6 @@ from sklgm.experiments._settings import (
     Some,
 )
 from sklgm.experiments._tables import ATTACK_TABLE, DETECTION_TABLE, EFFORT_TABLE
-from sklgm.experiments._training import Rows
 from sklgm.experiments._victims import converged_victims, make_victims, with_diagonal
 from sklgm.poisoning import flip_labels
 from sklgm.results import (
@@ -86,14 +85,13 @@ def measure(
     A. Schwarzschild et al., "Just How Toxic is Data Poisoning? A Unified Benchmark
     for Backdoor and Data Poisoning Attacks", ICML 2021.
     """
-    counts = context.partition.counts(settings.n_poisons)
     victims = make_victims(context, settings.refit_epochs)
-    converged = converged_victims(context, settings.converged_epochs, counts)
+    converged = converged_victims(context, settings.converged_epochs)
     comparison = compare_heads(
         context,
         NAME,
         settings,
-        counts,
+        n_poisons=settings.n_poisons,
         victims=(*victims, *converged, with_diagonal(victims)),
     )
     yield from comparison.clean_rows()
@@ -105,7 +103,7 @@ def _flip_labels(comparison: Comparison, seed: int) -> Iterator[Row | Trial]:
     """Refit the victims on rows of which as many as poisons have a wrong label."""
     y, most = comparison.y, max(comparison.counts)
 
-    def rows(network: str, n: int, t: int) -> Rows:
+    def rows(network: str, n: int, t: int) -> tuple[Any, ...]:
         flipped = flip_labels(y, n / len(y), np.random.RandomState([seed, t]))
         return comparison.features[network], flipped, flipped != y
 

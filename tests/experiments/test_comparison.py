@@ -6,12 +6,14 @@ import pytest
 from sklgm.experiments import _comparison as engine
 from sklgm.experiments._comparison import Comparison
 from sklgm.experiments._partition import Targets
-from sklgm.experiments._settings import AttackSettings, PlannedAttack
+from sklgm.experiments._settings import PlannedAttack, TargetSettings
 from sklgm.experiments._training import Measurement, Training
 from sklgm.experiments._victims import make_victims, with_diagonal
 
 # So strong a penalty leaves each poison at the blend of base and target.
-BLEND = AttackSettings(similarity_weight=1e6, max_iter=5, watermark_opacity=0.5)
+BLEND = TargetSettings(
+    n_targets=4, similarity_weight=1e6, max_iter=5, watermark_opacity=0.5
+)
 
 
 @pytest.fixture(scope="module")
@@ -21,9 +23,8 @@ def comparison(tiny_context):
         tiny_context,
         "transfer",
         [Training((v,)) for v in (*victims, with_diagonal(victims))],
-        {1: None, 3: None},
         BLEND,
-        n_targets=4,
+        n_poisons=(1, 3),
     )
 
 
@@ -74,8 +75,10 @@ def test_every_training_has_the_poisons_of_its_own_target(comparison, name):
 def test_a_victim_meets_its_own_counts_only(comparison):
     victim = comparison.victims[0]
     assert Training((victim,)).counts((2, 5, 25)) == [2, 5, 25]
-    told = Training((type(victim)("x", "softmax", counts=(5,)),))
+    told = Training((type(victim)("x", "softmax", meets=5),))
     assert told.counts((2, 5, 25)) == [5]
+    most = Training((type(victim)("x", "softmax", meets="most"),))
+    assert most.counts((2, 5, 25)) == [25]
 
 
 def test_controls_are_the_same_training_without_poisons(comparison):

@@ -26,14 +26,14 @@ def test_every_rule_has_a_head_and_an_oracle_knows_the_share(tiny_context):
         for victim in make_victims(tiny_context, 1)
         for rule in _trim_rules(victim, (2, 25), n_of_class=250)
     ]
-    trims = {(v.name, v.variant, v.counts): v.head.trim for v in rules[2:]}
+    trims = {(v.name, v.variant, v.meets): v.head.trim for v in rules[2:]}
     expected = {}
     for name in TRIMMED:
         expected |= {
-            (name, None, None): 0.25,
-            (name, "auto", None): "auto",
-            (name, ORACLE, (2,)): 2 / 250,
-            (name, ORACLE, (25,)): 25 / 250,
+            (name, None, "all"): 0.25,
+            (name, "auto", "all"): "auto",
+            (name, ORACLE, 2): 2 / 250,
+            (name, ORACLE, 25): 25 / 250,
         }
     assert trims == expected
     assert [v.name for v in rules[:2]] == ["softmax", "lgm"]

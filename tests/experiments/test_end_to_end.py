@@ -13,7 +13,6 @@ from sklgm.experiments.end_to_end import PROTOCOL as END_TO_END
 from sklgm.experiments.end_to_end import (
     EndToEndSettings,
     _fine_tuning_rows,
-    _poison_counts,
     _watermarked,
 )
 from sklgm.experiments.end_to_end import (
@@ -237,7 +236,9 @@ def test_rows_are_balanced_and_filled_up_from_the_backbone(
     tiny_context, n_rows, n_used, n_seen
 ):
     partition = tiny_context.partition
-    refit_rows, backbone_rows = _fine_tuning_rows(n_rows, partition)
+    refit_rows, backbone_rows = _fine_tuning_rows(
+        n_rows, partition.y_refit, partition.y_backbone
+    )
     y = np.concatenate(
         [partition.y_refit[refit_rows], partition.y_backbone[backbone_rows]]
     )
@@ -254,23 +255,7 @@ def test_rows_are_balanced_and_filled_up_from_the_backbone(
 
 def test_too_few_rows_for_the_classes_are_an_error(tiny_context):
     with pytest.raises(ValueError, match="n_rows=2 of end-to-end gives none of the 3"):
-        _fine_tuning_rows(2, tiny_context.partition)
-
-
-@pytest.mark.parametrize(
-    ("changes", "n_of_class", "n_bases", "counts"),
-    [
-        pytest.param({"n_poisons": (2,)}, 50, 30, {2: None}, id="as many as asked"),
-        pytest.param({"n_poisons": (50,)}, 30, 30, {3: None}, id="a tenth"),
-        pytest.param({"shares": (0.05, 0.2)}, 50, 30, {2: 0.05, 10: 0.2}, id="shares"),
-        pytest.param({"shares": (0.1, 0.4)}, 50, 10, {5: 0.1, 10: 0.4}, id="bases"),
-    ],
-)
-def test_poisons_are_as_many_as_asked_and_as_there_are_bases(
-    changes, n_of_class, n_bases, counts
-):
-    y, y_base = (np.repeat([0, 1, 2], n) for n in (n_of_class, n_bases))
-    assert _poison_counts(EndToEndSettings(**changes), y, y_base) == counts
+        _fine_tuning_rows(2, np.arange(3), np.arange(3))
 
 
 def test_all_attacks_are_watermarked_and_none_is_there_twice():

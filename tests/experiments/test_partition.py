@@ -6,7 +6,7 @@ from sklgm.experiments import RunSettings
 from sklgm.experiments._partition import (
     draw_targets,
     make_partition,
-    scaled_counts,
+    poison_counts,
     share_counts,
 )
 from tests.experiments.conftest import tiny_settings
@@ -93,8 +93,25 @@ def test_targets_are_drawn_until_every_control_has_enough(seed):
 
 def test_largest_number_of_poisons_is_a_tenth_of_the_class():
     asked = (1, 5, 25)
-    assert list(scaled_counts(asked, np.repeat(np.arange(10), 250))) == [1, 5, 25]
-    assert list(scaled_counts(asked, np.repeat(np.arange(10), 44))) == [1, 4]
+    few, many = np.repeat(np.arange(10), 44), np.repeat(np.arange(10), 250)
+    assert poison_counts(many, n_poisons=asked) == {1: None, 5: None, 25: None}
+    assert poison_counts(few, n_poisons=asked) == {1: None, 4: None}
+
+
+@pytest.mark.parametrize(
+    ("asked", "n_of_class", "n_bases", "counts"),
+    [
+        pytest.param({"n_poisons": (2,)}, 50, 90, {2: None}, id="as many as asked"),
+        pytest.param({"n_poisons": (50,)}, 30, 90, {3: None}, id="a tenth"),
+        pytest.param({"shares": (0.05, 0.2)}, 50, 90, {2: 0.05, 10: 0.2}, id="shares"),
+        pytest.param({"shares": (0.1, 0.4)}, 50, 30, {5: 0.1, 10: 0.4}, id="bases"),
+    ],
+)
+def test_poisons_are_as_many_as_asked_and_as_there_are_bases(
+    asked, n_of_class, n_bases, counts
+):
+    y = np.tile([0, 1, 2], n_of_class)
+    assert poison_counts(y, n_bases=n_bases, **asked) == counts
 
 
 def test_counts_are_shares_of_a_class():
