@@ -259,7 +259,8 @@ def _ask_all(
 
 
 def _train_on_all(rows: tuple[Any, ...], retraining: _Retraining) -> _Retrained:
-    return retraining.after(*rows[:2], np.ones(len(rows[1]), dtype=bool))
+    features, y, _ = rows
+    return retraining.after(features, y, np.ones(len(y), dtype=bool))
 
 
 def _check(context: Context, settings: PeersSettings) -> None:
