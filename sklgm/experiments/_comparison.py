@@ -220,18 +220,11 @@ class Comparison:
                 crafted = self.craft(planned, network)
                 poisons = self.inputs_of(network, crafted)
                 yield from self._effort_rows(planned, network, crafted)
-                own = [t for t in self.trainings if t.network == network]
-                # Trainings of whole networks take long: each is a stage.
-                groups = [own] if self.are_features else [[t] for t in own]
-                for group in groups:
-                    names = ", ".join(
-                        " ".join(filter(None, v.columns.values()))
-                        for v in (group[0].victims if len(group) == 1 else ())
-                    )
+                for label, trainings in self._stages(network):
                     yield from self.train(
-                        f"train {names or 'heads'} on {network}, {planned}",
+                        f"train {label} on {network}, {planned}",
                         planned.columns,
-                        [(t, n) for t in group for n in t.counts(self.counts)],
+                        [(t, n) for t in trainings for n in t.counts(self.counts)],
                         partial(self.poisoned_rows, network, poisons),
                         crafted,
                     )
@@ -392,6 +385,11 @@ class Comparison:
     @property
     def _columns(self) -> dict[str, Any]:
         return self.context.columns(self.protocol)
+
+    def _stages(self, network: str) -> list[tuple[str, list[Training]]]:
+        """Name what is trained at once: all heads, or one whole network."""
+        own = [t for t in self.trainings if t.network == network]
+        return [("heads", own)] if self.are_features else [(t.label, [t]) for t in own]
 
     def _device(self, pairs: Sequence[tuple[Training, int]]) -> torch.device | None:
         model = pairs[0][0].model if pairs else None

@@ -191,6 +191,11 @@ class Training:
         """Name of the network whose features are attacked."""
         return self.victims[0].network
 
+    @property
+    def label(self) -> str:
+        """Name of the first victim, with its variant."""
+        return " ".join(filter(None, self.victims[0].columns.values()))
+
     def counts(self, counts: Collection[int]) -> list[int]:
         """Choose the numbers of poisons that its victims meet."""
         meets = self.victims[0].meets
