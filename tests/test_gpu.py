@@ -12,7 +12,7 @@ from sklearn.frozen import FrozenEstimator
 
 from sklgm import LGMClassifier, LGMOutlierDetector, SoftmaxClassifier
 from sklgm.datasets import load_digits_images
-from sklgm.experiments import preset_config, run
+from sklgm.experiments import RunSettings, get_protocol, run
 from sklgm.poisoning import craft
 
 pytestmark = [
@@ -104,18 +104,15 @@ def test_a_detector_on_the_gpu_scores_as_on_the_cpu(digits):
 
 @pytest.mark.parametrize("protocol", ["white-box", "transfer", "end-to-end"])
 def test_experiments_run_on_the_gpu(protocol):
-    config = preset_config(
-        "digits",
-        device="cuda",
-        protocols=(protocol,),
-        attacks=("feature_collision", "adaptive_likelihood"),
-        n_targets=2,
-        n_end_to_end_targets=1,
-        n_pairs=4,
-        warmup_epochs=2,
-        finetune_epochs=2,
-        refit_epochs=2,
-    )
-    result, _ = run(config, n_jobs=1)
+    settings = RunSettings(device="cuda", max_epochs=4)
+    asked = {
+        "attacks": ("feature_collision", "adaptive_likelihood"),
+        "n_targets": 2,
+        "n_pairs": 4,
+        "refit_epochs": 2,
+    }
+    cls = get_protocol(protocol).settings
+    own = cls(**{name: v for name, v in asked.items() if name in cls.model_fields})
+    result, _ = run(settings, {protocol: own}, n_jobs=1)
     assert result.environment["device"].startswith("cuda")
-    assert {record.protocol for record in result.records} == {protocol}
+    assert set(result.table["protocol"]) == {protocol}

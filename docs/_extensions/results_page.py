@@ -12,7 +12,7 @@ from matplotlib.pyplot import close
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
-from sklgm.experiments._descriptions import DESCRIPTIONS
+from sklgm.experiments import PROTOCOLS, get_protocol
 from sklgm.report import (
     RULES,
     ReportFigure,
@@ -23,6 +23,8 @@ from sklgm.report import (
 from sklgm.report._cells import Table
 from sklgm.report._page import figure_png
 from sklgm.results import ProtocolDescription, RunResult
+
+DESCRIPTIONS = {name: get_protocol(name).description for name in PROTOCOLS}
 
 #: Data sets that the page speaks of even without a run, and what would run them.
 COMMANDS = {

@@ -1,17 +1,21 @@
 """How long work is carried out: in parallel, with progress, and again."""
 
+from __future__ import annotations
+
 import importlib.resources
 import os
 from collections.abc import Callable, Iterable
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import joblib
-import torch
 from threadpoolctl import threadpool_limits
 
 from sklgm._running._environment import describe_environment, user_cache
+
+if TYPE_CHECKING:
+    import torch
 
 Progress = Callable[[str, int, int], None]
 
@@ -160,6 +164,8 @@ def stage_key(settings: Any, data: Any, device: str) -> str:
         A hash of settings, rows, device, number of threads, versions of the packages
         and sources of this one.
     """
+    import torch  # takes seconds: not before something runs
+
     sources = sorted(
         (str(path), path.read_bytes())
         for path in Path(str(importlib.resources.files("sklgm"))).rglob("*.py")
@@ -175,6 +181,8 @@ def _call(key: Any, function: Callable[[], Any]) -> Any:
 
 
 def _on_one_thread(function: Callable[..., Any], *arguments: Any) -> Any:
+    import torch
+
     # With one job this is the process of the user, who has set threads for the rest.
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)

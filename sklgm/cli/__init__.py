@@ -1,5 +1,15 @@
 """Command line: arguments to settings, run, write results."""
 
-from sklgm.cli._app import main, make_app
+import sys
 
-__all__ = ["main", "make_app"]
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        from sklgm.cli._app import app
+    except ImportError as error:
+        sys.exit(f"Error: {error}")
+    app()
+
+
+__all__ = ["main"]

@@ -1,7 +1,16 @@
-"""Experiments of the paper: one frozen config, one run, one result record."""
+"""Experiments of the paper: protocols by name, one run, one tidy table."""
 
 from sklgm._running import stages_folder
-from sklgm.experiments._config import ExperimentConfig, preset_config
+from sklgm.experiments._protocol import PROTOCOLS, Protocol, get_protocol
 from sklgm.experiments._run import run
+from sklgm.experiments._settings import RunSettings, Settings
 
-__all__ = ["ExperimentConfig", "preset_config", "run", "stages_folder"]
+__all__ = [
+    "PROTOCOLS",
+    "Protocol",
+    "RunSettings",
+    "Settings",
+    "get_protocol",
+    "run",
+    "stages_folder",
+]

@@ -1,60 +1,45 @@
-"""Run an experiment from its settings to its records."""
+"""Run protocols from their settings to their rows."""
 
-import dataclasses
+from __future__ import annotations
+
 import os
-from functools import partial
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-import torch
+from sklgm._running import Progress, Runner, describe_environment, stage_key
+from sklgm.experiments._protocol import PROTOCOLS, Context, get_protocol
+from sklgm.experiments._settings import RunSettings, Settings
 
-from sklgm._inputs import resolve_device
-from sklgm._running import Progress, Runner, stage_key
-from sklgm.experiments._backbones import train_backbones
-from sklgm.experiments._config import ExperimentConfig
-from sklgm.experiments._contamination import contamination_counts, run_contamination
-from sklgm.experiments._end_to_end import run_end_to_end
-from sklgm.experiments._frontier import run_frontier
-from sklgm.experiments._label_noise import run_label_noise
-from sklgm.experiments._partition import (
-    fine_tuning_rows,
-    load_splits,
-    make_partition,
-)
-from sklgm.experiments._peers import check_peers, run_peers
-from sklgm.experiments._search import run_search
-from sklgm.experiments._transfer import run_transfer
-from sklgm.experiments._white_box import make_scatter, run_white_box
-from sklgm.results import (
-    DetectionScores,
-    FeatureScatter,
-    FigureData,
-    PoisonImages,
-    Record,
-    RunResult,
-    Trial,
-    describe_environment,
-)
+if TYPE_CHECKING:
+    from sklgm.results import FigureArrays, RunResult
 
 
 def run(
-    config: ExperimentConfig,
+    settings: RunSettings,
+    protocols: Mapping[str, Settings] | Iterable[str] = ("white-box", "transfer"),
     *,
     command: str | None = None,
     progress: Progress | None = None,
     n_jobs: int | None = None,
     resume_from: str | os.PathLike[str] | None = None,
-) -> tuple[RunResult, FigureData]:
+) -> tuple[RunResult, tuple[FigureArrays, ...]]:
     """Train softmax and L-GM, attack both, and record how they fare.
 
     Parameters
     ----------
-    config : ExperimentConfig
-        Settings; see :func:`sklgm.experiments.preset_config`.
+    settings : RunSettings
+        Settings of the run; see :meth:`RunSettings.of_dataset`.
+    protocols : mapping of str to Settings, or iterable of str, \
+            default=("white-box", "transfer")
+        Which protocols to run, with their settings; names alone take those of the
+        run's preset.
     command : str or None, default=None
         Command line to record; None records the call.
     progress : callable or None, default=None
         Called with the name of a stage, steps done and steps in all.
     n_jobs : int or None, default=None
-        Processes that refit models side by side, as in joblib; None is one a core.
+        Processes that refit models side by side, as in joblib; None is one per core.
         Numbers do not depend on it.
     resume_from : path-like or None, default=None
         Folder where finished stages are kept, such as :func:`stages_folder` names. A
@@ -65,9 +50,9 @@ def run(
     Returns
     -------
     result : RunResult
-        Records and single trials.
-    figures : FigureData
-        Arrays that the figures are drawn from.
+        The tidy table and single trials.
+    arrays : tuple of DetectionScores, FeatureScatter or PoisonImages
+        What figures are drawn from.
 
     Raises
     ------
@@ -76,7 +61,7 @@ def run(
     OSError
         If data are missing or damaged.
     ValueError
-        If the data set is too small for the settings.
+        If there is no such protocol, or the data set is too small for the settings.
 
     References
     ----------
@@ -86,90 +71,94 @@ def run(
     arXiv 2003.00798, 2020 (the white-box protocol).
     A. Shafahi et al., "Poison Frogs! Targeted Clean-Label Poisoning Attacks on Neural
     Networks", NeurIPS 2018 (the end-to-end protocol).
+
+    Examples
+    --------
+    >>> from sklgm.experiments import RunSettings, get_protocol, run
+    >>> transfer = get_protocol("transfer").settings
+    >>> few = transfer.for_preset("digits", "quick", n_targets=10, n_poisons=(5,))
+    >>> result, arrays = run(
+    ...     RunSettings.of_dataset("digits"), {"transfer": few}
+    ... )  # doctest: +SKIP
     """
+    # Imported when something runs: torch takes seconds.
+    import torch
+
+    from sklgm._inputs import resolve_device
+    from sklgm.results import Row, RunResult, Trial
+
     environment = describe_environment()  # at the start: versions of what runs
+    chosen = _with_settings(settings, protocols)
+    if not chosen:
+        raise ValueError("protocols must name at least one protocol")
+    device = resolve_device(settings.device)  # fail before the work, not after
+    device_name = str(device)
+    if device.type == "cuda":
+        device_name += f" ({torch.cuda.get_device_name(device)})"
     runner = Runner(progress, n_jobs=n_jobs)
     runner.progress("load data", 0, 1)
-    resolve_device(config.device)  # fail before the work, not after
-    if "search" in config.protocols:  # it chooses, and must not see test rows
-        config = dataclasses.replace(config, evaluation="validation")
-    if "peers" in config.protocols:
-        check_peers()
-    partition = make_partition(config, load_splits(config))
-    if partition.X_test.ndim == 2:  # a bound in pixel units means nothing here
-        config = dataclasses.replace(config, max_perturbations=(None,))
-    if "contamination" in config.protocols:  # fail before the work here, too
-        contamination_counts(config.contamination_shares, partition.y_refit)
+    context = Context(settings, runner)
+    for name, own in chosen.items():
+        check = get_protocol(name).check
+        if check is not None:
+            check(context, own)
     runner.progress("load data", 1, 1)
-    device = _device_name(config.device)
-    key = None if resume_from is None else stage_key(config, partition, device)
-    runner = Runner(progress, n_jobs=n_jobs, folder=resume_from, key=key)
-    backbones = {}
-    if not set(config.protocols) <= {"label-noise", "search"}:  # which train their own
-        backbones = runner.once(
-            "backbones", partial(train_backbones, config, partition, runner.progress)
-        )
+    if resume_from is not None:
+        key = stage_key((settings, chosen), context.partition, device_name)
+        context.runner = Runner(progress, n_jobs=n_jobs, folder=resume_from, key=key)
 
-    records: list[Record] = []
+    rows: list[Row] = []
     trials: list[Trial] = []
-    scores: list[DetectionScores] = []
-    images: list[PoisonImages] = []
-    scatter: FeatureScatter | None = None
-    sizes: dict[str, int] = {}  # of what not every protocol has
-    if "white-box" in config.protocols:
-        found, attempts, scores = run_white_box(config, partition, backbones, runner)
-        records += found
-        trials += attempts
-        scatter = runner.once(
-            "scatter", partial(make_scatter, config, partition, runner.progress)
-        )
-    if "transfer" in config.protocols:
-        found, attempts, images = run_transfer(config, partition, backbones, runner)
-        records += found
-        trials += attempts
-    if "end-to-end" in config.protocols:
-        found, attempts = run_end_to_end(config, partition, backbones, runner)
-        records += found
-        trials += attempts
-        n_used = sum(map(len, fine_tuning_rows(config, partition)))
-        sizes["n_end_to_end_used"] = n_used
-    if "frontier" in config.protocols:
-        found, attempts = run_frontier(config, partition, backbones, runner)
-        records += found
-        trials += attempts
-    if "contamination" in config.protocols:
-        found, attempts = run_contamination(config, partition, backbones, runner)
-        records += found
-        trials += attempts
-    if "label-noise" in config.protocols:
-        records += run_label_noise(config, partition, runner)
-    if "search" in config.protocols:
-        records += run_search(config, runner)
-    if "peers" in config.protocols:
-        records += run_peers(config, partition, backbones, runner)
-    result = RunResult(
-        command=command or f"sklgm.experiments.run({config!r})",
-        config={
-            **dataclasses.asdict(config),
-            "n_backbone_used": len(partition.X_backbone),
-            "n_refit_used": len(partition.X_refit),
-            "n_test_used": len(partition.X_test),
-            **sizes,
+    arrays: list[FigureArrays] = []
+    for name, own in chosen.items():
+        for item in get_protocol(name).measure(context, own):
+            if isinstance(item, Row):
+                rows.append(item)
+            elif isinstance(item, Trial):
+                trials.append(item)
+            else:
+                arrays.append(item)
+    partition = context.partition
+    result = RunResult.from_rows(
+        rows,
+        trials,
+        command=command or f"sklgm.experiments.run({settings!r}, {chosen!r})",
+        settings={
+            "run": {
+                **settings.model_dump(),
+                "n_backbone_used": len(partition.X_backbone),
+                "n_refit_used": len(partition.X_refit),
+                "n_test_used": len(partition.X_test),
+            },
+            **{name: own.model_dump() for name, own in chosen.items()},
         },
         environment={
             **environment,
-            "device": device,
+            "device": device_name,
             "n_threads": torch.get_num_threads(),
         },
-        records=tuple(records),
-        trials=tuple(trials),
-        sklgm_version=environment["packages"]["sklgm"] or "unknown",
     )
-    return result, FigureData(tuple(scores), scatter, tuple(images))
+    own_version = environment["packages"]["sklgm"] or "unknown"
+    return replace(result, sklgm_version=own_version), tuple(arrays)
 
 
-def _device_name(device: str) -> str:
-    resolved = resolve_device(device)
-    if resolved.type == "cuda":
-        return f"{resolved} ({torch.cuda.get_device_name(resolved)})"
-    return str(resolved)
+def _with_settings(
+    settings: RunSettings, protocols: Mapping[str, Any] | Iterable[str]
+) -> dict[str, Settings]:
+    """Give each protocol its settings, in the order of the registry."""
+    if isinstance(protocols, str):
+        raise TypeError(f"protocols must be a sequence of names, got {protocols!r}")
+    given = protocols if isinstance(protocols, Mapping) else dict.fromkeys(protocols)
+    for name, own in given.items():
+        cls = get_protocol(name).settings
+        if own is not None and not isinstance(own, cls):
+            raise TypeError(
+                f"protocols[{name!r}] must be a {cls.__name__}, got "
+                f"{type(own).__name__}"
+            )
+    return {
+        name: given[name]
+        or get_protocol(name).settings.for_preset(settings.kind, settings.preset)
+        for name in PROTOCOLS
+        if name in given
+    }

@@ -1,258 +1,242 @@
-"""Heads on the features of a network, which the protocols refit."""
+"""Networks, and the models under attack: heads on their features."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from sklearn.base import clone
 
-step_decay = None
-from sklgm.classifiers import LGMClassifier, SoftmaxClassifier
-from sklgm.experiments._backbones import Classifier, within_class_variance
-from sklgm.experiments._config import ExperimentConfig
-from sklgm.experiments._partition import Partition
+from sklgm.classifiers import (
+    LGMClassifier,
+    RobustGaussianClassifier,
+    SoftmaxClassifier,
+)
+from sklgm.experiments._protocol import Context
+from sklgm.experiments._settings import RunSettings
 
-#: The model whose Gaussians are fitted to the features of a trained network.
-FITTED_AFTERWARDS = "softmax_trimmed_gaussians"
+Classifier = LGMClassifier | SoftmaxClassifier
 
-# Heads on fixed features; small enough for the CPU.
-HEAD: dict[str, Any] = {"backbone": "identity", "batch_size": "all", "device": "cpu"}
+#: The victims that are a network's trimmed Gaussians, by network.
+TRIMMED = {"softmax": "softmax_trimmed_gaussians", "lgm": "lgm_trim"}
+_ALL_SCORES = ("likelihood", "posterior", "combined")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Victim:
-    """A head that is refitted on features, and how its rows are scored.
+    """A model under attack, and how the rows it is trained on are scored.
 
     Attributes
     ----------
-    model : str
-        One of :data:`sklgm.results.MODELS`.
-    arm : str
-        ``"attack"``, or the name of a variant.
-    backbone : {"softmax", "lgm"}
+    name : str
+        As in the column ``victim``.
+    network : {"softmax", "lgm"}
         Whose features it takes.
-    score_kinds : tuple of str
+    head : estimator or None
+        Unfitted, a classifier of features; None is the head of a network that is
+        trained itself.
+    variant : str or None, default=None
+        As in the column ``variant``.
+    scores : tuple of str, default=("posterior",)
         Scores of claimed labels that it gives.
-    head : SoftmaxClassifier or LGMClassifier
-        Unfitted, with ``backbone="identity"``.
-    only_most : bool
-        Whether it is refitted for the largest number of poisons only.
-    only_count : int or None
-        The one number of poisons that it is refitted for; None is no such limit.
+    meets : {"all", "most"} or int, default="all"
+        Which numbers of poisons it meets: all, the largest, or this one.
     """
 
-    model: str
-    arm: str
-    backbone: str
-    score_kinds: tuple[str, ...]
-    head: Classifier
-    only_most: bool = False
-    only_count: int | None = None
+    name: str
+    network: str
+    head: Any = None
+    variant: str | None = None
+    scores: tuple[str, ...] = ("posterior",)
+    meets: Literal["all", "most"] | int = "all"
 
-    def counts(self, counts: Sequence[int]) -> list[int]:
-        """Choose the numbers of poisons that the head is refitted for.
-
-        Parameters
-        ----------
-        counts : sequence of int
-            Those of the run.
-
-        Returns
-        -------
-        list of int
-            Some of them.
-        """
-        if self.only_count is not None:
-            return [n for n in counts if n == self.only_count]
-        return [max(counts)] if self.only_most else list(counts)
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Columns ``victim`` and ``variant``."""
+        return {"victim": self.name, "variant": self.variant}
 
 
-def head_variances(
-    config: ExperimentConfig, partition: Partition, backbones: dict[str, Classifier]
-) -> dict[str, float]:
-    """Find the variances of the heads on the rows that trained the backbones.
+def make_networks(settings: RunSettings, **changes: Any) -> dict[str, Classifier]:
+    """Make the networks under comparison.
 
     Parameters
     ----------
-    config : ExperimentConfig
-        Settings.
-    partition : Partition
-        Rows; those of the refit, which may be poisoned, are not looked at.
-    backbones : dict of str to classifier
-        Fitted, by ``"softmax"`` and ``"lgm"``.
+    settings : RunSettings
+        Their parameters.
+    **changes
+        Parameters that both have.
 
     Returns
     -------
-    dict of str to float
-        L-GM's own variance, and ``variance_scale`` times the within-class variance
-        of the softmax features.
+    dict of str to classifier
+        Unfitted, by ``"softmax"`` and ``"lgm"``.
     """
-    features = backbones["softmax"].transform(partition.X_backbone)
-    within = within_class_variance(features, partition.y_backbone, trim=config.trim)
+    shared: dict[str, Any] = {
+        "feature_dim": settings.feature_dim,
+        "max_epochs": settings.max_epochs,
+        "device": settings.device,
+        "random_state": settings.seed,
+        **changes,
+    }
     return {
-        "softmax": config.variance_scale * within,
-        "lgm": float(backbones["lgm"].variance),
+        "softmax": SoftmaxClassifier(settings.backbone, **shared),
+        "lgm": LGMClassifier(settings.backbone, margin=settings.margin, **shared),
     }
 
 
 def make_victims(
-    config: ExperimentConfig, variances: dict[str, float]
+    context: Context, refit_epochs: int | None = None
 ) -> tuple[Victim, ...]:
-    """Heads that the protocols refit.
+    """Make the victims that all protocols compare.
 
     Parameters
     ----------
-    config : ExperimentConfig
-        Settings.
-    variances : dict of str to float
-        What :func:`head_variances` returned.
+    context : Context
+        Whose networks they are heads of.
+    refit_epochs : int or None, default=None
+        Epochs by which softmax and L-GM are refitted as in the poisoning benchmark, by
+        SGD from a fresh head. None: they are the heads of the networks themselves.
 
     Returns
     -------
     tuple of Victim
-        Softmax; L-GM; L-GM with trim; the first two refitted to convergence; trimmed
-        Gaussians on softmax features, in the covariance type of the L-GM rows and in
-        ``"diag"``.
+        Softmax; L-GM; trimmed Gaussians on the features of L-GM, and of softmax.
     """
-    softmax = SoftmaxClassifier(**HEAD, random_state=config.seed)
-    lgm = LGMClassifier(
-        **HEAD,
-        random_state=config.seed,
-        variance=variances["lgm"],
-        margin=config.margin,
-        likelihood_weight=config.likelihood_weight,
-        covariance_type=config.covariance_type,
+    heads: dict[str, Classifier] = {}
+    if refit_epochs is not None:
+        heads = _trained_heads(
+            context,
+            max_epochs=refit_epochs,
+            batch_size=250,
+            lr=0.01,
+            lr_schedule="step",
+            optimizer="sgd",
+            optimizer__momentum=0.9,
+            optimizer__weight_decay=2e-4,
+        )
+        heads["lgm"].set_params(margin_warmup=0.5)
+    return (
+        Victim("softmax", "softmax", heads.get("softmax")),
+        Victim("lgm", "lgm", heads.get("lgm"), scores=_ALL_SCORES),
+        *(
+            trimmed_gaussians(context, name, context.networks[name])
+            for name in ("lgm", "softmax")
+        ),
     )
-    kinds_of_score = ("likelihood", "posterior", "combined")
-    victims = [
-        Victim("softmax", "attack", "softmax", ("posterior",), _refit(config, softmax)),
-        Victim("lgm", "attack", "lgm", kinds_of_score, _refit(config, lgm)),
-        Victim("lgm_trim", "attack", "lgm", kinds_of_score, _trimmed(config, lgm)),
-        Victim(
-            "softmax",
-            "converged",
-            "softmax",
-            ("posterior",),
-            _converged(config, softmax),
-            only_most=True,
-        ),
-        Victim(
-            "lgm",
-            "converged",
-            "lgm",
-            kinds_of_score[:1],
-            _converged(config, lgm),
-            only_most=True,
-        ),
-    ]
-    afterwards = clone(lgm).set_params(variance=variances["softmax"])
-    for covariance_type in dict.fromkeys((config.covariance_type, "diag")):
-        head = _trimmed(config, afterwards).set_params(covariance_type=covariance_type)
-        arm = "attack" if covariance_type == config.covariance_type else covariance_type
-        # A variant has one row of detection, that of its density.
-        kinds = kinds_of_score if arm == "attack" else kinds_of_score[:1]
-        victims.append(Victim(FITTED_AFTERWARDS, arm, "softmax", kinds, head))
-    return tuple(victims)
 
 
-def make_main_victims(
-    config: ExperimentConfig, variances: dict[str, float]
-) -> tuple[Victim, ...]:
-    """Heads that the protocols refit, without variants.
+def converged_victims(context: Context, max_epochs: int) -> tuple[Victim, ...]:
+    """Make the variants of softmax and L-GM that are refitted to convergence.
+
+    Early stopping of the refit protects by itself; these show what is left without it.
 
     Parameters
     ----------
-    config : ExperimentConfig
-        Settings.
-    variances : dict of str to float
-        What :func:`head_variances` returned.
+    context : Context
+        Whose networks they are heads of.
+    max_epochs : int
+        Each is up to 20 steps of L-BFGS on all rows.
 
     Returns
     -------
     tuple of Victim
-        Those of :func:`make_victims` whose arm is ``"attack"``.
+        Each with one score; they meet the largest number of poisons.
     """
-    return tuple(v for v in make_victims(config, variances) if v.arm == "attack")
-
-
-def _refit(config: ExperimentConfig, head: Classifier) -> Classifier:
-    """Set a head up to be refitted as in the poisoning benchmark."""
-    refit: Classifier = clone(head).set_params(
-        max_epochs=config.refit_epochs,
-        batch_size=250,
-        lr=0.01,
-        callbacks=[step_decay(round(0.75 * config.refit_epochs))],
-        optimizer="sgd",
-        optimizer__momentum=0.9,
-        optimizer__weight_decay=2e-4,
-    )
-    return refit
-
-
-def lengthened(head: Classifier, factor: float) -> Classifier:
-    """Set a head up to be refitted for more epochs, the schedule with them.
-
-    Parameters
-    ----------
-    head : SoftmaxClassifier or LGMClassifier
-        As :func:`make_victims` sets softmax and L-GM up; not changed.
-    factor : float >= 1
-        By which the epochs are multiplied, rounded.
-
-    Returns
-    -------
-    SoftmaxClassifier or LGMClassifier
-        Unfitted.
-    """
-    n_epochs = round(factor * head.max_epochs)
-    longer: Classifier = clone(head).set_params(max_epochs=n_epochs)
-    if head.callbacks is not None:
-        longer.set_params(callbacks=[step_decay(round(0.75 * n_epochs))])
-    return longer
-
-
-def _converged(config: ExperimentConfig, head: Classifier) -> Classifier:
-    """Set a head up to be refitted to convergence.
-
-    Early stopping of the refit protects by itself; this arm shows what is left
-    without it.
-    """
-    head = clone(head).set_params(
-        max_epochs=config.converged_epochs,
+    heads = _trained_heads(
+        context,
+        max_epochs=max_epochs,
+        batch_size="all",
         lr=1.0,
+        lr_schedule="constant",
         optimizer=torch.optim.LBFGS,
         optimizer__line_search_fn="strong_wolfe",
     )
-    if isinstance(head, LGMClassifier):
-        head.set_params(margin_warmup=0.0)
-    return head
+    heads["lgm"].set_params(margin_warmup=0.0)
+    score = {"softmax": "posterior", "lgm": "likelihood"}
+    return tuple(
+        Victim(name, name, head, "converged", (score[name],), "most")
+        for name, head in heads.items()
+    )
 
 
-def _trimmed(config: ExperimentConfig, head: LGMClassifier) -> LGMClassifier:
-    """Set a head up to be estimated from the best-fitting rows.
+def _trained_heads(context: Context, **training: Any) -> dict[str, Classifier]:
+    """Heads of both networks that are trained by the gradient."""
+    training |= {"device": "cpu", "random_state": context.settings.seed}
+    lgm = LGMClassifier(
+        "identity",
+        location="gradient",
+        variance=_head_variance(context, context.networks["lgm"]),
+        margin=context.settings.margin,
+        means_lr_factor=1.0,
+        **training,
+    )
+    return {"softmax": SoftmaxClassifier("identity", **training), "lgm": lgm}
 
-    With fixed features the Gaussians that trim estimates do not depend on what the
-    gradient did before: no epochs are needed.
-    """
-    trimmed: LGMClassifier = clone(head).set_params(max_epochs=0, trim=config.trim)
-    return trimmed
 
-
-def strongest_defence(backbone: str, victims: Sequence[Victim]) -> Victim:
-    """Find the victim on a backbone whose Gaussians are trimmed.
+def trimmed_gaussians(context: Context, network: str, clf: Classifier) -> Victim:
+    """Make the victim that is a network's Gaussians, estimated with ``trim``.
 
     Parameters
     ----------
-    backbone : {"softmax", "lgm"}
-        Whose features it takes.
+    context : Context
+        Rows for networks; those of the refit, which may be poisoned, are not looked at.
+    network : {"softmax", "lgm"}
+        Name of the network.
+    clf : fitted classifier
+        The network; L-GM gives its variance and covariance type.
+
+    Returns
+    -------
+    Victim
+        With all kinds of score.
+    """
+    head = RobustGaussianClassifier(variance=_head_variance(context, clf))
+    if isinstance(clf, LGMClassifier):
+        head.set_params(covariance_type=clf.covariance_type)
+    return Victim(TRIMMED[network], network, head, scores=_ALL_SCORES)
+
+
+def _head_variance(context: Context, clf: Classifier) -> float:
+    """Variance of L-GM; for softmax as large a multiple of that within classes."""
+    if isinstance(clf, LGMClassifier):
+        return float(np.mean(clf.covariances_))
+    features = clf.transform(context.partition.X_backbone)
+    within = RobustGaussianClassifier().fit(features, context.partition.y_backbone)
+    return LGMClassifier().variance_scale * float(within.covariances_)
+
+
+def with_diagonal(victims: Sequence[Victim]) -> Victim:
+    """Make the variant of the Gaussians on softmax features that learns variances.
+
+    Parameters
+    ----------
     victims : sequence of Victim
         What :func:`make_victims` returned.
 
     Returns
     -------
     Victim
-        The one that an adaptive attack on the backbone is made for.
+        With the score of its density.
     """
-    model = "lgm_trim" if backbone == "lgm" else FITTED_AFTERWARDS
-    return next(v for v in victims if (v.model, v.arm) == (model, "attack"))
+    gaussians = defence(victims, "softmax")
+    head = clone(gaussians.head).set_params(covariance_type="diag")
+    return replace(gaussians, variant="diag", head=head, scores=("likelihood",))
+
+
+def defence(victims: Sequence[Victim], network: str) -> Victim:
+    """Find the victim that an attack which knows the defence of a network is made for.
+
+    Parameters
+    ----------
+    victims : sequence of Victim
+        Those of :func:`make_victims` among them.
+    network : {"softmax", "lgm"}
+        The network.
+
+    Returns
+    -------
+    Victim
+        Its trimmed Gaussians.
+    """
+    return next(v for v in victims if v.name == TRIMMED[network] and v.variant is None)

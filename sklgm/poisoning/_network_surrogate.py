@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from sklgm._inputs import resolve_device
+from sklgm.classifiers import RobustGaussianClassifier
 from sklgm.nn import GaussianMixtureHead
 from sklgm.poisoning._affine import affine_map
 from sklgm.poisoning._folding import folded
@@ -243,12 +244,13 @@ def make_surrogate(
     Parameters
     ----------
     model : fitted classifier, FrozenEstimator, Pipeline, nn.Module, pair or Surrogate
-        A fitted sklgm classifier; an ``nn.Module`` with submodules ``backbone`` and
-        ``head``, or the pair of modules ``(backbone, head)``; any of these inside a
-        `FrozenEstimator`, or behind the affine scalers of a fitted `Pipeline`
-        (`StandardScaler`, `MinMaxScaler`, `MaxAbsScaler`, `RobustScaler`,
-        ``"passthrough"``), which become part of the surrogate, so that poisons live
-        in the pipeline's raw input space. A `Surrogate` is returned as it is.
+        A fitted sklgm classifier; a Pipeline of one and a `RobustGaussianClassifier` of
+        its features; an ``nn.Module`` with submodules ``backbone`` and ``head``, or the
+        pair of modules ``(backbone, head)``; any of these inside a `FrozenEstimator`,
+        or behind the affine scalers of a fitted `Pipeline` (`StandardScaler`,
+        `MinMaxScaler`, `MaxAbsScaler`, `RobustScaler`, ``"passthrough"``), which become
+        part of the surrogate, so that poisons live in the pipeline's raw input space. A
+        `Surrogate` is returned as it is.
     input_shape : tuple of int or None, default=None
         Shape of one instance as the network takes it; None is the classifier's
         ``input_shape_``, and for a module "as they come".
@@ -286,6 +288,9 @@ def make_surrogate(
     if isinstance(model, Surrogate):
         return model
     steps, last = _split_pipeline(model)
+    gaussians: RobustGaussianClassifier | None = None
+    if isinstance(last, RobustGaussianClassifier) and steps:
+        gaussians, (_, last) = last, steps.pop()
     # Scalers are folded in order: x -> x * scale + shift.
     scale: NDArray[np.float64] | None = None
     shift: NDArray[np.float64] | None = None
@@ -297,6 +302,8 @@ def make_surrogate(
             scale, shift = scale * step_scale, shift * step_scale + step_shift
 
     network = _network_of(last)
+    if gaussians is not None:
+        network = _with_gaussians(network, gaussians)
     if input_shape is None:
         input_shape = getattr(last, "input_shape_", None)
     if classes is None:
@@ -308,7 +315,7 @@ def make_surrogate(
         scale=scale,
         shift=shift,
         device=None if device is None else resolve_device(device),
-        criterion=copy.deepcopy(_criterion_of(last)),
+        criterion=None if gaussians else copy.deepcopy(_criterion_of(last)),
     )
 
 
@@ -355,6 +362,27 @@ def _network_of(model: Any) -> nn.Module:
         )
     module: nn.Module = network
     return module
+
+
+def _with_gaussians(
+    network: nn.Module, gaussians: RobustGaussianClassifier
+) -> nn.Module:
+    """Copy a network, with class Gaussians in place of its head."""
+    copied: Any = copy.deepcopy(network)
+    n_classes, feature_dim = gaussians.means_.shape
+    head = GaussianMixtureHead(
+        feature_dim,
+        n_classes,
+        covariance_type=gaussians.covariance_type,
+        variance=float(np.mean(gaussians.covariances_)),
+        priors=gaussians.priors_.tolist(),
+    )
+    head.set_gaussians(
+        torch.from_numpy(gaussians.means_),
+        torch.as_tensor(np.log(gaussians.covariances_)),
+    )
+    copied.head = head.to(next(copied.head.parameters()))
+    return copied  # type: ignore[no-any-return]
 
 
 def _features(network: Any, X: Tensor) -> Tensor:

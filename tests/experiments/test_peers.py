@@ -1,22 +1,16 @@
 import sys
 
 import numpy as np
+import polars as pl
 import pytest
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
-from sklgm import LGMClassifier, LGMOutlierDetector, SoftmaxClassifier
-from sklgm._net import step_decay
+from sklgm import LGMOutlierDetector, RobustGaussianClassifier, SoftmaxClassifier
 from sklgm._running import import_extra as sklgm_import_extra
-from sklgm.experiments import preset_config, run
+from sklgm.experiments import RunSettings, get_protocol, run
 from sklgm.experiments._external_peers import EXTERNAL_PEERS
-from sklgm.experiments._peers import (
-    UNFILTERED,
-    Retraining,
-    ask_detector,
-    make_detectors,
-)
-from sklgm.experiments._victims import Victim, lengthened
+from sklgm.experiments.peers import _ask_detector, _make_detectors, _Retraining
 
 OURS = {
     "lgm_likelihood",
@@ -32,19 +26,12 @@ SHARES = {"auroc", "tpr_at_1pct_fpr", "clean_flagged", "poisons_flagged"}
 RETRAINED = {"success_after_filtering", "accuracy_after_filtering"}
 
 
-def digits_config(**changes):
-    settings = {
-        "protocols": ("peers",),
-        "device": "cpu",
-        "n_targets": 2,
-        "n_poisons": (2, 4),
-        "feature_dim": 16,
-        "max_iter": 10,
-        "warmup_epochs": 3,
-        "finetune_epochs": 1,
-        "refit_epochs": 40,
-    }
-    return preset_config("digits", **settings | changes)
+def digits_run(**changes):
+    own = get_protocol("peers").settings.for_preset(
+        "digits", "quick", n_targets=2, n_poisons=(4,), max_iter=10, refit_epochs=40
+    )
+    settings = RunSettings(device="cpu", feature_dim=16, max_epochs=4)
+    return run(settings, {"peers": own.model_copy(update=changes)}, n_jobs=1)[0]
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +41,12 @@ def run_and_calls():
 
     def ask(*arguments):
         calls.append(arguments)
-        return ask_detector(*arguments)
+        return _ask_detector(*arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sklgm.experiments._peers.EXTERNAL", ())
-        patch.setattr("sklgm.experiments._peers.ask_detector", ask)
-        return run(digits_config(), n_jobs=1)[0], calls
+        patch.setattr("sklgm.experiments.peers.EXTERNAL", ())
+        patch.setattr("sklgm.experiments.peers._ask_detector", ask)
+        return digits_run().table, calls
 
 
 @pytest.fixture(scope="module")
@@ -95,54 +82,47 @@ def retraining(poisoned_rows):
     head = SoftmaxClassifier(
         "identity", max_epochs=60, lr=0.05, batch_size="all", random_state=0
     )
-    victim = Victim("softmax", "attack", "softmax", (), head)
     right = np.where(is_poison, "b", y)
-    return Retraining(victim, features, right, target_row=0)
+    return _Retraining(head, features, right, target_row=0)
 
 
 def detectors():
-    head = LGMClassifier(
-        "identity", max_epochs=0, trim=0.25, batch_size="all", device="cpu"
-    )
-    return make_detectors(head, 0)
+    return _make_detectors(RobustGaussianClassifier(), 0)
 
 
 @pytest.mark.slow
-def test_every_detector_is_recorded_on_every_backbone(peers_run):
-    keys = {(r.model, r.arm, r.metric) for r in peers_run.records}
-    assert keys == {
-        (model, arm, metric)
-        for model in ("softmax", "lgm")
-        for arm in OURS
+def test_every_detector_is_recorded_on_every_network(peers_run):
+    keys = peers_run.select("victim", "detector", "metric").rows()
+    assert set(keys) == {
+        (victim, detector, metric)
+        for victim in ("softmax", "lgm")
+        for detector in OURS
         for metric in SHARES | RETRAINED | {"fit_seconds"}
     } | {
-        (model, UNFILTERED, metric)
-        for model in ("softmax", "lgm")
-        for metric in RETRAINED
+        (victim, None, metric) for victim in ("softmax", "lgm") for metric in RETRAINED
     }
-    assert len(keys) == len(peers_run.records)
+    assert len(set(keys)) == len(keys)
 
 
 @pytest.mark.slow
-def test_records_take_the_largest_count_and_count_targets(peers_run):
-    assert {r.n_poisons for r in peers_run.records} == {4}
-    (n_targets,) = {r.n for r in peers_run.records if r.metric in SHARES}
+def test_rows_count_targets(peers_run):
+    assert set(peers_run["n_poisons"]) == {4}
+    (n_targets,) = set(peers_run.filter(pl.col("metric").is_in(SHARES))["n"])
     assert n_targets >= 2
-    counted = {r.n for r in peers_run.records if r.metric == "success_after_filtering"}
-    assert counted == {2}
-    assert {r.attack for r in peers_run.records} == {"feature_collision"}
+    assert set(peers_run.filter(metric="success_after_filtering")["n"]) == {2}
+    assert set(peers_run["attack"]) == {"feature_collision"}
 
 
 @pytest.mark.slow
 def test_shares_have_an_interval_over_targets_and_seconds_have_none(peers_run):
-    for record in peers_run.records:
-        if record.metric == "fit_seconds":
-            assert record.value > 0
-            assert record.low is record.high is None
+    for row in peers_run.iter_rows(named=True):
+        if row["metric"] == "fit_seconds":
+            assert row["value"] > 0
+            assert row["low"] is row["high"] is None
         else:
-            assert 0 <= record.value <= 1
-            if record.low is not None:
-                assert 0 <= record.low <= record.value < record.high <= 1
+            assert 0 <= row["value"] <= 1
+            if row["low"] is not None:
+                assert 0 <= row["low"] <= row["value"] < row["high"] <= 1
 
 
 def test_detectors_are_asked_about_the_same_rows(asked):
@@ -156,10 +136,10 @@ def test_detectors_are_asked_about_the_same_rows(asked):
             "SelfConfidenceDetector",
         }
         assert len(of_target) == len(OURS)
-        _, features, y, is_poison, retraining = of_target[0]
-        for _, others, claimed, marked, other in of_target[1:]:
+        _, (features, y, is_poison), retraining = of_target[0]
+        for _, (others, claimed, marked), other in of_target[1:]:
             assert other.target_row == retraining.target_row
-            assert other.victim is retraining.victim
+            assert other.head is retraining.head
             np.testing.assert_array_equal(others, features)
             np.testing.assert_array_equal(claimed, y)
             np.testing.assert_array_equal(marked, is_poison)
@@ -167,9 +147,9 @@ def test_detectors_are_asked_about_the_same_rows(asked):
 
 def test_poisons_replace_rows_of_one_class_and_leave_the_others(asked):
     softmax = list(asked.values())[: len(asked) // 2]
-    _, first, y, _, _ = softmax[0][0]
+    _, (first, y, _), _ = softmax[0][0]
     for of_target in softmax[1:]:
-        _, features, _, is_poison, _ = of_target[0]
+        _, (features, _, is_poison), _ = of_target[0]
         assert is_poison.sum() == 4
         assert len(set(y[is_poison])) == 1
         is_same = (features == first).all(axis=1)
@@ -178,16 +158,17 @@ def test_poisons_replace_rows_of_one_class_and_leave_the_others(asked):
 
 
 @pytest.mark.parametrize("name", sorted(OURS))
-def test_finding_compares_flags_and_scores_with_the_poisons(
+def test_judgement_compares_flags_and_scores_with_the_poisons(
     name, poisoned_rows, retraining
 ):
     features, y, is_poison = poisoned_rows
     detector = detectors()[name]
-    found = ask_detector(detector, features, y, is_poison, retraining)
+    found = _ask_detector(detector, poisoned_rows, retraining)
     flags = detector.fit_predict(features, y)
     assert found.clean_flagged == np.mean(flags[~is_poison] == -1)
     assert found.poisons_flagged == np.mean(flags[is_poison] == -1)
-    scores = detector.score_samples(features, y)
+    scores = getattr(detector, "train_scores_", None)
+    scores = detector.score_samples(features, y) if scores is None else scores
     wins = scores[is_poison][:, None] < scores[~is_poison]
     ties = scores[is_poison][:, None] == scores[~is_poison]
     assert found.auroc == pytest.approx(np.mean(wins + 0.5 * ties))
@@ -197,7 +178,7 @@ def test_finding_compares_flags_and_scores_with_the_poisons(
 def test_gaussians_with_trim_find_poisons_in_another_class(
     score_kind, poisoned_rows, retraining
 ):
-    found = ask_detector(detectors()[f"lgm_{score_kind}"], *poisoned_rows, retraining)
+    found = _ask_detector(detectors()[f"lgm_{score_kind}"], poisoned_rows, retraining)
     assert found.auroc > 0.99
     assert found.tpr_at_1pct_fpr == 1.0
 
@@ -209,7 +190,7 @@ def test_retraining_sees_the_kept_rows_only(poisoned_rows, retraining):
     swapped = np.where(is_kept, y, "c")
     kept = retraining.after(features, swapped, is_kept)
     n_epochs = round(60 * len(y) / is_kept.sum())  # as many steps as on all rows
-    expected = clone(retraining.victim.head).set_params(max_epochs=n_epochs)
+    expected = clone(retraining.head).set_params(max_epochs=n_epochs)
     expected.fit(features[is_kept], y[is_kept])
     assert kept.label == expected.predict(features[:1])[0] == "b"
     assert kept.accuracy == np.mean(expected.predict(features) == retraining.y_test)
@@ -235,19 +216,11 @@ def test_a_detector_that_leaves_one_class_or_none_is_recorded(
     assert after.accuracy == np.mean(retraining.y_test == kept)
 
 
-def test_schedules_are_lengthened_with_the_epochs():
-    head = SoftmaxClassifier("identity", max_epochs=40, callbacks=[step_decay(30)])
-    longer = lengthened(head, 1.25)
-    assert longer.max_epochs == 50
-    assert longer.callbacks[0].kwargs == step_decay(38).kwargs
-    assert (head.max_epochs, head.callbacks[0].kwargs) == (40, step_decay(30).kwargs)
-
-
 def test_asking_changes_neither_detector_nor_head(poisoned_rows, retraining):
     detector = LGMOutlierDetector(random_state=0)
-    ask_detector(detector, *poisoned_rows, retraining)
+    _ask_detector(detector, poisoned_rows, retraining)
     assert not hasattr(detector, "classes_")
-    assert not hasattr(retraining.victim.head, "classes_")
+    assert not hasattr(retraining.head, "classes_")
 
 
 @pytest.mark.parametrize(
@@ -257,7 +230,7 @@ def test_asking_changes_neither_detector_nor_head(poisoned_rows, retraining):
 )
 def test_a_missing_extra_is_an_error_before_any_training(package, module, monkeypatch):
     def refuse(*args):
-        raise AssertionError("data were loaded")
+        raise AssertionError("a network was trained")
 
     def import_extra(name, extra):
         if name.startswith(package):
@@ -265,9 +238,9 @@ def test_a_missing_extra_is_an_error_before_any_training(package, module, monkey
 
     monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setattr("sklgm.experiments._external_peers.import_extra", import_extra)
-    monkeypatch.setattr("sklgm.experiments._run.load_splits", refuse)
+    monkeypatch.setattr("sklgm.experiments._protocol.Context.trained", refuse)
     with pytest.raises(ImportError, match=rf'{module} .*pip install "sklgm\[bench\]"'):
-        run(digits_config())
+        digits_run()
 
 
 # The packages themselves, with the extra ``bench``
@@ -278,8 +251,8 @@ def test_a_missing_extra_is_an_error_before_any_training(package, module, monkey
 def test_other_packages_judge_the_same_rows(name, poisoned_rows, retraining):
     features, y, is_poison = poisoned_rows
     before = np.random.get_state()[1].copy()  # noqa: NPY002
-    found = ask_detector(detectors()[name], *poisoned_rows, retraining)
-    again = ask_detector(detectors()[name], *poisoned_rows, retraining)
+    found = _ask_detector(detectors()[name], poisoned_rows, retraining)
+    again = _ask_detector(detectors()[name], poisoned_rows, retraining)
     assert found.auroc == again.auroc
     assert found.clean_flagged == again.clean_flagged
     after = np.random.get_state()[1]  # noqa: NPY002
@@ -314,11 +287,7 @@ def test_art_is_given_the_probabilities_of_the_regression(n_classes, poisoned_ro
 
 @pytest.mark.benchmark
 def test_a_run_holds_the_other_packages():
-    records = run(digits_config(), n_jobs=1)[0].records
-    assert {r.arm for r in records} == {UNFILTERED} | OURS | set(EXTERNAL_PEERS)
-    flagged = [
-        r.value
-        for r in records
-        if (r.arm, r.metric) == ("art_spectral_signatures", "clean_flagged")
-    ]
-    assert flagged == pytest.approx([0.5, 0.5], abs=0.03)
+    table = digits_run().table
+    assert set(table["detector"]) == {None} | OURS | set(EXTERNAL_PEERS)
+    flagged = table.filter(detector="art_spectral_signatures", metric="clean_flagged")
+    assert flagged["value"].to_list() == pytest.approx([0.5, 0.5], abs=0.03)

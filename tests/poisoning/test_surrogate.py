@@ -17,7 +17,11 @@ from sklearn.preprocessing import (
 )
 from torch import nn
 
-from sklgm.classifiers import LGMClassifier, SoftmaxClassifier
+from sklgm.classifiers import (
+    LGMClassifier,
+    RobustGaussianClassifier,
+    SoftmaxClassifier,
+)
 from sklgm.nn import resnet18
 from sklgm.poisoning import Surrogate, make_surrogate
 from tests.poisoning.conftest import assert_same, snapshot
@@ -150,6 +154,33 @@ def test_scalers_become_part_of_the_surrogate(training_set, new_rows, scaler):
     np.testing.assert_allclose(features.numpy(), pipe.transform(raw), rtol=1e-9)
     predicted = surrogate.classes[surrogate.predict(torch.tensor(raw)).numpy()]
     assert (predicted == pipe.predict(raw)).all()
+
+
+@pytest.mark.parametrize("classifier", [SoftmaxClassifier, LGMClassifier])
+@pytest.mark.parametrize(
+    "covariance_type", ["identity", "spherical", "diag", "tied_diag"]
+)
+def test_a_pipeline_may_end_in_gaussians_on_the_features_of_a_network(
+    training_set, new_rows, classifier, covariance_type
+):
+    network = classifier(feature_dim=4, max_epochs=1, random_state=0)
+    gaussians = RobustGaussianClassifier(covariance_type=covariance_type)
+    pipe = make_pipeline(StandardScaler(), network, gaussians).fit(*training_set)
+    surrogate = make_surrogate(pipe)
+    features = surrogate.features(torch.tensor(new_rows))
+    np.testing.assert_allclose(
+        features.detach(), pipe[:-1].transform(new_rows), rtol=1e-4, atol=1e-5
+    )
+    log_proba = surrogate.log_joint(features).log_softmax(dim=1).detach()
+    np.testing.assert_allclose(
+        log_proba, pipe.predict_log_proba(new_rows), rtol=1e-3, atol=1e-3
+    )
+    np.testing.assert_array_equal(surrogate.classes, pipe.classes_)
+
+
+def test_gaussians_without_a_network_are_an_error(training_set):
+    with pytest.raises(TypeError, match="model must be a fitted sklgm classifier"):
+        make_surrogate(RobustGaussianClassifier().fit(*training_set))
 
 
 def test_scaler_is_applied_to_images_too():

@@ -1,0 +1,123 @@
+"""What commands share: progress, the folder of an unfinished run, errors."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sklgm._running import import_extra, stages_folder
+
+if TYPE_CHECKING:
+    import typer
+else:
+    typer = import_extra("typer", "cli")
+
+#: What a command answers with one line, and not with a traceback.
+_EXPECTED = (OSError, ValueError, TypeError, ImportError, RuntimeError)
+
+
+@contextmanager
+def errors_in_one_line(options: Mapping[str, str]) -> Iterator[None]:
+    """End the command with one line where input, data or an extra will not do.
+
+    Parameters
+    ----------
+    options : mapping of str to str
+        Option by parameter: what the user typed, by what the message calls it.
+    """
+    try:
+        yield
+    except _EXPECTED as error:
+        typer.echo(f"Error: {in_options(str(error), options)}", err=True)
+        raise typer.Exit(code=1) from error
+
+
+def in_options(message: str, options: Mapping[str, str]) -> str:
+    """Name options where a message names parameters.
+
+    Parameters
+    ----------
+    message : str
+        Such as ``"cv must be at least 2 folds, got 1"``.
+    options : mapping of str to str
+        Option by parameter.
+
+    Returns
+    -------
+    str
+        Such as ``"--cv must be at least 2 folds, got 1"``.
+    """
+    names = "|".join(options)
+    # One plain word is a parameter only where it has a value or a sentence starts.
+    clear = "|".join(name for name in options if "_" in name)
+    return re.sub(
+        rf"\b(?P<set>{names})=|^(?P<first>{names})\b|\b(?P<any>{clear})\b",
+        lambda m: options[m[m.lastgroup or 0]] + (" " if m.lastgroup == "set" else ""),
+        message,
+    )
+
+
+@contextmanager
+def output_folder(folder: Path, restart: bool) -> Iterator[Path]:
+    """Make the folder of the results, and delete unfinished stages once they are there.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the results.
+    restart : bool
+        Whether to forget what was finished before.
+
+    Yields
+    ------
+    Path
+        Where finished stages of a run wait until it ends.
+    """
+    unfinished = stages_folder(folder)
+    if restart:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    matplotlib = import_extra("matplotlib", "cli")
+    matplotlib.use("agg")  # no display is needed to write files
+    matplotlib.rcParams["figure.max_open_warning"] = 0  # they are closed when written
+    yield unfinished
+    import_extra("matplotlib.pyplot", "cli").close("all")
+    shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
+    """Show the stages of a run on the standard error stream.
+
+    Yields
+    ------
+    callable
+        Takes the name of a stage, steps done and steps in all.
+    """
+    progress = import_extra("rich.progress", "cli")
+    with progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeElapsedColumn(),
+        console=import_extra("rich.console", "cli").Console(stderr=True),
+    ) as bar:
+        tasks: dict[str, Any] = {}
+
+        def show(stage: str, n_done: int, n_steps: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=n_steps)
+            bar.update(tasks[stage], completed=n_done, total=n_steps)
+
+        yield show
+
+
+def command_line() -> str:
+    """Return the command as it was typed, without the path of the program."""
+    return shlex.join(["sklgm", *sys.argv[1:]])

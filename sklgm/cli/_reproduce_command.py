@@ -1,0 +1,390 @@
+"""The command ``sklgm reproduce``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from sklgm._running import import_extra
+from sklgm.cli._output import (
+    command_line,
+    errors_in_one_line,
+    output_folder,
+    progress_bar,
+)
+from sklgm.experiments import PROTOCOLS, RunSettings, get_protocol, run
+
+if TYPE_CHECKING:
+    import pydantic
+    import typer
+
+    from sklgm.experiments import Settings
+    from sklgm.report import ReportFigure
+    from sklgm.results import ProtocolDescription, RunResult
+else:
+    pydantic = import_extra("pydantic", "cli")
+    typer = import_extra("typer", "cli")
+
+_DEFAULT_PROTOCOLS = ("white-box", "transfer")
+_TITLE = "Clean-label poisoning: softmax against L-GM on {dataset}"
+
+#: Options that set the setting of the same meaning in every protocol that has it.
+OPTIONS: Mapping[str, str] = {
+    "--n-targets": "n_targets",
+    "--attack": "attacks",
+    "--n-poisons": "n_poisons",
+    "--share": "shares",
+    "--linf": "bounds",
+    "--rival": "rivals",
+}
+_OF_RUN: Mapping[str, str] = {
+    "dataset": "DATASET",
+    "preset": "--preset",
+    "device": "--device",
+    "seed": "--seed",
+    "data_home": "--data-home",
+}
+#: Options by what errors of a run call them.
+_SAID = {
+    **_OF_RUN,
+    "n_jobs": "--n-jobs",
+    "n_refit": "--set run.n_refit",
+    "n_rows": "--set end-to-end.n_rows",
+    "shares": "--share",
+}
+
+
+def reproduce(
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            help="digits, mnist, cifar10, or the path of an image folder, a .zip of "
+            "one, or an .npz file with keys X and y."
+        ),
+    ],
+    preset: Annotated[
+        str, typer.Option(help="quick (minutes) or full (all rows, 100 targets).")
+    ] = "quick",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda or another torch device.")
+    ] = "auto",
+    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+    data_home: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of MNIST and CIFAR-10. Else SKLGM_DATA, else a cache."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for tables, report.html and figures. Default: "
+            "sklgm-results/DATASET-PRESET-SEED, with any --protocol after DATASET."
+        ),
+    ] = None,
+    protocol: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"{', '.join(PROTOCOLS)}; may be given several times. Default: "
+            f"{' and '.join(_DEFAULT_PROTOCOLS)}."
+        ),
+    ] = None,
+    n_targets: Annotated[
+        int | None, typer.Option(help="Targets per model. Default: the preset's.")
+    ] = None,
+    attack: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="feature_collision, watermark, convex_polytope, bullseye_polytope, "
+            "gradient_matching, adaptive_likelihood or adaptive_posterior; may be "
+            "given several times. Default: the preset's."
+        ),
+    ] = None,
+    n_poisons: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="Poisons per target; may be given several times. Default: the "
+            "protocol's, such as 1, 5 and 25."
+        ),
+    ] = None,
+    share: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Poisoned share of the base class in contamination and end-to-end, "
+            "share of flipped labels in label-noise (0 for none); may be given "
+            "several times."
+        ),
+    ] = None,
+    linf: Annotated[
+        list[float] | None,
+        typer.Option(
+            min=0,
+            help="Bound on every pixel in steps of 1/255; 0 is no bound. May be given "
+            "several times. Default: the preset's.",
+        ),
+    ] = None,
+    rival: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Library to compare with in label-noise: cleanlab (extra bench)."
+        ),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="PROTOCOL.NAME=VALUE",
+            help="Any other setting, such as transfer.max_iter=50 or run.max_epochs=3; "
+            "lists as [1, 5]. May be given several times.",
+        ),
+    ] = None,
+    n_jobs: Annotated[
+        int | None,
+        typer.Option(help="Processes that refit models. Default: one per core."),
+    ] = None,
+    restart: Annotated[
+        bool,
+        typer.Option(
+            "--restart",
+            help="Begin anew where a run with the same settings was interrupted.",
+        ),
+    ] = False,
+) -> None:
+    """Train softmax and L-GM, poison both, detect the poisons, write a report."""
+    given: dict[str, Any] = {
+        "--n-targets": n_targets,
+        "--attack": attack,
+        "--n-poisons": n_poisons,
+        "--share": share,
+        "--linf": linf and [steps / 255 if steps else None for steps in linf],
+        "--rival": rival,
+    }
+    with errors_in_one_line(_SAID):
+        settings, protocols = make_settings(
+            tuple(protocol) if protocol else _DEFAULT_PROTOCOLS,
+            {
+                "dataset": dataset,
+                "preset": preset,
+                "device": device,
+                "seed": seed,
+                "data_home": data_home and str(data_home),
+            },
+            {option: value for option, value in given.items() if value is not None},
+            set_ or (),
+        )
+        folder = out or default_folder(settings, protocols)
+        result, descriptions = _run_and_write(
+            settings, protocols, folder, n_jobs, restart
+        )
+    _print_tables(result, descriptions)
+    typer.echo(f"Results: {folder / 'table.parquet'}")
+    typer.echo(f"Report:  {folder / 'report.html'}")
+
+
+@dataclass
+class _Changes:
+    """What options change in the settings of one protocol, or of the run."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, str] = field(default_factory=dict)  # by name of the setting
+
+    def add(self, name: str, value: Any, option: str) -> None:
+        self.values[name] = value
+        self.options[name] = option
+
+
+def make_settings(
+    protocols: Sequence[str],
+    of_run: Mapping[str, Any],
+    given: Mapping[str, Any],
+    assignments: Sequence[str],
+) -> tuple[RunSettings, dict[str, Settings]]:
+    """Turn what was typed into checked settings.
+
+    Parameters
+    ----------
+    protocols : sequence of str
+        Names of the protocols.
+    of_run : mapping of str to object
+        ``dataset``, ``preset``, ``device``, ``seed`` and ``data_home``.
+    given : mapping of str to object
+        Values by option, of :data:`OPTIONS`.
+    assignments : sequence of str
+        Of the form ``PROTOCOL.NAME=VALUE``.
+
+    Returns
+    -------
+    settings : RunSettings
+        Of the run.
+    protocols : dict of str to Settings
+        Of each protocol.
+
+    Raises
+    ------
+    ValueError
+        Whose message names the option, where it cannot be used or its value is out of
+        range.
+    """
+    unknown = [name for name in protocols if name not in PROTOCOLS]
+    if unknown:
+        raise ValueError(
+            f"--protocol must be one of {', '.join(PROTOCOLS)}, got {unknown[0]!r}"
+        )
+    changes = {name: _Changes() for name in ("run", *protocols)}
+    for name, value in of_run.items():
+        changes["run"].add(name, value, _OF_RUN[name])
+    for option, value in given.items():
+        setting = OPTIONS[option]
+        having = [p for p in protocols if _has(p, setting)]
+        if not having:
+            others = ", ".join(p for p in PROTOCOLS if _has(p, setting))
+            raise ValueError(
+                f"{option} is not for {', '.join(protocols)}; it is for --protocol "
+                f"{others}"
+            )
+        for name in having:
+            changes[name].add(setting, value, option)
+    for assignment in assignments:
+        name, setting, value = _parsed(assignment, changes)
+        changes[name].add(setting, value, f"--set {name}.{setting}")
+
+    own = changes["run"]
+    with _named_options(own):
+        settings = RunSettings.of_dataset(**own.values)
+    chosen = {}
+    for name in dict.fromkeys(protocols):
+        with _named_options(changes[name]):
+            chosen[name] = get_protocol(name).settings.for_preset(
+                settings.kind, settings.preset, **changes[name].values
+            )
+    return settings, chosen
+
+
+def default_folder(settings: RunSettings, protocols: Collection[str]) -> Path:
+    """Name the folder of the results.
+
+    Parameters
+    ----------
+    settings : RunSettings
+        Data set, preset and seed are in the name.
+    protocols : collection of str
+        In the name where they are not the default.
+
+    Returns
+    -------
+    Path
+        Such as ``sklgm-results/mnist-end-to-end-quick-0``.
+    """
+    parts = [Path(settings.dataset).stem]
+    if set(protocols) != set(_DEFAULT_PROTOCOLS):
+        parts += [name for name in PROTOCOLS if name in protocols]
+    parts += [settings.preset, str(settings.seed)]
+    return Path("sklgm-results") / "-".join(parts)
+
+
+def _has(protocol: str, setting: str) -> bool:
+    return setting in get_protocol(protocol).settings.model_fields
+
+
+def _parsed(assignment: str, changes: Mapping[str, _Changes]) -> tuple[str, str, Any]:
+    """Protocol, name and value of ``PROTOCOL.NAME=VALUE``."""
+    place, is_set, text = assignment.partition("=")
+    name, _, setting = place.partition(".")
+    if not is_set or not setting:
+        raise ValueError(
+            f"--set must be of the form PROTOCOL.NAME=VALUE, got {assignment!r}"
+        )
+    if name not in changes:
+        raise ValueError(
+            f"--set {place}: {name!r} is none of the protocols of this run: "
+            f"{', '.join(changes)}"
+        )
+    cls = RunSettings if name == "run" else get_protocol(name).settings
+    if setting not in cls.model_fields:
+        raise ValueError(
+            f"--set {place}: {name} has no setting {setting!r}; it has "
+            f"{', '.join(cls.model_fields)}"
+        )
+    try:
+        return name, setting, json.loads(text)
+    except json.JSONDecodeError:
+        return name, setting, text
+
+
+@contextmanager
+def _named_options(changes: _Changes) -> Iterator[None]:
+    """Turn errors of settings into those of the options that set them."""
+    try:
+        yield
+    except pydantic.ValidationError as error:
+        one = error.errors()[0]
+        option = changes.options.get(str(one["loc"][0]), str(one["loc"][0]))
+        message = one["msg"].removeprefix("Value error, ")
+        if "got" not in message:
+            message += f", got {one['input']!r}"
+        raise ValueError(f"{option}: {message[0].lower()}{message[1:]}") from error
+
+
+def _run_and_write(
+    settings: RunSettings,
+    protocols: dict[str, Settings],
+    folder: Path,
+    n_jobs: int | None,
+    restart: bool,
+) -> tuple[RunResult, list[ProtocolDescription]]:
+    """Run protocols with a progress bar and write all they give."""
+    from sklgm.report import run_figures, write_run_report
+
+    descriptions = [get_protocol(name).description for name in protocols]
+    with output_folder(folder, restart) as unfinished:
+        with progress_bar() as show:
+            result, arrays = run(
+                settings,
+                protocols,
+                command=command_line(),
+                progress=show,
+                n_jobs=n_jobs,
+                resume_from=unfinished,
+            )
+        result.save(folder)
+        figures = run_figures(result, arrays, descriptions)
+        _save_figures(figures, folder / "figures")
+        write_run_report(
+            folder / "report.html",
+            result,
+            figures,
+            descriptions=descriptions,
+            title=_TITLE.format(dataset=result.table["dataset"][0]),
+        )
+    return result, descriptions
+
+
+def _save_figures(figures: list[ReportFigure], folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    for number, figure in enumerate(figures, start=1):
+        words = "".join(c if c.isalnum() else " " for c in figure.title.lower()).split()
+        figure.figure.savefig(folder / f"{number:02d}-{'-'.join(words)}.png", dpi=150)
+
+
+def _print_tables(result: RunResult, descriptions: list[ProtocolDescription]) -> None:
+    """Print the tables of the report."""
+    from sklgm.report import run_tables
+
+    rich_table = import_extra("rich.table", "cli")
+    console = import_extra("rich.console", "cli").Console()
+    for table in run_tables(result, descriptions):
+        printed = rich_table.Table(title=table.caption, title_justify="left")
+        for column in table.columns:
+            printed.add_column(column, overflow="fold")
+        for row in table.rows:
+            header = f"{row.header}\n{row.detail}" if row.detail else row.header
+            cells = [
+                "" if cell is None else "\n".join([cell.text, *cell.details])
+                for cell in row.cells
+            ]
+            printed.add_row(header, *cells)
+        console.print(printed)
