@@ -31,8 +31,8 @@ from sklgm.outliers._calibration import (
 from sklgm.outliers._conformal import n_rows_for_level
 from sklgm.outliers._decisions import Thresholds, q_values
 from sklgm.outliers._evidence import ask_folds, fitted_estimator, read_evidence
-from sklgm.outliers._lgm import KINDS, claimed_density
-from sklgm.outliers._splits import Split, make_folds
+from sklgm.outliers._folds import Split, make_folds
+from sklgm.outliers._lgm_detector import KINDS, claimed_density
 from sklgm.outliers._trusted import Trusted, check_rows, check_trusted
 
 SCORE_KINDS = ("posterior", "likelihood")

@@ -4,11 +4,11 @@ from sklgm.datasets._cache import get_data_home
 from sklgm.datasets._cifar10 import fetch_cifar10
 from sklgm.datasets._digits import load_digits_images
 from sklgm.datasets._folder import load_image_folder
+from sklgm.datasets._labelled_rows import LabelledRows, load_rows
+from sklgm.datasets._labelled_splits import LabelledSplits
 from sklgm.datasets._mnist import fetch_mnist
 from sklgm.datasets._npz import load_npz
 from sklgm.datasets._path import load_path
-from sklgm.datasets._rows import LabelledRows, load_rows
-from sklgm.datasets._splits import LabelledSplits
 from sklgm.datasets._synthetic import make_gaussian_classes, make_stripe_images
 
 __all__ = [

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklgm.datasets._cache import ensure_files, get_data_home
-from sklgm.datasets._splits import LabelledSplits, scale_pixels
+from sklgm.datasets._labelled_splits import LabelledSplits, scale_pixels
 
 _SUBFOLDER = "cifar-10-batches-py"
 _TRAIN_FILES = tuple(f"data_batch_{number}" for number in range(1, 6))

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.datasets import load_digits
 
-from sklgm.datasets._splits import LabelledSplits, stratified_split
+from sklgm.datasets._labelled_splits import LabelledSplits, stratified_split
 
 
 def load_digits_images(

@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from sklgm.datasets._images import decode_images
-from sklgm.datasets._splits import (
+from sklgm.datasets._image_files import decode_images
+from sklgm.datasets._labelled_splits import (
     LabelledSplits,
     check_test_size,
     scale_pixels,

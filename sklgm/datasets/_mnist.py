@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklgm.datasets._cache import ensure_files, get_data_home
-from sklgm.datasets._splits import LabelledSplits, scale_pixels
+from sklgm.datasets._labelled_splits import LabelledSplits, scale_pixels
 
 _SUBFOLDER = os.path.join("MNIST", "raw")  # where torchvision keeps it
 _FILES = (

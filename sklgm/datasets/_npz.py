@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sklgm.datasets._splits import (
+from sklgm.datasets._labelled_splits import (
     LabelledSplits,
     check_test_size,
     scale_pixels,

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from sklgm.datasets._folder import load_image_folder
+from sklgm.datasets._labelled_splits import LabelledSplits
 from sklgm.datasets._npz import load_npz
-from sklgm.datasets._splits import LabelledSplits
 
 
 def load_path(

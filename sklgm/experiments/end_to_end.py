@@ -22,7 +22,7 @@ from sklgm.experiments._settings import (
     Some,
     TargetSettings,
 )
-from sklgm.experiments._tables import ATTACK_TABLE, DETECTION_TABLE, EFFORT_TABLE
+from sklgm.experiments._table_specs import ATTACK_TABLE, DETECTION_TABLE, EFFORT_TABLE
 from sklgm.experiments._training import Training
 from sklgm.experiments._victims import Victim, make_victims, with_diagonal
 from sklgm.results import FigureArrays, HeadlineSpec, ProtocolDescription, Row, Trial

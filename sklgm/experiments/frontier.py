@@ -14,7 +14,7 @@ from sklgm.experiments._settings import (
     RefitSettings,
     Some,
 )
-from sklgm.experiments._tables import (
+from sklgm.experiments._table_specs import (
     CLEAN_ACCURACY,
     CLEAN_TABLE,
     EFFORT,

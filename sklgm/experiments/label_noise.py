@@ -13,7 +13,7 @@ from sklgm._running import import_extra
 from sklgm.auditing import AuditResult, audit
 from sklgm.experiments._protocol import Context, Protocol, rate
 from sklgm.experiments._settings import Count, Distinct, Presets, Settings, Some
-from sklgm.experiments._tables import AUROC
+from sklgm.experiments._table_specs import AUROC
 from sklgm.metrics import auroc_interval
 from sklgm.poisoning import flip_labels
 from sklgm.results import ColumnSpec, ProtocolDescription, Row, TableSpec

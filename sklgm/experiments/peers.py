@@ -16,7 +16,7 @@ from sklgm.experiments._comparison import Comparison, compare_heads
 from sklgm.experiments._external_peers import EXTERNAL_PEERS, check_external_peers
 from sklgm.experiments._protocol import Context, Protocol, mean, rate
 from sklgm.experiments._settings import CountSettings, PlannedAttack, RefitSettings
-from sklgm.experiments._tables import AUROC
+from sklgm.experiments._table_specs import AUROC
 from sklgm.metrics import auroc, tpr_at_fpr
 from sklgm.outliers import (
     ActivationClusteringDetector,

@@ -15,7 +15,7 @@ from sklgm.experiments._settings import (
     RefitSettings,
     Some,
 )
-from sklgm.experiments._tables import ATTACK_TABLE, DETECTION_TABLE, EFFORT_TABLE
+from sklgm.experiments._table_specs import ATTACK_TABLE, DETECTION_TABLE, EFFORT_TABLE
 from sklgm.experiments._victims import converged_victims, make_victims, with_diagonal
 from sklgm.poisoning import flip_labels
 from sklgm.results import (

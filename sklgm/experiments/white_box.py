@@ -19,7 +19,7 @@ from sklgm.experiments._settings import (
     Positive,
     Presets,
 )
-from sklgm.experiments._tables import (
+from sklgm.experiments._table_specs import (
     AT_1_PERCENT,
     AUROC,
     CLEAN_TABLE,

@@ -11,8 +11,8 @@ from sklgm.nn._backbones import (
     resnet18,
     vgg19,
 )
+from sklgm.nn._feature_network import FeatureNetwork
 from sklgm.nn._heads import GaussianMixtureHead, LinearHead
-from sklgm.nn._network import FeatureNetwork
 
 __all__ = [
     "BACKBONES",

@@ -2,7 +2,7 @@
 
 from sklgm.outliers._clustering import ActivationClusteringDetector
 from sklgm.outliers._deep_knn import DeepKNNDetector
-from sklgm.outliers._lgm import LGMOutlierDetector
+from sklgm.outliers._lgm_detector import LGMOutlierDetector
 from sklgm.outliers._mahalanobis import ClassMahalanobisDetector
 from sklgm.outliers._self_confidence import SelfConfidenceDetector
 from sklgm.outliers._spectral import SpectralSignatureDetector

@@ -46,7 +46,7 @@ from sklgm.outliers._decisions import (
 )
 from sklgm.outliers._distance_law import DistanceLaw
 from sklgm.outliers._evidence import NO_DENSITY, Evidence, ask_folds
-from sklgm.outliers._splits import Split, make_folds
+from sklgm.outliers._folds import Split, make_folds
 from sklgm.outliers._trusted import Trusted, check_trusted
 
 _OPTIONAL_ATTRIBUTES = (

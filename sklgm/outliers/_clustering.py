@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 
 from sklgm._random import draw_seed
 from sklgm._sklearn_private import Interval
-from sklgm.outliers._features import FeatureDetector, negligible_deviation
+from sklgm.outliers._feature_detector import FeatureDetector, negligible_deviation
 
 
 class _TwoClusters(NamedTuple):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
 from sklgm._sklearn_private import Interval
-from sklgm.outliers._features import FeatureDetector, FeatureModel
+from sklgm.outliers._feature_detector import FeatureDetector, FeatureModel
 
 
 @dataclass(frozen=True)

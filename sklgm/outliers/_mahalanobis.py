@@ -9,7 +9,7 @@ from sklearn.covariance import empirical_covariance, ledoit_wolf
 
 from sklgm._sklearn_private import StrOptions
 from sklgm.outliers._distance_law import DistanceLaw
-from sklgm.outliers._features import (
+from sklgm.outliers._feature_detector import (
     FeatureDetector,
     FeatureModel,
     negligible_deviation,

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklgm.outliers._calibration import ScoreKind
-from sklgm.outliers._features import FeatureDetector, negligible_deviation
+from sklgm.outliers._feature_detector import FeatureDetector, negligible_deviation
 
 
 class _Signatures(NamedTuple):

@@ -5,12 +5,12 @@ matplotlib is imported when something is drawn. It comes with the extra ``cli``.
 
 from sklgm.plotting._attacks import attack_name
 from sklgm.plotting._curves import plot_roc_curves, plot_success_rates
-from sklgm.plotting._features import FeatureSpaceDisplay
+from sklgm.plotting._feature_space import FeatureSpaceDisplay
 from sklgm.plotting._frontier import plot_frontier
-from sklgm.plotting._images import PoisonDisplay
 from sklgm.plotting._likelihoods import ClaimedLikelihoodDisplay
+from sklgm.plotting._poisons import PoisonDisplay
 from sklgm.plotting._pooling import pool_seeds, rate_of
-from sklgm.plotting._victims import victim_color, victim_name, victim_rank
+from sklgm.plotting._victim_names import victim_color, victim_name, victim_rank
 
 __all__ = [
     "ClaimedLikelihoodDisplay",

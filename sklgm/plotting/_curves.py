@@ -17,7 +17,7 @@ from sklgm.plotting._pooling import (
     pool_seeds,
     rate_of,
 )
-from sklgm.plotting._victims import (
+from sklgm.plotting._victim_names import (
     victim_color,
     victim_marker,
     victim_name,

@@ -17,7 +17,7 @@ from sklgm.plotting._pooling import (
     pool_seeds,
     rate_of,
 )
-from sklgm.plotting._victims import victim_color, victim_name, victim_rank
+from sklgm.plotting._victim_names import victim_color, victim_name, victim_rank
 
 if TYPE_CHECKING:
     import polars as pl

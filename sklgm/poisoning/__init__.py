@@ -8,6 +8,7 @@ from sklgm.poisoning._adaptive import (
 )
 from sklgm.poisoning._attack import Attack, Problem
 from sklgm.poisoning._craft import craft, resolve_attack
+from sklgm.poisoning._craft_result import CraftResult
 from sklgm.poisoning._crafter import PoisonCrafter
 from sklgm.poisoning._feature_collision import FeatureCollision, collision_objective
 from sklgm.poisoning._flip_labels import flip_labels
@@ -22,7 +23,6 @@ from sklgm.poisoning._polytope import (
     bullseye_polytope_objective,
     convex_polytope_objective,
 )
-from sklgm.poisoning._result import CraftResult
 from sklgm.poisoning._surrogate import (
     GaussianSurrogate,
     Surrogate,

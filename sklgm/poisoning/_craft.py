@@ -11,12 +11,12 @@ from torch import Tensor
 
 from sklgm.poisoning._adaptive import AdaptiveLikelihood, AdaptivePosterior
 from sklgm.poisoning._attack import Attack, Problem, features_of_groups
+from sklgm.poisoning._craft_result import CraftResult, collect_result
 from sklgm.poisoning._feature_collision import FeatureCollision, is_at_target
 from sklgm.poisoning._gradient_matching import GradientMatching
 from sklgm.poisoning._groups import base_classes, chunk_rows, group_rows
 from sklgm.poisoning._network_surrogate import make_surrogate
 from sklgm.poisoning._polytope import BullseyePolytope, ConvexPolytope
-from sklgm.poisoning._result import CraftResult, collect_result
 from sklgm.poisoning._search import AT_TARGET, NON_FINITE, forward_backward
 from sklgm.poisoning._surrogate import Surrogate
 

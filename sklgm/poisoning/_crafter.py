@@ -28,8 +28,8 @@ from sklgm.poisoning._bases import (
     other_labels,
 )
 from sklgm.poisoning._craft import ATTACKS, craft, resolve_attack
+from sklgm.poisoning._craft_result import collect_result
 from sklgm.poisoning._network_surrogate import make_surrogate
-from sklgm.poisoning._result import collect_result
 from sklgm.poisoning._surrogate import Surrogate
 
 FloatArray = NDArray[np.floating[Any]]

@@ -1,11 +1,11 @@
 """Reports: one self-contained HTML page of a run, or of an audit."""
 
-from sklgm.report._audit import render_audit_report, write_audit_report
+from sklgm.report._audit_page import render_audit_report, write_audit_report
 from sklgm.report._figures import ReportFigure, run_figures, table_figures
 from sklgm.report._limits import RULES, Rule, Verdict
 from sklgm.report._paired import paired_tables
-from sklgm.report._run import render_run_report, write_run_report
-from sklgm.report._tables import protocol_tables, run_tables
+from sklgm.report._protocol_tables import protocol_tables, run_tables
+from sklgm.report._run_page import render_run_report, write_run_report
 
 __all__ = [
     "RULES",

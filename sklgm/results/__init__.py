@@ -3,18 +3,18 @@
 Needs polars, which comes with the extra ``cli``.
 """
 
-from sklgm.results._figure_data import (
-    DetectionScores,
-    FeatureScatter,
-    FigureArrays,
-    PoisonImages,
-)
-from sklgm.results._protocol import (
+from sklgm.results._description import (
     ColumnSpec,
     FigureSpec,
     HeadlineSpec,
     ProtocolDescription,
     TableSpec,
+)
+from sklgm.results._figure_data import (
+    DetectionScores,
+    FeatureScatter,
+    FigureArrays,
+    PoisonImages,
 )
 from sklgm.results._rows import TABLE_SCHEMA, TRIALS_SCHEMA, Row, Trial
 from sklgm.results._run_result import SCHEMA_VERSION, RunResult

@@ -3,7 +3,7 @@
 import numpy as np
 
 from sklgm._random import draw_seed
-from sklgm.outliers._splits import make_folds
+from sklgm.outliers._folds import make_folds
 
 
 def gaussian_rows(seed, n, *, dim=4, separation=5.0):

@@ -13,7 +13,7 @@ import pytest
 from scipy.stats import false_discovery_control
 
 from sklgm.auditing._result import AuditResult
-from sklgm.report import _audit, render_audit_report, write_audit_report
+from sklgm.report import _audit_page, render_audit_report, write_audit_report
 
 pillow = pytest.importorskip("PIL.Image")
 
@@ -28,7 +28,7 @@ SUSPECTS = [7, 2, 10]
 def figures_stay_empty(request, monkeypatch):
     """Drawing takes most of the time of a page: only tests of figures do it."""
     if "drawn" not in request.fixturenames:
-        monkeypatch.setattr(_audit, "figure_png", lambda figure: b"")
+        monkeypatch.setattr(_audit_page, "figure_png", lambda figure: b"")
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Names, colours and order of victims."""
 
 from sklgm.plotting import victim_color, victim_name, victim_rank
-from sklgm.plotting._victims import victim_marker
+from sklgm.plotting._victim_names import victim_marker
 
 KNOWN = ["softmax", "softmax_trimmed_gaussians", "lgm", "lgm_trim"]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit, StratifiedKFold
 
-from sklgm.outliers._splits import make_folds
+from sklgm.outliers._folds import make_folds
 
 
 def held_out_rows(splits):

@@ -17,8 +17,8 @@ from sklgm.report._page import (
     page_template,
     write_page,
 )
+from sklgm.report._protocol_tables import all_rows_table, protocol_tables
 from sklgm.report._summary import summaries
-from sklgm.report._tables import all_rows_table, protocol_tables
 from sklgm.results import ProtocolDescription, RunResult
 
 _VICTIM_EXPLANATIONS = {

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sklgm.datasets import load_digits_images
-from sklgm.datasets._splits import scale_pixels, stratified_split
+from sklgm.datasets._labelled_splits import scale_pixels, stratified_split
 
 Y = np.repeat(["a", "b", "c"], [10, 20, 30])
 

@@ -3,7 +3,7 @@
 import pytest
 
 from sklgm.report import protocol_tables
-from sklgm.report._tables import all_rows_table
+from sklgm.report._protocol_tables import all_rows_table
 from sklgm.results import ColumnSpec, ProtocolDescription, TableSpec
 from tests.tidy_rows import CLEAN, area, control, plain, rate, row, table_of
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from sklgm._running import import_extra
 from sklgm.datasets._folder import read_class_folders
+from sklgm.datasets._labelled_splits import scale_pixels
 from sklgm.datasets._npz import read_npz_rows
-from sklgm.datasets._splits import scale_pixels
 
 #: Columns that are taken for labels if none is named.
 LABEL_COLUMNS = ("label", "labels", "y", "target", "class")
