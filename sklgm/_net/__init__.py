@@ -4,7 +4,6 @@ from sklgm._net._batches import (
     BatchDataset,
     NoSingleRowSampler,
     keep_batch,
-    train_loader,
 )
 from sklgm._net._build import (
     build_net,
@@ -23,6 +22,12 @@ from sklgm._net._criteria import (
     LGMCriterion,
     SoftmaxCriterion,
 )
+from sklgm._net._loaders import (
+    SlicedBatches,
+    ordered_loader,
+    shared_tensor,
+    train_loader,
+)
 from sklgm._net._loss_net import (
     LossNet,
     batches_of,
@@ -39,6 +44,7 @@ __all__ = [
     "LossNet",
     "MarginGrowth",
     "NoSingleRowSampler",
+    "SlicedBatches",
     "SoftmaxCriterion",
     "TrimmedGaussians",
     "ValidationAccuracy",
@@ -49,9 +55,11 @@ __all__ = [
     "make_schedule",
     "n_complete_epochs",
     "net_dtype",
+    "ordered_loader",
     "restored_on_error",
     "set_class_means",
     "set_trimmed_gaussians",
+    "shared_tensor",
     "stops_early",
     "train_loader",
 ]

@@ -7,14 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import (
-    BatchSampler,
-    DataLoader,
-    Dataset,
-    RandomSampler,
-    Sampler,
-    SequentialSampler,
-)
+from torch.utils.data import BatchSampler, Dataset
 
 from sklgm._inputs import Instances
 
@@ -128,28 +121,3 @@ class NoSingleRowSampler(BatchSampler):
             previous = batch
         if previous is not None:
             yield previous
-
-
-def train_loader(
-    dataset: BatchDataset,
-    *,
-    batch_size: int,
-    generator: torch.Generator,
-    shuffle: bool = True,
-    drop_last: bool = False,
-    **kwargs: Any,
-) -> DataLoader[Batch]:
-    """Loader of training batches; ``iterator_train__*`` are its arguments."""
-    if drop_last and len(dataset) < batch_size:
-        raise ValueError(
-            "iterator_train__drop_last=True leaves no batch to train on: there are "
-            f"{len(dataset)} rows and batch_size={batch_size}; lower batch_size, or "
-            "set it to False"
-        )
-    rows: Sampler[int] = (
-        RandomSampler(dataset, generator=generator)
-        if shuffle
-        else SequentialSampler(dataset)
-    )
-    batches = NoSingleRowSampler(rows, batch_size, drop_last)
-    return DataLoader(dataset, batch_sampler=batches, collate_fn=keep_batch, **kwargs)

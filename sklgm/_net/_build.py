@@ -9,8 +9,9 @@ from skorch.callbacks import EarlyStopping, PassthroughScoring
 from skorch.helper import predefined_split
 from torch import nn
 
-from sklgm._net._batches import BatchDataset, keep_batch, train_loader
+from sklgm._net._batches import BatchDataset
 from sklgm._net._callbacks import ValidationAccuracy, has_schedule, make_schedule
+from sklgm._net._loaders import ordered_loader, train_loader
 from sklgm._net._loss_net import LossNet
 from sklgm.nn import FeatureNetwork
 
@@ -96,7 +97,7 @@ def build_net(
     settings: dict[str, Any] = {
         "iterator_train": train_loader,
         "iterator_train__generator": generator,
-        "iterator_valid__collate_fn": keep_batch,
+        "iterator_valid": ordered_loader,
         "iterator_valid__batch_size": _INFERENCE_BATCH_SIZE,
         **nested,
     }

@@ -1,18 +1,20 @@
 """The skorch net: its loss hook, its state, and passing rows through it."""
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import EarlyStopping
+from skorch.callbacks import Callback, EarlyStopping
 from skorch.history import History
+from skorch.utils import to_tensor
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from sklgm._net._batches import BatchDataset
+from sklgm._net._batches import Batch, BatchDataset
+from sklgm._net._loaders import ordered_loader
 from sklgm.losses import weighted_mean
 
 # What of ``iterator_valid__*`` says how rows are read, and not which or in what order.
@@ -67,6 +69,37 @@ class LossNet(NeuralNet):
             raise
         return self
 
+    def notify(self, method_name: str, **cb_kwargs: Any) -> None:
+        """Tell the callbacks, but those that would do nothing."""
+        getattr(self, method_name)(self, **cb_kwargs)
+        for _, callback in self.callbacks_:
+            if _listens(type(callback), method_name):
+                getattr(callback, method_name)(self, **cb_kwargs)
+
+    def run_single_epoch(
+        self, iterator: Any, training: bool, *args: Any, **kwargs: Any
+    ) -> None:
+        """Set the mode of every module once, and pass the batches of an epoch."""
+        self._set_training(training)
+        super().run_single_epoch(iterator, training, *args, **kwargs)
+
+    def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
+        """Compute outputs, loss and gradients of a batch."""
+        if not self.module_.training:  # a callback has passed rows through the net
+            self._set_training(True)
+        X, y_encoded = batch
+        y_pred = self.infer(X, **fit_params)
+        loss = self.get_loss(y_pred, y_encoded, X=X, training=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return {"loss": loss, "y_pred": y_pred}
+
+    def infer(self, x: Any, **fit_params: Any) -> tuple[Tensor, ...]:
+        """Compute the outputs of the network for a batch."""
+        if not isinstance(x, dict):
+            x = {"X": to_tensor(x, device=self.device)}
+        outputs: tuple[Tensor, ...] = self.module_(x["X"].to(self.device))
+        return outputs
+
     def get_loss(
         self,
         y_pred: tuple[Tensor, ...],
@@ -78,8 +111,14 @@ class LossNet(NeuralNet):
         loss: Tensor = self.criterion_(
             y_pred, y_true.to(self.device), self.module_.head, training
         )
-        weight = None if X is None else X["sample_weight"].to(self.device)
-        return weighted_mean(loss, weight)
+        weight = None if X is None else X.get("sample_weight")  # none: all are 1
+        return weighted_mean(loss, None if weight is None else weight.to(loss.device))
+
+
+@lru_cache
+def _listens(kind: Hashable, method_name: str) -> bool:
+    """Whether a class of callbacks does anything when it is told of an event."""
+    return getattr(kind, method_name) is not getattr(Callback, method_name, None)
 
 
 def _is_early_stop(error: KeyboardInterrupt) -> bool:
@@ -193,7 +232,7 @@ def batches_of(net: LossNet, dataset: BatchDataset) -> Iterator[tuple[Tensor, ..
     """
     given = net.get_params_for("iterator_valid")
     settings = {name: given[name] for name in _INFERENCE_SETTINGS if name in given}
-    loader = DataLoader(dataset, **settings)
+    loader = ordered_loader(dataset, **settings)
     # A DataLoader draws a seed from torch's global generator at each iteration.
     with torch.random.fork_rng(devices=[]):
         for batch in loader:
