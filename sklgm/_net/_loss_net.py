@@ -1,7 +1,7 @@
 """The skorch net: its loss hook, its state, and passing rows through it."""
 
 import copy
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
@@ -73,7 +73,7 @@ class LossNet(NeuralNet):
         """Tell the callbacks, but those that would do nothing."""
         getattr(self, method_name)(self, **cb_kwargs)
         for _, callback in self.callbacks_:
-            if _listens(type(callback), method_name):
+            if _listens(type(callback), method_name):  # type: ignore[arg-type]
                 getattr(callback, method_name)(self, **cb_kwargs)
 
     def run_single_epoch(
@@ -88,10 +88,13 @@ class LossNet(NeuralNet):
         if not self.module_.training:  # a callback has passed rows through the net
             self._set_training(True)
         X, y_encoded = batch
-        y_pred = self.infer(X, **fit_params)
-        loss = self.get_loss(y_pred, y_encoded, X=X, training=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return {"loss": loss, "y_pred": y_pred}
+        features = self.module_.features(X["X"].to(self.device))
+        loss, logits = self.criterion_.of_training(
+            features, y_encoded.to(self.device), self.module_.head
+        )
+        mean = self._weighted_mean(loss, X)
+        mean.backward()  # type: ignore[no-untyped-call]
+        return {"loss": mean, "y_pred": (logits, features)}
 
     def infer(self, x: Any, **fit_params: Any) -> tuple[Tensor, ...]:
         """Compute the outputs of the network for a batch."""
@@ -111,12 +114,15 @@ class LossNet(NeuralNet):
         loss: Tensor = self.criterion_(
             y_pred, y_true.to(self.device), self.module_.head, training
         )
-        weight = None if X is None else X.get("sample_weight")  # none: all are 1
+        return self._weighted_mean(loss, X or {})
+
+    def _weighted_mean(self, loss: Tensor, X: Mapping[str, Tensor]) -> Tensor:
+        weight = X.get("sample_weight")  # none: all are 1
         return weighted_mean(loss, None if weight is None else weight.to(loss.device))
 
 
 @lru_cache
-def _listens(kind: Hashable, method_name: str) -> bool:
+def _listens(kind: type, method_name: str) -> bool:
     """Whether a class of callbacks does anything when it is told of an event."""
     return getattr(kind, method_name) is not getattr(Callback, method_name, None)
 

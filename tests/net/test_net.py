@@ -211,6 +211,36 @@ def test_lgm_criterion_is_the_lgm_loss_and_validates_without_margin(training):
     torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.parametrize("covariance_type", ["identity", "diag"])
+@pytest.mark.parametrize(("margin", "weight"), [(0.0, 0.0), (0.8, 0.0), (0.8, 0.2)])
+def test_the_loss_of_training_is_the_criterion(covariance_type, margin, weight):
+    _, (_, features), y = lgm_outputs()
+    head = GaussianMixtureHead(
+        3, 2, covariance_type=covariance_type, variance=0.5, priors=[0.2, 0.8]
+    )
+    criterion = LGMCriterion(margin, weight)
+    features = features.requires_grad_()
+    found, logits = criterion.of_training(features, y, head)
+    expected = criterion((*head(features), features), y, head, True)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(logits, head(features)[0])
+    inputs = (features, head.means)
+    torch.testing.assert_close(
+        torch.autograd.grad(found.sum(), inputs),
+        torch.autograd.grad(expected.sum(), inputs),
+    )
+
+
+def test_named_optimisers_are_fused_unless_asked_otherwise(blobs):
+    for settings, expected in (
+        ({}, True),
+        ({"optimizer__foreach": True}, None),
+        ({"optimizer__fused": False}, False),
+    ):
+        clf = SoftmaxClassifier(max_epochs=1, random_state=0, **settings).fit(*blobs)
+        assert clf.net_.optimizer_.defaults["fused"] is expected
+
+
 def test_softmax_criterion_is_the_softmax_loss():
     head, outputs, y = lgm_outputs()
     found = SoftmaxCriterion()(outputs, y, head, True)
