@@ -1,5 +1,12 @@
 """The only package that imports skorch: the net, its loss hook, its callbacks."""
 
+from sklgm._net._augment import (
+    AUGMENTATIONS,
+    Augmentation,
+    make_augmentation,
+    random_flip,
+    random_shift,
+)
 from sklgm._net._batches import (
     BatchDataset,
     NoSingleRowSampler,
@@ -39,6 +46,8 @@ from sklgm._net._loss_net import (
 )
 
 __all__ = [
+    "AUGMENTATIONS",
+    "Augmentation",
     "BatchDataset",
     "LGMCriterion",
     "LossNet",
@@ -52,10 +61,13 @@ __all__ = [
     "build_net",
     "infer",
     "keep_batch",
+    "make_augmentation",
     "make_schedule",
     "n_complete_epochs",
     "net_dtype",
     "ordered_loader",
+    "random_flip",
+    "random_shift",
     "restored_on_error",
     "set_class_means",
     "set_trimmed_gaussians",

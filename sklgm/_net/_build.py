@@ -9,6 +9,7 @@ from skorch.callbacks import EarlyStopping, PassthroughScoring
 from skorch.helper import predefined_split
 from torch import nn
 
+from sklgm._net._augment import Augmentation
 from sklgm._net._batches import BatchDataset
 from sklgm._net._callbacks import ValidationAccuracy, has_schedule, make_schedule
 from sklgm._net._loaders import ordered_loader, train_loader
@@ -40,6 +41,7 @@ def build_net(
     patience: int | None,
     valid_dataset: BatchDataset | None,
     generator: torch.Generator,
+    augmentation: Augmentation | None,
     nested: Mapping[str, Any],
 ) -> LossNet:
     """Build and initialise a skorch net around a network.
@@ -74,6 +76,8 @@ def build_net(
         Validation rows.
     generator : torch.Generator
         Source of the shuffling.
+    augmentation : callable or None
+        Changes the instances of training batches; see :func:`make_augmentation`.
     nested : mapping of str to object
         skorch's nested parameters, such as ``optimizer__weight_decay``.
 
@@ -121,6 +125,7 @@ def build_net(
         train_split=None if valid_dataset is None else predefined_split(valid_dataset),
         **settings,
     )
+    net.augmentation = augmentation
     net.initialize()
     net.constant_rates = [
         {name: group[name] for name in _SCHEDULED if name in group}

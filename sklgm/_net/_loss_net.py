@@ -13,6 +13,7 @@ from skorch.history import History
 from skorch.utils import to_tensor
 from torch import Tensor
 
+from sklgm._net._augment import Augmentation
 from sklgm._net._batches import Batch, BatchDataset
 from sklgm._net._loaders import ordered_loader
 from sklgm.losses import weighted_mean
@@ -37,9 +38,12 @@ class LossNet(NeuralNet):
     ----------
     was_interrupted : bool
         Whether Ctrl-C ended the last training; skorch keeps the model and is silent.
+    augmentation : callable or None
+        Changes the instances of training batches.
     """
 
     was_interrupted = False
+    augmentation: Augmentation | None = None
 
     def end_schedule(self) -> None:
         """Go on at the constant learning rate that the schedule started from."""
@@ -82,6 +86,14 @@ class LossNet(NeuralNet):
         """Set the mode of every module once, and pass the batches of an epoch."""
         self._set_training(training)
         super().run_single_epoch(iterator, training, *args, **kwargs)
+
+    def train_step(self, batch: Batch, **fit_params: Any) -> Any:
+        """Augment the batch, once, and take a step."""
+        if self.augmentation is not None:
+            X, y_encoded = batch
+            instances = self.augmentation(X["X"].to(self.device))
+            batch = ({**X, "X": instances}, y_encoded)
+        return super().train_step(batch, **fit_params)
 
     def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
         """Compute outputs, loss and gradients of a batch."""
