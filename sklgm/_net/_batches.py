@@ -78,6 +78,34 @@ class BatchDataset(Dataset[Batch]):
         ).astype(np.float64)
         return count
 
+    def sample(self, share: float, n_rows: int) -> "BatchDataset":
+        """Draw rows of every class at random, always the same.
+
+        Parameters
+        ----------
+        share : float in (0, 1]
+            Share of the rows of each class.
+        n_rows : int >= 1
+            Rows of each class that are drawn at least, where it has so many.
+
+        Returns
+        -------
+        BatchDataset
+            One of m rows of each class, in their order; nothing is copied but labels
+            and weights.
+        """
+        order = np.random.RandomState(0).permutation(len(self))
+        order = order[np.argsort(self.y_encoded[order], kind="stable")]
+        counts = np.bincount(self.y_encoded)
+        counts = counts[counts > 0]
+        rank = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+        steps = np.maximum(1, np.minimum(int(1.0 / share), counts // n_rows))
+        chosen = np.sort(order[rank % np.repeat(steps, counts) == 0])
+        drawn = BatchDataset(self.X, None, None, self.dtype, self.rows[chosen])
+        drawn.y_encoded = self.y_encoded[chosen]
+        drawn.sample_weight = self.sample_weight[chosen]
+        return drawn
+
     def __getitem__(self, index: int) -> Batch:
         return self.__getitems__([index])
 

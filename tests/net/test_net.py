@@ -60,6 +60,24 @@ def test_a_batch_is_a_copy_of_its_rows():
     assert rows.X[0].tolist() == [0, 1]
 
 
+def test_a_sample_holds_its_share_of_each_class():
+    y = np.repeat([0, 1, 3], [400, 90, 5])
+    rows = BatchDataset(
+        np.arange(500.0)[:, None], np.append(y, [0] * 5), None, torch.float32
+    )
+    drawn = rows.sample(0.1, 40)
+    assert np.bincount(drawn.y_encoded).tolist() == [41, 45, 0, 5]
+    batch, labels = drawn.__getitems__(range(len(drawn)))
+    taken = batch["X"][:, 0].long().numpy()
+    assert labels.tolist() == rows.y_encoded[taken].tolist()
+    assert taken.tolist() == sorted(set(taken.tolist()))
+    assert np.diff(taken).max() > 10  # of classes 0 and 1 not every m-th
+
+
+def test_a_sample_of_few_rows_is_all_of_them():
+    assert dataset().sample(0.1, 64).rows.tolist() == list(range(7))
+
+
 # NoSingleRowSampler
 
 
