@@ -54,8 +54,8 @@ class LGMClassifier(NetworkClassifier):
     asked how likely its features are under the label it claims. Training begins with
     some epochs of softmax; the L-GM loss then starts at the class means of the features
     of a tenth of the rows. With ``trim`` the Gaussians are estimated from the rows that
-    fit them best, so that a few poisoned rows do not move them. Use it where labels come
-    from others; see :class:`~sklgm.LGMOutlierDetector` for ranking suspect rows.
+    fit them best, so that a few poisoned rows do not move them. Use it where labels
+    come from others; see :class:`~sklgm.LGMOutlierDetector` for ranking suspect rows.
 
     Parameters
     ----------
