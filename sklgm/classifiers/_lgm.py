@@ -104,11 +104,11 @@ class LGMClassifier(NetworkClassifier):
     trim : float in [0, 0.5) or "auto", default=0.0
         Share of each class that is left out when its Gaussian is estimated: for
         ``"kept_mean"`` the least likely rows, after training and, unless features are
-        fixed, at the start of each L-GM epoch, in which they have weight 0; for
-        ``"trimmed_mean"`` the values of each dimension at either end. ``"auto"``, for
-        ``"kept_mean"`` alone, leaves out what lies beyond the bulk of each class, 1 %
-        where its features are Gaussian; an attacker who knows that has more room than
-        below a fixed 0.25.
+        fixed, before every third L-GM epoch, from the first on, with weight 0 until
+        the next; for ``"trimmed_mean"`` the values of each dimension at either end.
+        ``"auto"``, for ``"kept_mean"`` alone, leaves out what lies beyond the bulk of
+        each class, 1 % where its features are Gaussian; an attacker who knows that has
+        more room than below a fixed 0.25.
     normalize_features : bool, default=False
         Scale every feature vector to the norm ``sqrt(feature_dim)``.
     freeze_backbone : bool, default=False
