@@ -4,8 +4,12 @@ The large-margin Gaussian mixture (L-GM) loss and the softmax cross-entropy it i
 compared with.
 """
 
+import math
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from sklgm.gaussian import (
@@ -163,6 +167,118 @@ def lgm_loss(
         likelihood = lgm_likelihood_loss(claimed_distances, log_determinants, y_encoded)
         loss = loss + likelihood_weight * likelihood
     return weighted_mean(loss, sample_weight)
+
+
+def fixed_variance_lgm_loss(
+    features: Tensor,
+    y_encoded: Tensor,
+    means: Tensor,
+    log_variance: float,
+    log_priors: Tensor,
+    *,
+    margin: float,
+    likelihood_weight: float,
+) -> tuple[Tensor, Tensor]:
+    """L-GM loss of each row for one fixed variance, at the price of softmax.
+
+    The same as :func:`lgm_loss` with ``covariance_type="identity"``, row by row. The
+    gradient is written out, in few operations: what a small network's step costs is
+    their number. It cannot be differentiated twice.
+
+    Parameters
+    ----------
+    features : Tensor of shape (n_samples, feature_dim)
+        Output of the backbone.
+    y_encoded : Tensor of shape (n_samples,)
+        Claimed class indices z, int64.
+    means : Tensor of shape (n_classes, feature_dim)
+        Class means mu.
+    log_variance : float
+        Natural log of the variance, which is not learnt.
+    log_priors : Tensor of shape (n_classes,)
+        Natural log of the class priors pi.
+    margin : float >= 0
+        Classification margin alpha, without unit.
+    likelihood_weight : float >= 0
+        Weight lambda of the likelihood term.
+
+    Returns
+    -------
+    loss : Tensor of shape (n_samples,)
+        Loss of each row, in nats.
+    logits : Tensor of shape (n_samples, n_classes)
+        ``log pi_k + log N_k(f)``, up to a constant per row; without margin or gradient.
+
+    Notes
+    -----
+    With margin logits l, softmax p of them and precision P, the gradient of the loss of
+    a row is ``g = p - e_z`` in l, and in D_z, which the margin and the likelihood term
+    see, ``(lambda - alpha g_z) / 2``. That of the logits in f is ``P mu``, and of
+    D_z ``2 P (f - mu_z)``.
+    """
+    outputs: tuple[Tensor, Tensor] = _FixedVarianceLoss.apply(
+        features, means, y_encoded, log_variance, log_priors, margin, likelihood_weight
+    )
+    return outputs
+
+
+class _FixedVarianceLoss(torch.autograd.Function):
+    """:func:`fixed_variance_lgm_loss` with its gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        features: Tensor,
+        means: Tensor,
+        y_encoded: Tensor,
+        log_variance: float,
+        log_priors: Tensor,
+        margin: float,
+        likelihood_weight: float,
+    ) -> tuple[Tensor, Tensor]:
+        precision = math.exp(-log_variance)
+        # Shifted together, logits stay the same up to a constant and lose fewer digits.
+        centre = means.mean(dim=0)
+        f, mu = features - centre, means - centre
+        bias = torch.add(log_priors, mu.square().sum(dim=1), alpha=-0.5 * precision)
+        logits = torch.addmm(bias, f, mu.T, alpha=precision)
+        differences = f - mu.index_select(0, y_encoded)
+        squares = differences.square().sum(dim=1, keepdim=True)  # (n_samples, 1)
+        margin_logits = logits
+        if margin > 0.0:
+            fall = squares * (-0.5 * margin * precision)
+            margin_logits = logits.scatter_add(1, y_encoded[:, None], fall)
+        log_proba = torch.log_softmax(margin_logits, dim=1)
+        loss = F.nll_loss(log_proba, y_encoded, reduction="none")
+        if likelihood_weight > 0.0:
+            loss.add_(squares[:, 0], alpha=0.5 * likelihood_weight * precision)
+            loss.add_(0.5 * likelihood_weight * features.shape[1] * log_variance)
+        ctx.save_for_backward(log_proba, f, mu, differences, y_encoded)
+        ctx.precision, ctx.margin, ctx.weight = precision, margin, likelihood_weight
+        ctx.mark_non_differentiable(logits)
+        ctx.set_materialize_grads(False)
+        return loss, logits
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, of_loss: Tensor | None, of_logits: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        if of_loss is None:
+            return (None,) * 7
+        log_proba, f, mu, differences, y_encoded = ctx.saved_tensors
+        claimed, of_loss = y_encoded[:, None], of_loss[:, None]
+        pulls = log_proba.exp().mul_(of_loss).scatter_add_(1, claimed, -of_loss)
+        slopes = of_loss * ctx.weight  # twice the derivative by the claimed distance
+        if ctx.margin > 0.0:
+            slopes.sub_(pulls.gather(1, claimed), alpha=ctx.margin)
+        scale = {"alpha": ctx.precision, "beta": ctx.precision}
+        of_features = torch.addmm(differences * slopes, pulls, mu, **scale)
+        # Of the logits and of the claimed distance alike: sum of pulls (f - mu).
+        pulls.scatter_add_(1, claimed, slopes.neg_())
+        pulled = mu * -pulls.sum(dim=0)[:, None]
+        of_means = torch.addmm(pulled, pulls.T, f, **scale)
+        return of_features, of_means, None, None, None, None, None
 
 
 def softmax_loss(logits: Tensor, y_encoded: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from sklgm.gaussian import (
     squared_mahalanobis,
 )
 from sklgm.losses import (
+    fixed_variance_lgm_loss,
     lgm_classification_loss,
     lgm_likelihood_loss,
     lgm_loss,
@@ -115,6 +116,62 @@ def test_lgm_loss_matches_the_literal_loop(
     )
     expected = literal_loss(*case, covariance_type, margin, likelihood_weight)
     assert float(found) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(("margin", "weight"), [(0.0, 0.0), (0.7, 0.0), (0.7, 0.2)])
+def test_fixed_variance_loss_matches_the_literal_loop(margin, weight, seed):
+    features, y, means, log_variance, log_priors = random_case(seed=seed)
+    found, logits = fixed_variance_lgm_loss(
+        features,
+        y,
+        means,
+        float(log_variance),
+        log_priors,
+        margin=margin,
+        likelihood_weight=weight,
+    )
+    expected = literal_loss(
+        features, y, means, log_variance, log_priors, "identity", margin, weight
+    )
+    assert float(found.mean()) == pytest.approx(float(expected), rel=1e-12)
+    densities = (
+        log_priors
+        - 0.5 * math.exp(-log_variance) * torch.cdist(features, means).square()
+    )
+    torch.testing.assert_close(logits.softmax(dim=1), densities.softmax(dim=1))
+
+
+@pytest.mark.parametrize(("margin", "weight"), [(0.0, 0.0), (0.7, 0.0), (0.7, 0.2)])
+def test_fixed_variance_loss_has_the_right_gradients(margin, weight):
+    features, y, means, log_variance, log_priors = random_case()
+
+    def loss(features, means):
+        return fixed_variance_lgm_loss(
+            features,
+            y,
+            means,
+            float(log_variance),
+            log_priors,
+            margin=margin,
+            likelihood_weight=weight,
+        )[0]
+
+    inputs = (features.requires_grad_(), means.requires_grad_())
+    assert torch.autograd.gradcheck(loss, inputs)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e3, 1e12])
+def test_extreme_features_keep_the_fixed_variance_loss_finite(scale):
+    features, y, means, _, log_priors = random_case()
+    features = (scale * features).float().requires_grad_()
+    means = means.float().requires_grad_()
+    loss, _ = fixed_variance_lgm_loss(
+        features, y, means, 0.0, log_priors.float(), margin=0.3, likelihood_weight=0.1
+    )
+    loss.mean().backward()
+    for values in (loss, features.grad, means.grad):
+        assert torch.isfinite(values).all()
 
 
 def test_margin_and_weight_zero_match_the_cross_entropy_of_half_the_distances():

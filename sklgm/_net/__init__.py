@@ -1,10 +1,16 @@
 """The only package that imports skorch: the net, its loss hook, its callbacks."""
 
+from sklgm._net._augment import (
+    AUGMENTATIONS,
+    Augmentation,
+    make_augmentation,
+    random_flip,
+    random_shift,
+)
 from sklgm._net._batches import (
     BatchDataset,
     NoSingleRowSampler,
     keep_batch,
-    train_loader,
 )
 from sklgm._net._build import (
     build_net,
@@ -23,6 +29,12 @@ from sklgm._net._criteria import (
     LGMCriterion,
     SoftmaxCriterion,
 )
+from sklgm._net._loaders import (
+    SlicedBatches,
+    ordered_loader,
+    shared_tensor,
+    train_loader,
+)
 from sklgm._net._loss_net import (
     LossNet,
     batches_of,
@@ -34,11 +46,14 @@ from sklgm._net._loss_net import (
 )
 
 __all__ = [
+    "AUGMENTATIONS",
+    "Augmentation",
     "BatchDataset",
     "LGMCriterion",
     "LossNet",
     "MarginGrowth",
     "NoSingleRowSampler",
+    "SlicedBatches",
     "SoftmaxCriterion",
     "TrimmedGaussians",
     "ValidationAccuracy",
@@ -46,12 +61,17 @@ __all__ = [
     "build_net",
     "infer",
     "keep_batch",
+    "make_augmentation",
     "make_schedule",
     "n_complete_epochs",
     "net_dtype",
+    "ordered_loader",
+    "random_flip",
+    "random_shift",
     "restored_on_error",
     "set_class_means",
     "set_trimmed_gaussians",
+    "shared_tensor",
     "stops_early",
     "train_loader",
 ]

@@ -7,14 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import (
-    BatchSampler,
-    DataLoader,
-    Dataset,
-    RandomSampler,
-    Sampler,
-    SequentialSampler,
-)
+from torch.utils.data import BatchSampler, Dataset
 
 from sklgm._inputs import Instances
 
@@ -85,6 +78,34 @@ class BatchDataset(Dataset[Batch]):
         ).astype(np.float64)
         return count
 
+    def sample(self, share: float, n_rows: int) -> "BatchDataset":
+        """Draw rows of every class at random, always the same.
+
+        Parameters
+        ----------
+        share : float in (0, 1]
+            Share of the rows of each class.
+        n_rows : int >= 1
+            Rows of each class that are drawn at least, where it has so many.
+
+        Returns
+        -------
+        BatchDataset
+            One of m rows of each class, in their order; nothing is copied but labels
+            and weights.
+        """
+        order = np.random.RandomState(0).permutation(len(self))
+        order = order[np.argsort(self.y_encoded[order], kind="stable")]
+        counts = np.bincount(self.y_encoded)
+        counts = counts[counts > 0]
+        rank = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+        steps = np.maximum(1, np.minimum(int(1.0 / share), counts // n_rows))
+        chosen = np.sort(order[rank % np.repeat(steps, counts) == 0])
+        drawn = BatchDataset(self.X, None, None, self.dtype, self.rows[chosen])
+        drawn.y_encoded = self.y_encoded[chosen]
+        drawn.sample_weight = self.sample_weight[chosen]
+        return drawn
+
     def __getitem__(self, index: int) -> Batch:
         return self.__getitems__([index])
 
@@ -128,28 +149,3 @@ class NoSingleRowSampler(BatchSampler):
             previous = batch
         if previous is not None:
             yield previous
-
-
-def train_loader(
-    dataset: BatchDataset,
-    *,
-    batch_size: int,
-    generator: torch.Generator,
-    shuffle: bool = True,
-    drop_last: bool = False,
-    **kwargs: Any,
-) -> DataLoader[Batch]:
-    """Loader of training batches; ``iterator_train__*`` are its arguments."""
-    if drop_last and len(dataset) < batch_size:
-        raise ValueError(
-            "iterator_train__drop_last=True leaves no batch to train on: there are "
-            f"{len(dataset)} rows and batch_size={batch_size}; lower batch_size, or "
-            "set it to False"
-        )
-    rows: Sampler[int] = (
-        RandomSampler(dataset, generator=generator)
-        if shuffle
-        else SequentialSampler(dataset)
-    )
-    batches = NoSingleRowSampler(rows, batch_size, drop_last)
-    return DataLoader(dataset, batch_sampler=batches, collate_fn=keep_batch, **kwargs)

@@ -9,13 +9,18 @@ from skorch.callbacks import EarlyStopping, PassthroughScoring
 from skorch.helper import predefined_split
 from torch import nn
 
-from sklgm._net._batches import BatchDataset, keep_batch, train_loader
+from sklgm._net._augment import Augmentation
+from sklgm._net._batches import BatchDataset
 from sklgm._net._callbacks import ValidationAccuracy, has_schedule, make_schedule
+from sklgm._net._loaders import ordered_loader, train_loader
 from sklgm._net._loss_net import LossNet
 from sklgm.nn import FeatureNetwork
 
 # Rows passed at once where nothing is trained; bounds memory, changes no result.
 _INFERENCE_BATCH_SIZE = 512
+# Optimisers that update a parameter in one pass, a tenth of a small network's step.
+_FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
+_NOT_FUSED = {"optimizer__foreach", "optimizer__differentiable"}
 # What a schedule changes in a group of parameters.
 _SCHEDULED = ("lr", "momentum", "betas")
 
@@ -36,6 +41,7 @@ def build_net(
     patience: int | None,
     valid_dataset: BatchDataset | None,
     generator: torch.Generator,
+    augmentation: Augmentation | None,
     nested: Mapping[str, Any],
 ) -> LossNet:
     """Build and initialise a skorch net around a network.
@@ -70,6 +76,8 @@ def build_net(
         Validation rows.
     generator : torch.Generator
         Source of the shuffling.
+    augmentation : callable or None
+        Changes the instances of training batches; see :func:`make_augmentation`.
     nested : mapping of str to object
         skorch's nested parameters, such as ``optimizer__weight_decay``.
 
@@ -96,12 +104,14 @@ def build_net(
     settings: dict[str, Any] = {
         "iterator_train": train_loader,
         "iterator_train__generator": generator,
-        "iterator_valid__collate_fn": keep_batch,
+        "iterator_valid": ordered_loader,
         "iterator_valid__batch_size": _INFERENCE_BATCH_SIZE,
         **nested,
     }
     # The order of validation rows changes nothing, and skorch would warn of it.
     settings.pop("iterator_valid__shuffle", None)
+    if optimizer in _FUSED and not _NOT_FUSED & set(nested):
+        settings.setdefault("optimizer__fused", True)
     net = LossNet(
         network,
         criterion,
@@ -115,6 +125,7 @@ def build_net(
         train_split=None if valid_dataset is None else predefined_split(valid_dataset),
         **settings,
     )
+    net.augmentation = augmentation
     net.initialize()
     net.constant_rates = [
         {name: group[name] for name in _SCHEDULED if name in group}

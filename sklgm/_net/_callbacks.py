@@ -13,6 +13,9 @@ from sklgm._net._batches import Batch, BatchDataset
 from sklgm._net._class_gaussians import set_trimmed_gaussians
 from sklgm.gaussian import Trim
 
+# Epochs that the rows which were left out stay so.
+_EPOCHS_PER_ESTIMATE = 3
+
 
 class MarginGrowth(Callback):
     """Let the margin grow linearly from 0 over the first epochs.
@@ -37,9 +40,11 @@ class MarginGrowth(Callback):
 
 
 class TrimmedGaussians(Callback):
-    """Estimate the class Gaussians from the best-fitting rows at each epoch's start.
+    """Estimate the class Gaussians from the best-fitting rows, every third epoch.
 
-    Rows left out have weight 0 in the epoch's loss.
+    It is done at the start of the epoch. Rows left out have weight 0 in the loss until
+    the next estimate. An estimate costs a pass over all rows, about as long as an epoch
+    of a small network; more of them left out no more mislabelled rows (MNIST).
 
     Parameters
     ----------
@@ -53,7 +58,9 @@ class TrimmedGaussians(Callback):
     def on_epoch_begin(
         self, net: NeuralNet, dataset_train: BatchDataset, **kwargs: Any
     ) -> None:
-        """Estimate again and set the rows' weights."""
+        """Estimate again and set the rows' weights, in every third epoch."""
+        if (len(net.history) - 1) % _EPOCHS_PER_ESTIMATE > 0:
+            return
         dataset_train.keep(set_trimmed_gaussians(net, dataset_train, trim=self.trim))
 
 

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from sklgm.losses import (
+    fixed_variance_lgm_loss,
     lgm_classification_loss,
     lgm_likelihood_loss,
     softmax_loss,
@@ -10,7 +11,19 @@ from sklgm.losses import (
 from sklgm.nn import GaussianMixtureHead
 
 
-class LGMCriterion(nn.Module):
+class Criterion(nn.Module):
+    """A loss of each row of a batch."""
+
+    def of_training(
+        self, features: Tensor, y_encoded: Tensor, head: nn.Module
+    ) -> tuple[Tensor, Tensor]:
+        """Loss of each row (n_samples,) and logits (n_samples, n_classes)."""
+        logits, *_ = head(features)
+        loss: Tensor = self((logits, features), y_encoded, head, True)
+        return loss, logits
+
+
+class LGMCriterion(Criterion):
     """Large-margin Gaussian mixture loss of a batch, one value per row.
 
     Parameters
@@ -45,8 +58,25 @@ class LGMCriterion(nn.Module):
             loss = loss + self.likelihood_weight * likelihood
         return loss
 
+    def of_training(
+        self, features: Tensor, y_encoded: Tensor, head: nn.Module
+    ) -> tuple[Tensor, Tensor]:
+        """Loss of each row and logits, in few operations for a fixed variance."""
+        assert isinstance(head, GaussianMixtureHead)
+        if head.covariance_type != "identity":
+            return super().of_training(features, y_encoded, head)
+        return fixed_variance_lgm_loss(
+            features,
+            y_encoded,
+            head.means,
+            float(head.log_variances),  # its floor is below: it is not learnt
+            head.log_priors,
+            margin=self.margin,
+            likelihood_weight=self.likelihood_weight,
+        )
 
-class SoftmaxCriterion(nn.Module):
+
+class SoftmaxCriterion(Criterion):
     """Softmax cross-entropy of a batch, one value per row."""
 
     def forward(

@@ -3,16 +3,19 @@
 import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import EarlyStopping
+from skorch.callbacks import Callback, EarlyStopping
 from skorch.history import History
+from skorch.utils import to_tensor
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from sklgm._net._batches import BatchDataset
+from sklgm._net._augment import Augmentation
+from sklgm._net._batches import Batch, BatchDataset
+from sklgm._net._loaders import ordered_loader
 from sklgm.losses import weighted_mean
 
 # What of ``iterator_valid__*`` says how rows are read, and not which or in what order.
@@ -35,9 +38,12 @@ class LossNet(NeuralNet):
     ----------
     was_interrupted : bool
         Whether Ctrl-C ended the last training; skorch keeps the model and is silent.
+    augmentation : callable or None
+        Changes the instances of training batches.
     """
 
     was_interrupted = False
+    augmentation: Augmentation | None = None
 
     def end_schedule(self) -> None:
         """Go on at the constant learning rate that the schedule started from."""
@@ -67,6 +73,48 @@ class LossNet(NeuralNet):
             raise
         return self
 
+    def notify(self, method_name: str, **cb_kwargs: Any) -> None:
+        """Tell the callbacks, but those that would do nothing."""
+        getattr(self, method_name)(self, **cb_kwargs)
+        for _, callback in self.callbacks_:
+            if _listens(type(callback), method_name):  # type: ignore[arg-type]
+                getattr(callback, method_name)(self, **cb_kwargs)
+
+    def run_single_epoch(
+        self, iterator: Any, training: bool, *args: Any, **kwargs: Any
+    ) -> None:
+        """Set the mode of every module once, and pass the batches of an epoch."""
+        self._set_training(training)
+        super().run_single_epoch(iterator, training, *args, **kwargs)
+
+    def train_step(self, batch: Batch, **fit_params: Any) -> Any:
+        """Augment the batch, once, and take a step."""
+        if self.augmentation is not None:
+            X, y_encoded = batch
+            instances = self.augmentation(X["X"].to(self.device))
+            batch = ({**X, "X": instances}, y_encoded)
+        return super().train_step(batch, **fit_params)
+
+    def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
+        """Compute outputs, loss and gradients of a batch."""
+        if not self.module_.training:  # a callback has passed rows through the net
+            self._set_training(True)
+        X, y_encoded = batch
+        features = self.module_.features(X["X"].to(self.device))
+        loss, logits = self.criterion_.of_training(
+            features, y_encoded.to(self.device), self.module_.head
+        )
+        mean = self._weighted_mean(loss, X)
+        mean.backward()  # type: ignore[no-untyped-call]
+        return {"loss": mean, "y_pred": (logits, features)}
+
+    def infer(self, x: Any, **fit_params: Any) -> tuple[Tensor, ...]:
+        """Compute the outputs of the network for a batch."""
+        if not isinstance(x, dict):
+            x = {"X": to_tensor(x, device=self.device)}
+        outputs: tuple[Tensor, ...] = self.module_(x["X"].to(self.device))
+        return outputs
+
     def get_loss(
         self,
         y_pred: tuple[Tensor, ...],
@@ -78,8 +126,17 @@ class LossNet(NeuralNet):
         loss: Tensor = self.criterion_(
             y_pred, y_true.to(self.device), self.module_.head, training
         )
-        weight = None if X is None else X["sample_weight"].to(self.device)
-        return weighted_mean(loss, weight)
+        return self._weighted_mean(loss, X or {})
+
+    def _weighted_mean(self, loss: Tensor, X: Mapping[str, Tensor]) -> Tensor:
+        weight = X.get("sample_weight")  # none: all are 1
+        return weighted_mean(loss, None if weight is None else weight.to(loss.device))
+
+
+@lru_cache
+def _listens(kind: type, method_name: str) -> bool:
+    """Whether a class of callbacks does anything when it is told of an event."""
+    return getattr(kind, method_name) is not getattr(Callback, method_name, None)
 
 
 def _is_early_stop(error: KeyboardInterrupt) -> bool:
@@ -193,7 +250,7 @@ def batches_of(net: LossNet, dataset: BatchDataset) -> Iterator[tuple[Tensor, ..
     """
     given = net.get_params_for("iterator_valid")
     settings = {name: given[name] for name in _INFERENCE_SETTINGS if name in given}
-    loader = DataLoader(dataset, **settings)
+    loader = ordered_loader(dataset, **settings)
     # A DataLoader draws a seed from torch's global generator at each iteration.
     with torch.random.fork_rng(devices=[]):
         for batch in loader:

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from sklgm._inputs import resolve_dtype
 from sklgm._net import (
+    Augmentation,
     BatchDataset,
     LGMCriterion,
     LossNet,
@@ -41,16 +42,20 @@ from sklgm.gaussian import (
 )
 from sklgm.nn import FeatureNetwork, GaussianMixtureHead, LinearHead
 
+# Share of the rows whose features the L-GM loss starts from where it trains on, and the
+# rows of each class at least: a pass over all would cost a third of an epoch.
+_START_SHARE, _START_ROWS = 0.1, 64
+
 
 class LGMClassifier(NetworkClassifier):
     """Classifier trained with the large-margin Gaussian mixture (L-GM) loss.
 
     The features of each class are made to follow a Gaussian, so that a row can be
     asked how likely its features are under the label it claims. Training begins with
-    some epochs of softmax; the L-GM loss then starts at the class means of their
-    features. With ``trim`` the Gaussians are estimated from the rows that fit them
-    best, so that a few poisoned rows do not move them. Use it where labels come from
-    others; see :class:`~sklgm.LGMOutlierDetector` for ranking suspect rows.
+    some epochs of softmax; the L-GM loss then starts at the class means of the features
+    of a tenth of the rows. With ``trim`` the Gaussians are estimated from the rows that
+    fit them best, so that a few poisoned rows do not move them. Use it where labels
+    come from others; see :class:`~sklgm.LGMOutlierDetector` for ranking suspect rows.
 
     Parameters
     ----------
@@ -99,11 +104,11 @@ class LGMClassifier(NetworkClassifier):
     trim : float in [0, 0.5) or "auto", default=0.0
         Share of each class that is left out when its Gaussian is estimated: for
         ``"kept_mean"`` the least likely rows, after training and, unless features are
-        fixed, at the start of each L-GM epoch, in which they have weight 0; for
-        ``"trimmed_mean"`` the values of each dimension at either end. ``"auto"``, for
-        ``"kept_mean"`` alone, leaves out what lies beyond the bulk of each class, 1 %
-        where its features are Gaussian; an attacker who knows that has more room than
-        below a fixed 0.25.
+        fixed, before every third L-GM epoch, from the first on, with weight 0 until
+        the next; for ``"trimmed_mean"`` the values of each dimension at either end.
+        ``"auto"``, for ``"kept_mean"`` alone, leaves out what lies beyond the bulk of
+        each class, 1 % where its features are Gaussian; an attacker who knows that has
+        more room than below a fixed 0.25.
     normalize_features : bool, default=False
         Scale every feature vector to the norm ``sqrt(feature_dim)``.
     freeze_backbone : bool, default=False
@@ -143,6 +148,19 @@ class LGMClassifier(NetworkClassifier):
         ``"auto"`` takes CUDA if there is one, else the CPU.
     dtype : {"float32", "float64"} or torch.dtype, default="float32"
         Type of the network and of what it returns.
+    augment : {"flip", "crop+flip"}, callable or None, default=None
+        Random changes of the images of each training batch; never at prediction, nor
+        when Gaussians are estimated. ``"flip"``: mirror each left to right with
+        probability 0.5; ``"crop+flip"``: also shift it by up to 2 pixels at a side of
+        32 (in proportion at others), filled by reflection. A callable gets and returns
+        the tensor (n_samples, n_channels, height, width); a transform of
+        ``torchvision.transforms.v2`` gets each image by itself. Both draw from torch's
+        global generator, which ``random_state`` seeds for the length of the fit.
+    autocast : bool, default=False
+        Train the backbone in bfloat16 by ``torch.autocast``, on CPUs and CUDA; head,
+        loss, parameters and all predictions stay in float32. Faster on hardware with
+        bfloat16 (AVX-512 bf16, AMX, GPUs), slower elsewhere; the trained weights differ
+        by more than rounding.
     callbacks : sequence of skorch callbacks or None, default=None
         Deep-copied before use.
     random_state : int, RandomState instance or None, default=None
@@ -270,6 +288,8 @@ class LGMClassifier(NetworkClassifier):
         input_shape: Sequence[int] | None = None,
         device: str | torch.device = "auto",
         dtype: str | torch.dtype = "float32",
+        augment: str | Augmentation | None = None,
+        autocast: bool = False,
         callbacks: Sequence[Any] | None = None,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -302,6 +322,8 @@ class LGMClassifier(NetworkClassifier):
         self.input_shape = input_shape
         self.device = device
         self.dtype = dtype
+        self.augment = augment
+        self.autocast = autocast
         self.callbacks = callbacks
         self.random_state = random_state
         self.verbose = verbose
@@ -433,7 +455,10 @@ class LGMClassifier(NetworkClassifier):
             net.was_interrupted = warmed.was_interrupted
         n_left = 0 if net.was_interrupted else n_epochs - n_warmup
         if is_new and (location == "gradient" or n_left > 0):
-            self._start_head(net, training.train, location)
+            rows = training.train
+            if n_left > 0:
+                rows = rows.sample(_START_SHARE, _START_ROWS)
+            self._start_head(net, rows, location)
         if n_left > 0:
             net.partial_fit(training.train)
         if warmed is not None:

@@ -37,10 +37,13 @@ from sklgm._inputs import (
     weight_by_class,
 )
 from sklgm._net import (
+    AUGMENTATIONS,
+    Augmentation,
     BatchDataset,
     LossNet,
     build_net,
     infer,
+    make_augmentation,
     n_complete_epochs,
     net_dtype,
     restored_on_error,
@@ -65,6 +68,8 @@ OPTIMIZERS: Mapping[str, type[torch.optim.Optimizer]] = {
     "adamw": torch.optim.AdamW,
     "sgd": torch.optim.SGD,
 }
+
+_AUTOCAST_DEVICES = ("cpu", "cuda")
 
 LR_SCHEDULES = ("one_cycle", "step", "constant")
 
@@ -155,6 +160,8 @@ class NetworkClassifier(
         "input_shape": [tuple, list, None],
         "device": [str, torch.device],
         "dtype": [StrOptions({"float32", "float64"}), torch.dtype],
+        "augment": [StrOptions(set(AUGMENTATIONS)), callable, None],
+        "autocast": ["boolean"],
         "callbacks": [list, tuple, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -178,6 +185,8 @@ class NetworkClassifier(
     input_shape: Sequence[int] | None
     device: str | torch.device
     dtype: str | torch.dtype
+    augment: str | Augmentation | None
+    autocast: bool
     callbacks: Sequence[Any] | None
     random_state: Any
     verbose: int
@@ -256,7 +265,7 @@ class NetworkClassifier(
             valid = BatchDataset(instances, y_encoded, weight, dtype, valid_rows)
         train = BatchDataset(instances, y_encoded, weight, dtype, train_rows)
 
-        device = resolve_device(self.device)
+        device = self._training_device(dtype)
         count = train.class_count(len(classes))
         with (
             forked_generator(seed, device) as generator,
@@ -266,6 +275,7 @@ class NetworkClassifier(
             if continues:
                 network = self.net_.module_.to(dtype)
                 network.set_frozen(self.freeze_backbone)
+                network.autocast = self.autocast
             else:
                 network = self._make_network(count, dtype)
             trained = self._train(network, training, is_new=not continues)
@@ -364,7 +374,7 @@ class NetworkClassifier(
         count = train.class_count(n_classes)
         before = np.zeros(n_classes) if is_first else self.class_count_
 
-        device = resolve_device(self.device)
+        device = self._training_device(dtype)
         seed = (
             draw_seed(self.random_state)
             if is_first
@@ -541,6 +551,19 @@ class NetworkClassifier(
                 f"{classes.tolist()[0]!r}"
             )
 
+    def _training_device(self, dtype: torch.dtype) -> torch.device:
+        """Where to train, if what is asked for can be had there."""
+        device = resolve_device(self.device)
+        if self.autocast and (
+            device.type not in _AUTOCAST_DEVICES or dtype != torch.float32
+        ):
+            raise ValueError(
+                "autocast=True computes float32 networks in bfloat16 on devices of "
+                f"type {_AUTOCAST_DEVICES}, got dtype={_name(dtype)!r} and device="
+                f"{str(device)!r}; set autocast=False"
+            )
+        return device
+
     def _check_continued(self) -> None:
         for name, fitted in self._structure().items():
             asked = getattr(self, name)
@@ -573,6 +596,7 @@ class NetworkClassifier(
             self._make_head(feature_dim, class_count).to(dtype),
             normalize_features=self.normalize_features,
             freeze_backbone=self.freeze_backbone,
+            autocast=self.autocast,
         )
 
     def _make_net(
@@ -605,6 +629,7 @@ class NetworkClassifier(
             patience=patience,
             valid_dataset=training.valid,
             generator=training.generator,
+            augmentation=make_augmentation(self.augment, self.input_shape_),
             nested=nested,
         )
 

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 from torch.utils.data import Dataset
 
-from sklgm._net import BatchDataset, LossNet, SoftmaxCriterion
+from sklgm._net import Augmentation, BatchDataset, LossNet, SoftmaxCriterion
 from sklgm.classifiers._network import (
     Backbone,
     NetworkClassifier,
@@ -69,6 +69,19 @@ class SoftmaxClassifier(NetworkClassifier):
         ``"auto"`` takes CUDA if there is one, else the CPU.
     dtype : {"float32", "float64"} or torch.dtype, default="float32"
         Type of the network and of what it returns.
+    augment : {"flip", "crop+flip"}, callable or None, default=None
+        Random changes of the images of each training batch; never at prediction, nor
+        when Gaussians are estimated. ``"flip"``: mirror each left to right with
+        probability 0.5; ``"crop+flip"``: also shift it by up to 2 pixels at a side of
+        32 (in proportion at others), filled by reflection. A callable gets and returns
+        the tensor (n_samples, n_channels, height, width); a transform of
+        ``torchvision.transforms.v2`` gets each image by itself. Both draw from torch's
+        global generator, which ``random_state`` seeds for the length of the fit.
+    autocast : bool, default=False
+        Train the backbone in bfloat16 by ``torch.autocast``, on CPUs and CUDA; head,
+        loss, parameters and all predictions stay in float32. Faster on hardware with
+        bfloat16 (AVX-512 bf16, AMX, GPUs), slower elsewhere; the trained weights differ
+        by more than rounding.
     callbacks : sequence of skorch callbacks or None, default=None
         Deep-copied before use.
     random_state : int, RandomState instance or None, default=None
@@ -137,6 +150,8 @@ class SoftmaxClassifier(NetworkClassifier):
         input_shape: Sequence[int] | None = None,
         device: str | torch.device = "auto",
         dtype: str | torch.dtype = "float32",
+        augment: str | Augmentation | None = None,
+        autocast: bool = False,
         callbacks: Sequence[Any] | None = None,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -159,6 +174,8 @@ class SoftmaxClassifier(NetworkClassifier):
         self.input_shape = input_shape
         self.device = device
         self.dtype = dtype
+        self.augment = augment
+        self.autocast = autocast
         self.callbacks = callbacks
         self.random_state = random_state
         self.verbose = verbose

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple, get_args
 
+import numpy as np
 import torch
 from scipy import stats
 from torch import Tensor
@@ -231,35 +232,61 @@ def _reestimated(
 ) -> GaussianEstimate:
     """Choose rows by their squared distances, estimate again, until none changes."""
     means, log_variances = start
+    # One variance per class changes no order of its rows: it can wait for the last.
+    is_round = covariance_type in ("identity", "spherical")
     kept: list[Tensor] = []
     for _ in range(max_iter):
         previous = kept
-        kept = [
-            choose(
-                torch.cat(
-                    [
-                        squared_mahalanobis(
-                            features[chunk].double(),
-                            means[k : k + 1],
-                            _of_class(log_variances, k, covariance_type),
-                            covariance_type,
-                        )[:, 0]
-                        for chunk in torch.split(class_rows, _CHUNK)
-                    ]
-                ),
-                class_rows,
-            )
-            for k, class_rows in enumerate(rows)
-        ]
+        kept = []
+        for k, class_rows in enumerate(rows):
+            distances = [
+                _squared_norms(features[chunk], means[k])
+                if is_round
+                else squared_mahalanobis(
+                    features[chunk].double(),
+                    means[k : k + 1],
+                    _of_class(log_variances, k, covariance_type),
+                    covariance_type,
+                )[:, 0]
+                for chunk in torch.split(class_rows, _CHUNK)
+            ]
+            kept.append(choose(torch.cat(distances), class_rows))
         # The first kept set, even one of all rows, replaces the start.
         if previous and all(map(torch.equal, kept, previous)):
             break
+        if is_round:
+            means = _weighted_means(features, weights, kept)
+        else:
+            means, log_variances = _weighted_estimate(
+                features, weights, kept, rows, covariance_type, variance, central_share
+            )
+    if is_round:
         means, log_variances = _weighted_estimate(
             features, weights, kept, rows, covariance_type, variance, central_share
         )
     is_kept = torch.zeros(len(features), dtype=torch.bool)
     is_kept[torch.cat(kept)] = True
     return GaussianEstimate(means, log_variances, is_kept)
+
+
+def _squared_norms(features: Tensor, mean: Tensor) -> Tensor:
+    """Squared Euclidean distances (n,) of features (n, d) to a mean (d,), float64."""
+    return torch.sub(features, mean).square_().sum(dim=1)
+
+
+def _weighted_means(features: Tensor, weights: Tensor, rows: list[Tensor]) -> Tensor:
+    """Weighted means (n_classes, d) of some rows of each class, float64."""
+    means = []
+    for class_rows in rows:
+        w = weights[class_rows]
+        total = sum(
+            part @ features[chunk].double()
+            for part, chunk in zip(
+                torch.split(w, _CHUNK), torch.split(class_rows, _CHUNK), strict=True
+            )
+        )
+        means.append(total / w.sum())
+    return torch.stack(means)
 
 
 def _of_class(log_variances: Tensor, k: int, covariance_type: CovarianceType) -> Tensor:
@@ -323,28 +350,25 @@ def _weighted_estimate(
     given share of it, where the others may be no rows of it.
     """
     feature_dim = features.shape[1]
-    means, variances, masses = [], [], []
-    for kept_rows, class_rows in zip(kept, rows, strict=True):
+    means = _weighted_means(features, weights, kept)
+    variances, masses = [], []
+    for mean, kept_rows, class_rows in zip(means, kept, rows, strict=True):
         w = weights[kept_rows]
         mass = w.sum()
-        chunks = list(
-            zip(torch.split(w, _CHUNK), torch.split(kept_rows, _CHUNK), strict=True)
-        )
-        total = sum(part @ features[chunk].double() for part, chunk in chunks)
-        mean = total / mass
         squares = sum(
-            part @ (features[chunk].double() - mean).square() for part, chunk in chunks
+            part @ torch.sub(features[chunk], mean).square_()
+            for part, chunk in zip(
+                torch.split(w, _CHUNK), torch.split(kept_rows, _CHUNK), strict=True
+            )
         )
         spread = squares / mass
         share = float(mass / weights[class_rows].sum())
-        means.append(mean)
         if central_share is not None and len(class_rows) >= _AUTO_MIN_ROWS:
             share = max(share, central_share) if share < 1.0 else share
         variances.append(spread / _consistency_factor(share, feature_dim))
         masses.append(mass)
-    locations = torch.stack(means)
-    return locations, _log_variances(
-        locations,
+    return means, _log_variances(
+        means,
         torch.stack(variances),
         torch.stack(masses),
         covariance_type,
@@ -425,8 +449,12 @@ def _by_columns(
 
 def _weighted_median(values: Tensor, weights: Tensor) -> Tensor:
     """Lower weighted median of every row; values (d, n), weights (n,)."""
-    ordered, order = torch.sort(values.contiguous(), dim=1)
-    cumulated = torch.cumsum(weights[order], dim=1)  # (d, n)
+    if bool((weights == weights[0]).all()):  # a selection, not a sort
+        middle = (len(weights) - 1) // 2
+        parts = np.partition(values.numpy(), middle, axis=1)
+        return torch.from_numpy(parts[:, middle].copy())
+    ordered, own = _ordered(values, weights)
+    cumulated = torch.cumsum(own, dim=1)  # (d, n)
     half = 0.5 * cumulated[:, -1:] * (1.0 - 1e-12)
     position = (cumulated < half).sum(dim=1, keepdim=True)
     return ordered.gather(1, position)[:, 0]
@@ -434,15 +462,26 @@ def _weighted_median(values: Tensor, weights: Tensor) -> Tensor:
 
 def _window_mean(values: Tensor, weights: Tensor, low: float, high: float) -> Tensor:
     """Mean of the quantile function of every row over [low, high]; values (d, n)."""
-    ordered, order = torch.sort(values.contiguous(), dim=1)
-    own = weights[order]  # (d, n)
-    cumulated = torch.cumsum(own, dim=1)
+    ordered, own = _ordered(values, weights)
+    cumulated = torch.cumsum(own, dim=1)  # (d, n), or (1, n) for equal weights
     total = cumulated[:, -1:]
     inside = cumulated.clamp_max(high * total) - (cumulated - own).clamp_min(
         low * total
     )
     inside = inside.clamp_min(0.0)
     return (inside * ordered).sum(dim=1) / inside.sum(dim=1)
+
+
+def _ordered(values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Sort every row of values (d, n), and give each value its weight.
+
+    numpy sorts several times faster than torch on CPUs. Equal weights need no order
+    and stay one row (1, n).
+    """
+    if bool((weights == weights[0]).all()):
+        return torch.from_numpy(np.sort(values.numpy(), axis=1)), weights[None]
+    order = torch.from_numpy(np.argsort(values.numpy(), axis=1))
+    return values.gather(1, order), weights[order]
 
 
 def _log_variances(

@@ -113,12 +113,13 @@ def vgg19(input_shape: InputShape, feature_dim: int) -> nn.Module:
 
     convolutions = vgg19_bn(weights=None).features
     convolutions[0] = nn.Conv2d(n_channels, 64, 3, padding=1)
-    return nn.Sequential(
+    network = nn.Sequential(
         convolutions,
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
         nn.Linear(512, feature_dim),
     )
+    return network.to(memory_format=torch.channels_last)
 
 
 def resnet18(input_shape: InputShape, feature_dim: int) -> nn.Module:
@@ -152,7 +153,7 @@ def resnet18(input_shape: InputShape, feature_dim: int) -> nn.Module:
     network: nn.Module = torchvision_resnet18(weights=None, num_classes=feature_dim)
     network.conv1 = nn.Conv2d(n_channels, 64, 3, padding=1, bias=False)
     network.maxpool = nn.Identity()
-    return network
+    return network.to(memory_format=torch.channels_last)
 
 
 def identity(input_shape: InputShape, feature_dim: int) -> nn.Module:

@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,6 +21,9 @@ class FeatureNetwork(nn.Module):
         a coordinate has unit root mean square.
     freeze_backbone : bool, default=False
         Keep the backbone's parameters and running statistics as they are.
+    autocast : bool, default=False
+        Compute the backbone in bfloat16 in training mode, by ``torch.autocast``; its
+        parameters, and the features that the head gets, keep their type.
     """
 
     def __init__(
@@ -29,11 +33,13 @@ class FeatureNetwork(nn.Module):
         *,
         normalize_features: bool = False,
         freeze_backbone: bool = False,
+        autocast: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
         self.normalize_features = normalize_features
+        self.autocast = autocast
         self.freeze_backbone = False
         self.set_frozen(freeze_backbone)
 
@@ -50,7 +56,12 @@ class FeatureNetwork(nn.Module):
         Tensor of shape (n_samples, feature_dim)
             Output of the backbone, scaled if ``normalize_features``.
         """
-        features: Tensor = self.backbone(X)
+        features: Tensor
+        if self.autocast and self.training:
+            with torch.autocast(X.device.type, torch.bfloat16):
+                features = self.backbone(X).to(X.dtype)
+        else:
+            features = self.backbone(X)
         if self.normalize_features:
             features = F.normalize(features, dim=1) * math.sqrt(features.shape[1])
         return features

@@ -396,6 +396,47 @@ def test_every_kind_of_rows_gives_the_same_model(classifier, kind, blobs, tmp_pa
     np.testing.assert_array_equal(clf.transform(rows), expected.transform(X))
 
 
+def dropout_backbone(input_shape, feature_dim):
+    return torch.nn.Sequential(
+        torch.nn.ReLU(inplace=True), torch.nn.Dropout(0.5), torch.nn.Linear(4, 4)
+    )
+
+
+@both
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_dropout_does_not_depend_on_where_rows_are(classifier, early_stopping, blobs):
+    X, y = blobs[0].astype(np.float32), blobs[1]
+    before = X.copy()
+    settings = SETTINGS | {"early_stopping": early_stopping, "random_state": 0}
+    clf = classifier(dropout_backbone, **settings).fit(X, y)
+    stream = TensorDataset(torch.tensor(X), torch.tensor(y))
+    from_stream = classifier(dropout_backbone, **settings).fit(stream)
+    np.testing.assert_array_equal(clf.predict_proba(X), from_stream.predict_proba(X))
+    np.testing.assert_array_equal(X, before)  # the backbone writes into its batches
+
+
+class PredictInEpoch(Callback):
+    """Passes rows through the net, in evaluation mode, between training batches."""
+
+    def __init__(self, X):
+        self.X = X
+
+    def on_batch_end(self, net, training, **kwargs):
+        if training:
+            net.evaluation_step((torch.tensor(self.X).float(), None))
+
+
+@both
+def test_predictions_in_callbacks_leave_the_training_mode(classifier, blobs):
+    X, y = blobs
+    settings = SETTINGS | {"random_state": 0, "lr_schedule": "constant"}
+    fits = [
+        classifier(dropout_backbone, callbacks=callbacks, **settings).fit(X, y)
+        for callbacks in ([], [PredictInEpoch(X)])
+    ]
+    np.testing.assert_array_equal(*(clf.predict_proba(X) for clf in fits))
+
+
 @both
 @pytest.mark.parametrize("kind", ["pandas", "polars"])
 def test_frames_give_feature_names_and_other_names_are_refused(classifier, kind, blobs):

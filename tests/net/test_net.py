@@ -13,7 +13,10 @@ from sklgm._net import (
     LGMCriterion,
     MarginGrowth,
     NoSingleRowSampler,
+    SlicedBatches,
     SoftmaxCriterion,
+    ordered_loader,
+    shared_tensor,
     train_loader,
 )
 from sklgm.losses import lgm_loss, softmax_loss
@@ -55,6 +58,24 @@ def test_a_batch_is_a_copy_of_its_rows():
     rows = dataset()
     rows.__getitems__([0])[0]["X"].fill_(9.0)
     assert rows.X[0].tolist() == [0, 1]
+
+
+def test_a_sample_holds_its_share_of_each_class():
+    y = np.repeat([0, 1, 3], [400, 90, 5])
+    rows = BatchDataset(
+        np.arange(500.0)[:, None], np.append(y, [0] * 5), None, torch.float32
+    )
+    drawn = rows.sample(0.1, 40)
+    assert np.bincount(drawn.y_encoded).tolist() == [41, 45, 0, 5]
+    batch, labels = drawn.__getitems__(range(len(drawn)))
+    taken = batch["X"][:, 0].long().numpy()
+    assert labels.tolist() == rows.y_encoded[taken].tolist()
+    assert taken.tolist() == sorted(set(taken.tolist()))
+    assert np.diff(taken).max() > 10  # of classes 0 and 1 not every m-th
+
+
+def test_a_sample_of_few_rows_is_all_of_them():
+    assert dataset().sample(0.1, 64).rows.tolist() == list(range(7))
 
 
 # NoSingleRowSampler
@@ -102,6 +123,84 @@ def test_rows_stay_in_order_without_shuffle():
     assert loaded_rows(shuffle=False) == list(range(7))
 
 
+def equal_batches(first, second):
+    return all(
+        torch.equal(one["X"], other["X"]) and torch.equal(y, z)
+        for (one, y), (other, z) in zip(first, second, strict=True)
+    )
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("rows", [None, np.array([5, 0, 3, 2])])
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64", "bool"])
+def test_slices_are_the_batches_of_a_loader(drop_last, shuffle, rows, dtype):
+    X = np.arange(14).reshape(7, 2).astype(dtype)
+    loaded = []
+    for settings in ({}, {"num_workers": 0}):
+        loader = train_loader(
+            BatchDataset(X, np.arange(7) % 2, None, torch.float32, rows),
+            batch_size=3,
+            generator=torch.Generator().manual_seed(0),
+            shuffle=shuffle,
+            drop_last=drop_last,
+            **settings,
+        )
+        assert isinstance(loader, SlicedBatches) == (settings == {})
+        loaded.append([batch for _ in range(3) for batch in loader])
+    assert equal_batches(*loaded)
+
+
+def test_loaders_move_the_global_generator_alike():
+    drawn = []
+    for settings in ({}, {"num_workers": 0}):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            for loader in (
+                train_loader(
+                    dataset(), batch_size=3, generator=torch.Generator(), **settings
+                ),
+                ordered_loader(dataset(), batch_size=3, **settings),
+            ):
+                list(loader)
+            drawn.append(float(torch.rand(())))
+    assert drawn[0] == drawn[1]
+
+
+def test_slices_carry_weights_only_where_they_are_not_one():
+    rows = BatchDataset(np.zeros((4, 2)), np.zeros(4, dtype=int), None, torch.float32)
+    batches = ordered_loader(rows, batch_size=4)
+    ((batch, _),) = batches
+    assert set(batch) == {"X"}
+    rows.keep(np.arange(4) != 2)
+    ((batch, _),) = batches
+    assert batch["sample_weight"].tolist() == [1.0, 1.0, 0.0, 1.0]
+
+
+def test_a_slice_is_a_copy_of_its_rows():
+    rows = dataset(dtype=torch.float64)
+    for batch, _ in ordered_loader(rows, batch_size=7):
+        batch["X"].fill_(9.0)
+    assert rows.X[0].tolist() == [0, 1]
+
+
+def test_tensors_share_the_memory_of_arrays(tmp_path):
+    X = np.ones((3, 2), dtype=np.float32)
+    assert shared_tensor(X).data_ptr() == X.ctypes.data
+    np.save(tmp_path / "X.npy", X)
+    assert shared_tensor(np.load(tmp_path / "X.npy", mmap_mode="r")).shape == (3, 2)
+
+
+@pytest.mark.parametrize(
+    "X", [np.ones((3, 2), ">f4"), np.ones((3, 2))[::-1]], ids=["byte order", "reversed"]
+)
+def test_arrays_that_are_no_tensors_are_loaded(X):
+    assert shared_tensor(X) is None
+    rows = BatchDataset(X, None, None, torch.float32)
+    ((batch, _),) = ordered_loader(rows, batch_size=3)
+    assert batch["X"].tolist() == [[1.0, 1.0]] * 3
+
+
 # criteria
 
 
@@ -128,6 +227,36 @@ def test_lgm_criterion_is_the_lgm_loss_and_validates_without_margin(training):
         likelihood_weight=0.2,
     )
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("covariance_type", ["identity", "diag"])
+@pytest.mark.parametrize(("margin", "weight"), [(0.0, 0.0), (0.8, 0.0), (0.8, 0.2)])
+def test_the_loss_of_training_is_the_criterion(covariance_type, margin, weight):
+    _, (_, features), y = lgm_outputs()
+    head = GaussianMixtureHead(
+        3, 2, covariance_type=covariance_type, variance=0.5, priors=[0.2, 0.8]
+    )
+    criterion = LGMCriterion(margin, weight)
+    features = features.requires_grad_()
+    found, logits = criterion.of_training(features, y, head)
+    expected = criterion((*head(features), features), y, head, True)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(logits, head(features)[0])
+    inputs = (features, head.means)
+    torch.testing.assert_close(
+        torch.autograd.grad(found.sum(), inputs),
+        torch.autograd.grad(expected.sum(), inputs),
+    )
+
+
+def test_named_optimisers_are_fused_unless_asked_otherwise(blobs):
+    for settings, expected in (
+        ({}, True),
+        ({"optimizer__foreach": True}, None),
+        ({"optimizer__fused": False}, False),
+    ):
+        clf = SoftmaxClassifier(max_epochs=1, random_state=0, **settings).fit(*blobs)
+        assert clf.net_.optimizer_.defaults["fused"] is expected
 
 
 def test_softmax_criterion_is_the_softmax_loss():
