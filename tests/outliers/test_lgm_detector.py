@@ -267,7 +267,12 @@ def test_posterior_score_is_the_log_probability_of_the_claim(fitted_classifier):
 
 @pytest.mark.parametrize(
     "make",
-    [lambda: None, GaussianNB, small_classifier, lambda: LogisticRegression(C=1e4)],
+    [
+        lambda: None,
+        GaussianNB,
+        lambda: small_classifier(max_epochs=40),
+        lambda: LogisticRegression(C=1e4),
+    ],
     ids=["columns", "bayes", "lgm", "logistic"],
 )
 def test_posterior_scores_of_sure_rows_keep_their_order(make):
