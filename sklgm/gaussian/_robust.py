@@ -36,7 +36,7 @@ _AUTO_MIN_ROWS = 20
 # Rows that the pooled variance of a dimension stands for beside those of a class.
 _POOLED_ROWS = 10.0
 # Values whose medians are found at once.
-_SORTED_VALUES = 2**18
+_SORTED_VALUES = 2**16
 
 
 class GaussianEstimate(NamedTuple):
