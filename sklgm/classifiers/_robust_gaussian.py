@@ -537,7 +537,7 @@ class RobustGaussianClassifier(ClassifierMixin, BaseEstimator):
         weight: NDArray[np.float64],
     ) -> GaussianEstimate:
         return estimate_gaussians(
-            torch.from_numpy(np.array(rows, dtype=_float_type(rows))),
+            torch.from_numpy(np.require(rows, _float_type(rows), ["C", "W"])),
             torch.from_numpy(y_encoded),
             len(self.classes_),
             location=self.location,
