@@ -10,6 +10,7 @@ import re
 import pytest
 from numpydoc.docscrape import ClassDoc, FunctionDoc
 from numpydoc.validate import validate
+from sklearn.base import OutlierMixin
 
 import sklgm
 
@@ -140,3 +141,28 @@ def test_examples_run(name):
 def test_the_estimators_have_examples():
     for estimator in (sklgm.LGMClassifier, sklgm.LGMOutlierDetector):
         assert ">>>" in inspect.getdoc(estimator)
+
+
+DETECTORS = [
+    thing
+    for thing in (getattr(sklgm, name) for name in sklgm.__all__)
+    if inspect.isclass(thing) and issubclass(thing, OutlierMixin)
+]
+# What detectors do not share, though the names are equal.
+OWN = {"estimator", "random_state"}
+CHI2_TYPE = ', "chi2"'
+CHI2_TEXT = re.compile(r'``"chi2"``:.*?\. ')
+
+
+@pytest.mark.parametrize("section", ["Parameters", "Attributes"])
+def test_what_detectors_share_reads_the_same(section):
+    # Said in each class, where help() and editors look for it, and equal in all.
+    texts = {}
+    for detector in DETECTORS:
+        for name, kind, description in ClassDoc(detector)[section]:
+            text = CHI2_TEXT.sub("", " ".join(description))
+            texts.setdefault(name, set()).add((kind.replace(CHI2_TYPE, ""), text))
+    assert len(DETECTORS) >= 6
+    assert [
+        name for name, said in texts.items() if len(said) > 1 and name not in OWN
+    ] == []
