@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from sklgm.experiments._attacker import Attacker, effort, trial_effort
+from sklgm.experiments._networks import Classifier
 from sklgm.experiments._partition import Targets, draw_targets, poison_counts
 from sklgm.experiments._protocol import Context, mean, rate
 from sklgm.experiments._settings import PlannedAttack, RefitSettings, TargetSettings
@@ -24,7 +25,7 @@ from sklgm.experiments._training import (
     measure,
     predict_unpoisoned,
 )
-from sklgm.experiments._victims import Classifier, Victim, defence, make_victims
+from sklgm.experiments._victims import Victim, defence, make_victims
 from sklgm.poisoning import CraftResult
 from sklgm.results import FigureArrays, PoisonImages, Row, Trial
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from sklgm.datasets import LabelledSplits
+    from sklgm.experiments._networks import Classifier
     from sklgm.experiments._partition import Partition
-    from sklgm.experiments._victims import Classifier
     from sklgm.results import FigureArrays, ProtocolDescription, Row, Trial
 
 Item = TypeVar("Item")
@@ -137,7 +137,7 @@ class Context:
     @cached_property
     def networks(self) -> dict[str, Classifier]:
         """The networks, trained on the same rows for as many epochs, as a stage."""
-        from sklgm.experiments._victims import make_networks
+        from sklgm.experiments._networks import make_networks
 
         return {
             name: self.trained(name, clf)

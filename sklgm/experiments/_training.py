@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
-from sklgm.experiments._victims import Classifier, Victim
+from sklgm.experiments._networks import Classifier
+from sklgm.experiments._victims import Victim
 from sklgm.metrics import auroc, tpr_at_fpr
 from sklgm.outliers import LGMOutlierDetector
 

@@ -1,4 +1,4 @@
-"""Networks, and the models under attack: heads on their features."""
+"""The models under attack: heads on the features of networks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,10 +13,8 @@ from sklgm.classifiers import (
     RobustGaussianClassifier,
     SoftmaxClassifier,
 )
+from sklgm.experiments._networks import Classifier
 from sklgm.experiments._protocol import Context
-from sklgm.experiments._settings import RunSettings
-
-Classifier = LGMClassifier | SoftmaxClassifier
 
 #: The victims that are a network's trimmed Gaussians, by network.
 TRIMMED = {"softmax": "softmax_trimmed_gaussians", "lgm": "lgm_trim"}
@@ -55,34 +53,6 @@ class Victim:
     def columns(self) -> dict[str, Any]:
         """Columns ``victim`` and ``variant``."""
         return {"victim": self.name, "variant": self.variant}
-
-
-def make_networks(settings: RunSettings, **changes: Any) -> dict[str, Classifier]:
-    """Make the networks under comparison.
-
-    Parameters
-    ----------
-    settings : RunSettings
-        Their parameters.
-    **changes
-        Parameters that both have.
-
-    Returns
-    -------
-    dict of str to classifier
-        Unfitted, by ``"softmax"`` and ``"lgm"``.
-    """
-    shared: dict[str, Any] = {
-        "feature_dim": settings.feature_dim,
-        "max_epochs": settings.max_epochs,
-        "device": settings.device,
-        "random_state": settings.seed,
-        **changes,
-    }
-    return {
-        "softmax": SoftmaxClassifier(settings.backbone, **shared),
-        "lgm": LGMClassifier(settings.backbone, margin=settings.margin, **shared),
-    }
 
 
 def make_victims(

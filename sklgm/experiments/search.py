@@ -5,11 +5,12 @@ from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
 from sklgm.experiments._comparison import Comparison
+from sklgm.experiments._networks import Classifier, make_networks
 from sklgm.experiments._protocol import Context, Protocol
 from sklgm.experiments._settings import CountSettings, Distinct, Presets, Seed, Some
 from sklgm.experiments._table_specs import AT_1_PERCENT, AUROC, MISLED
 from sklgm.experiments._training import Training
-from sklgm.experiments._victims import Classifier, make_networks, trimmed_gaussians
+from sklgm.experiments._victims import trimmed_gaussians
 from sklgm.results import ColumnSpec, ProtocolDescription, Row, TableSpec
 
 NAME = "search"

@@ -11,6 +11,7 @@ from sklearn.base import clone
 
 from sklgm.classifiers import LGMClassifier
 from sklgm.experiments._attacker import Attacker, effort, trial_effort
+from sklgm.experiments._networks import make_networks
 from sklgm.experiments._protocol import Context, Protocol, rate
 from sklgm.experiments._settings import (
     AttackSettings,
@@ -27,13 +28,7 @@ from sklgm.experiments._table_specs import (
     EFFORT_TABLE,
 )
 from sklgm.experiments._training import claim_scorer
-from sklgm.experiments._victims import (
-    Victim,
-    defence,
-    make_networks,
-    make_victims,
-    with_diagonal,
-)
+from sklgm.experiments._victims import Victim, defence, make_victims, with_diagonal
 from sklgm.metrics import auroc_interval, tpr_at_fpr_rate
 from sklgm.outliers import LGMOutlierDetector
 from sklgm.results import (
