@@ -34,6 +34,8 @@ def build_net(
     lr_schedule: str,
     n_rows: int,
     max_epochs: int,
+    n_before: int,
+    n_total: int,
     batch_size: int,
     device: torch.device,
     verbose: int,
@@ -56,12 +58,14 @@ def build_net(
         Its class; constructed with ``lr`` and the nested ``optimizer__*``.
     lr : float > 0
         Learning rate.
-    lr_schedule : {"one_cycle", "step", "constant"}
+    lr_schedule : {"one_cycle", "triangle", "step", "constant"}
         See :func:`make_schedule`; a schedule among ``callbacks`` takes its place.
     n_rows : int
         Rows that the net will be trained on.
     max_epochs : int >= 0
         Number of epochs.
+    n_before, n_total : int >= 0
+        Epochs trained before by another net, and of the whole training.
     batch_size : int >= 1 or -1
         Rows per batch; -1 takes all rows at once.
     device : torch.device
@@ -98,6 +102,8 @@ def build_net(
             optimizer,
             n_steps=1 if batch_size < 0 else -(-n_rows // batch_size),
             n_epochs=max_epochs,
+            n_before=n_before,
+            n_total=n_total,
         )
         if schedule is not None:
             own.append(("lr_schedule", schedule))

@@ -96,25 +96,62 @@ class OneCycle(LRScheduler):
         super().on_train_begin(net, **kwargs)
 
 
+class Triangle:
+    """Factor of the learning rate: linearly up, then linearly down to 0.
+
+    Parameters
+    ----------
+    n_before : int >= 0
+        Steps that other nets of the same training took before.
+    n_total : int >= 1
+        Steps of the whole training.
+
+    References
+    ----------
+    K. Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024 (there it ends
+    at 0.07).
+    """
+
+    start, peak = 0.2, 0.23
+
+    def __init__(self, n_before: int, n_total: int) -> None:
+        self.n_before = n_before
+        self.n_total = n_total
+
+    def __call__(self, step: int) -> float:
+        """Factor of a step, counted from 0 in the net at hand."""
+        share = min(1.0, (self.n_before + step) / self.n_total)
+        if share < self.peak:
+            return self.start + (1.0 - self.start) * share / self.peak
+        return (1.0 - share) / (1.0 - self.peak)
+
+
 def make_schedule(
     kind: str,
     optimizer: type[torch.optim.Optimizer],
     *,
     n_steps: int,
     n_epochs: int,
+    n_before: int,
+    n_total: int,
 ) -> Callback | None:
     """Make a schedule of the learning rate.
 
     Parameters
     ----------
-    kind : {"one_cycle", "step", "constant"}
-        ``"one_cycle"``: up to the rate and down to zero, a step per batch; ``"step"``:
-        a tenth of the rate in the last quarter of the epochs.
+    kind : {"one_cycle", "triangle", "step", "constant"}
+        ``"one_cycle"``: up to the rate and down to zero, a step per batch;
+        ``"triangle"``: the same by straight lines, once over the whole training;
+        ``"step"``: a tenth of the rate in the last quarter of the epochs.
     optimizer : type of torch.optim.Optimizer
         The optimiser; one without momentum has none to cycle.
     n_steps : int >= 1
         Steps per epoch.
     n_epochs : int >= 1
+        Epochs of this net.
+    n_before : int >= 0
+        Epochs that were trained before it, by another loss.
+    n_total : int >= n_before + n_epochs
         Epochs of the whole training.
 
     Returns
@@ -130,6 +167,12 @@ def make_schedule(
             step_every="batch",
             total_steps=n_epochs * n_steps + 1,
             cycle_momentum=has_momentum,
+        )
+    if kind == "triangle":
+        return LRScheduler(
+            policy=torch.optim.lr_scheduler.LambdaLR,
+            step_every="batch",
+            lr_lambda=Triangle(n_before * n_steps, n_total * n_steps),
         )
     if kind == "step":
         return LRScheduler(

@@ -60,10 +60,13 @@ class LGMClassifier(NetworkClassifier):
     Parameters
     ----------
     backbone : str, nn.Module or callable, default="auto"
-        Network from instances to features: ``"auto"`` (``"cnn"`` for images,
-        ``"mlp"`` for rows), ``"mlp"``, ``"cnn"``, ``"vgg19"``, ``"resnet18"``,
-        ``"identity"``, a module (deep-copied: its weights are the start), or a
-        callable ``(input_shape, feature_dim) -> nn.Module``.
+        Network from instances to features: ``"auto"`` (``"airbench"`` for colour
+        images of at least 32 x 32 pixels, ``"cnn"`` for others, ``"mlp"`` for rows),
+        ``"small"`` (the latter two), ``"mlp"``, ``"cnn"``, ``"vgg19"``,
+        ``"resnet18"``, ``"airbench"`` (strong on natural images;
+        :meth:`from_preset` trains it well), ``"identity"``, a module
+        (deep-copied: its weights are the start), or a callable
+        ``(input_shape, feature_dim) -> nn.Module``.
     feature_dim : int >= 1, default=64
         Number of features; ``"identity"`` and a module have their own.
     softmax_warmup : float in [0, 1], default=0.5
@@ -71,6 +74,9 @@ class LGMClassifier(NetworkClassifier):
         L-GM loss takes over. Not used where features are fixed
         (``backbone="identity"``, ``freeze_backbone``), by ``warm_start``, nor by
         ``partial_fit``.
+    label_smoothing : float in [0, 1), default=0.0
+        Share of each label that is spread evenly over all classes in the epochs of
+        ``softmax_warmup``, as in ``torch.nn.functional.cross_entropy``.
     margin : float >= 0, default=0.3
         Classification margin alpha: in training the squared distance to the
         claimed class is multiplied by ``1 + margin``.
@@ -123,9 +129,10 @@ class LGMClassifier(NetworkClassifier):
     means_lr_factor : float > 0, default=10.0
         Learning rate of the class means, in multiples of ``lr``. Not used by
         ``torch.optim.LBFGS``, nor if ``optimizer__param_groups`` is set.
-    lr_schedule : {"one_cycle", "step", "constant"}, default="one_cycle"
+    lr_schedule : {"one_cycle", "triangle", "step", "constant"}, default="one_cycle"
         ``"one_cycle"``: up to ``lr`` and down to 0, once for the softmax epochs and
-        once for those of the L-GM loss; ``"step"``: a tenth of ``lr`` in the last
+        once for those of the L-GM loss; ``"triangle"``: by straight lines, once for all
+        epochs, the momentum left alone; ``"step"``: a tenth of ``lr`` in the last
         quarter of the epochs. A skorch ``LRScheduler`` among ``callbacks`` takes its
         place; ``partial_fit`` has none.
     optimizer : {"adam", "adamw", "sgd"} or callable, default="adam"
@@ -161,6 +168,10 @@ class LGMClassifier(NetworkClassifier):
         loss, parameters and all predictions stay in float32. Faster on hardware with
         bfloat16 (AVX-512 bf16, AMX, GPUs), slower elsewhere; the trained weights differ
         by more than rounding.
+    test_time_flip : bool, default=False
+        Wherever features are computed without training, take the mean of those of
+        each image and of its mirror image; twice the time. For images in which left
+        and right mean nothing.
     callbacks : sequence of skorch callbacks or None, default=None
         Deep-copied before use.
     random_state : int, RandomState instance or None, default=None
@@ -258,12 +269,21 @@ class LGMClassifier(NetworkClassifier):
         "trim": [Interval(Real, 0, 0.5, closed="left"), StrOptions({"auto"})],
     }
 
+    _preset_of_loss: ClassVar[Mapping[str, Any]] = {
+        "softmax_warmup": 0.75,
+        "margin": 1.0,
+        "margin_warmup": 0.1,
+        "likelihood_weight": 2.0,
+        "means_lr_factor": 1.0,
+    }
+
     def __init__(
         self,
         backbone: Backbone = "auto",
         *,
         feature_dim: int = 64,
         softmax_warmup: float = 0.5,
+        label_smoothing: float = 0.0,
         margin: float = 0.3,
         margin_warmup: float = 0.25,
         variance: float | Literal["auto"] = "auto",
@@ -290,6 +310,7 @@ class LGMClassifier(NetworkClassifier):
         dtype: str | torch.dtype = "float32",
         augment: str | Augmentation | None = None,
         autocast: bool = False,
+        test_time_flip: bool = False,
         callbacks: Sequence[Any] | None = None,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -298,6 +319,7 @@ class LGMClassifier(NetworkClassifier):
         self.backbone = backbone
         self.feature_dim = feature_dim
         self.softmax_warmup = softmax_warmup
+        self.label_smoothing = label_smoothing
         self.margin = margin
         self.margin_warmup = margin_warmup
         self.variance = variance
@@ -324,6 +346,7 @@ class LGMClassifier(NetworkClassifier):
         self.dtype = dtype
         self.augment = augment
         self.autocast = autocast
+        self.test_time_flip = test_time_flip
         self.callbacks = callbacks
         self.random_state = random_state
         self.verbose = verbose
@@ -444,13 +467,12 @@ class LGMClassifier(NetworkClassifier):
         if n_warmup > 0:
             head = network.head
             network.head = _linear_head(head)
-            warmed = self._make_net(
-                network, SoftmaxCriterion(), training, n_epochs=n_warmup
-            )
+            criterion = SoftmaxCriterion(self.label_smoothing)
+            warmed = self._make_net(network, criterion, training, n_epochs=n_warmup)
             warmed.partial_fit(training.train)
             network.head = head.to(training.device)
 
-        net = self._make_lgm_net(network, training, n_epochs - n_warmup)
+        net = self._make_lgm_net(network, training, n_epochs - n_warmup, n_warmup)
         if warmed is not None:
             net.was_interrupted = warmed.was_interrupted
         n_left = 0 if net.was_interrupted else n_epochs - n_warmup
@@ -489,6 +511,7 @@ class LGMClassifier(NetworkClassifier):
         network: FeatureNetwork,
         training: Training,
         n_epochs: int,
+        n_before: int,
     ) -> LossNet:
         means_lr = self.means_lr_factor * self.lr
         has_groups = self.means_lr_factor != 1.0 and self.optimizer != torch.optim.LBFGS
@@ -497,6 +520,7 @@ class LGMClassifier(NetworkClassifier):
             self._make_criterion(),
             training,
             n_epochs=n_epochs,
+            n_before=n_before,
             callbacks=self._own_callbacks(),
             patience=self.patience if self.early_stopping else None,
             # What history records as the learning rate is that of the first group.

@@ -57,6 +57,7 @@ from sklgm._sklearn_private import (
     check_partial_fit_first_call,
     fit_context,
 )
+from sklgm.classifiers._presets import PRESETS
 from sklgm.classifiers._skorch_params import SkorchParams
 from sklgm.nn import BackboneFactory, FeatureNetwork, make_backbone, output_dim
 
@@ -71,7 +72,10 @@ OPTIMIZERS: Mapping[str, type[torch.optim.Optimizer]] = {
 
 _AUTOCAST_DEVICES = ("cpu", "cuda")
 
-LR_SCHEDULES = ("one_cycle", "step", "constant")
+LR_SCHEDULES = ("one_cycle", "triangle", "step", "constant")
+
+# Rows that a backbone starts from, where it takes something from the data.
+_START_ROWS = 512
 
 
 def _trains_in_chunks(classifier: Any) -> bool:
@@ -145,6 +149,7 @@ class NetworkClassifier(
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "backbone": [str, HasMethods("forward"), callable],
         "feature_dim": [Interval(Integral, 1, None, closed="left")],
+        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
         "normalize_features": ["boolean"],
         "freeze_backbone": ["boolean"],
         "max_epochs": [Interval(Integral, 0, None, closed="left")],
@@ -162,14 +167,19 @@ class NetworkClassifier(
         "dtype": [StrOptions({"float32", "float64"}), torch.dtype],
         "augment": [StrOptions(set(AUGMENTATIONS)), callable, None],
         "autocast": ["boolean"],
+        "test_time_flip": ["boolean"],
         "callbacks": [list, tuple, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
 
+    # What the loss adds to every recipe.
+    _preset_of_loss: ClassVar[Mapping[str, Any]] = {}
+
     # Parameters of the subclasses, which share one meaning and one __init__ each.
     backbone: Any
     feature_dim: int
+    label_smoothing: float
     normalize_features: bool
     freeze_backbone: bool
     max_epochs: int
@@ -187,6 +197,7 @@ class NetworkClassifier(
     dtype: str | torch.dtype
     augment: str | Augmentation | None
     autocast: bool
+    test_time_flip: bool
     callbacks: Sequence[Any] | None
     random_state: Any
     verbose: int
@@ -196,6 +207,31 @@ class NetworkClassifier(
     net_: LossNet
     history_: Any
     head_: Any
+
+    @classmethod
+    def from_preset(cls, name: str, /, **changes: Any) -> Self:
+        """Make a classifier whose training follows a recipe.
+
+        Parameters
+        ----------
+        name : {"natural_images", "natural_images_long", "natural_images_small"}
+            The recipe; see :doc:`/user_guide/networks`.
+        **changes
+            Parameters of the classifier that differ from the recipe.
+
+        Returns
+        -------
+        object
+            Not fitted; all that the recipe sets is among its parameters.
+
+        Raises
+        ------
+        ValueError
+            If there is no recipe of this name.
+        """
+        if name not in PRESETS:
+            raise ValueError(f"name must be one of {list(PRESETS)}, got {name!r}")
+        return cls(**{**PRESETS[name], **cls._preset_of_loss, **changes})
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(
@@ -276,8 +312,9 @@ class NetworkClassifier(
                 network = self.net_.module_.to(dtype)
                 network.set_frozen(self.freeze_backbone)
                 network.autocast = self.autocast
+                network.test_time_flip = self.test_time_flip
             else:
-                network = self._make_network(count, dtype)
+                network = self._make_network(count, train)
             trained = self._train(network, training, is_new=not continues)
             net = trained.net
             self._check_finite(net)
@@ -386,7 +423,7 @@ class NetworkClassifier(
         ):
             if is_first:
                 self._seed = seed
-                network = self._make_network(count, dtype)
+                network = self._make_network(count, train)
                 net = self._make_net(
                     network,
                     self._make_criterion(),
@@ -586,10 +623,22 @@ class NetworkClassifier(
         return {"normalize_features": self.net_.module_.normalize_features}
 
     def _make_network(
-        self, class_count: NDArray[np.float64], dtype: torch.dtype
+        self, class_count: NDArray[np.float64], train: BatchDataset
     ) -> FeatureNetwork:
+        if self.test_time_flip and len(self.input_shape_) != 3:
+            raise ValueError(
+                "test_time_flip=True needs images of shape (n_channels, height, "
+                f"width), got instances of shape {self.input_shape_}; set input_shape "
+                "to fold flat rows into images, or test_time_flip=False"
+            )
+        dtype = train.dtype
         backbone = make_backbone(self.backbone, self.input_shape_, self.feature_dim)
         backbone = backbone.to(dtype)
+        start_from = getattr(backbone, "start_from", None)
+        if start_from is not None and not isinstance(self.backbone, nn.Module):
+            step = max(1, len(train) // _START_ROWS)
+            rows = range(0, len(train), step)[:_START_ROWS]
+            start_from(train.__getitems__(rows)[0]["X"])
         feature_dim = output_dim(backbone, self.input_shape_, dtype)
         return FeatureNetwork(
             backbone,
@@ -597,6 +646,7 @@ class NetworkClassifier(
             normalize_features=self.normalize_features,
             freeze_backbone=self.freeze_backbone,
             autocast=self.autocast,
+            test_time_flip=self.test_time_flip,
         )
 
     def _make_net(
@@ -606,11 +656,15 @@ class NetworkClassifier(
         training: Training,
         *,
         n_epochs: int,
+        n_before: int = 0,
         callbacks: Sequence[Any] = (),
         patience: int | None = None,
         param_groups: Sequence[Any] = (),
     ) -> LossNet:
-        """Build a net around a network; the user's callbacks come last."""
+        """Build a net around a network; the user's callbacks come last.
+
+        ``n_before`` epochs of ``max_epochs`` have been trained by another net.
+        """
         nested = self._checked_nested_params()
         if param_groups:
             nested.setdefault("optimizer__param_groups", list(param_groups))
@@ -622,6 +676,8 @@ class NetworkClassifier(
             lr_schedule=self.lr_schedule,
             n_rows=len(training.train),
             max_epochs=n_epochs,
+            n_before=n_before,
+            n_total=self.max_epochs,
             batch_size=-1 if self.batch_size == "all" else int(self.batch_size),
             device=training.device,
             verbose=int(self.verbose),

@@ -1,8 +1,7 @@
 """Classifier trained with softmax cross-entropy, for comparison."""
 
 from collections.abc import Mapping, Sequence
-from numbers import Real
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +11,6 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from sklgm._net import Augmentation, BatchDataset, LossNet, SoftmaxCriterion
-from sklgm._sklearn_private import Interval
 from sklgm.classifiers._network import (
     Backbone,
     NetworkClassifier,
@@ -32,10 +30,13 @@ class SoftmaxClassifier(NetworkClassifier):
     Parameters
     ----------
     backbone : str, nn.Module or callable, default="auto"
-        Network from instances to features: ``"auto"`` (``"cnn"`` for images,
-        ``"mlp"`` for rows), ``"mlp"``, ``"cnn"``, ``"vgg19"``, ``"resnet18"``,
-        ``"identity"``, a module (deep-copied: its weights are the start), or a
-        callable ``(input_shape, feature_dim) -> nn.Module``.
+        Network from instances to features: ``"auto"`` (``"airbench"`` for colour
+        images of at least 32 x 32 pixels, ``"cnn"`` for others, ``"mlp"`` for rows),
+        ``"small"`` (the latter two), ``"mlp"``, ``"cnn"``, ``"vgg19"``,
+        ``"resnet18"``, ``"airbench"`` (strong on natural images;
+        :meth:`from_preset` trains it well), ``"identity"``, a module
+        (deep-copied: its weights are the start), or a callable
+        ``(input_shape, feature_dim) -> nn.Module``.
     feature_dim : int >= 1, default=64
         Number of features; ``"identity"`` and a module have their own.
     normalize_features : bool, default=False
@@ -51,9 +52,10 @@ class SoftmaxClassifier(NetworkClassifier):
         Rows per step.
     lr : float > 0, default=0.003
         Highest learning rate.
-    lr_schedule : {"one_cycle", "step", "constant"}, default="one_cycle"
-        ``"one_cycle"``: up to ``lr`` and down to 0; ``"step"``: a tenth of ``lr`` in
-        the last quarter of the epochs. A skorch ``LRScheduler`` among ``callbacks``
+    lr_schedule : {"one_cycle", "triangle", "step", "constant"}, default="one_cycle"
+        ``"one_cycle"``: up to ``lr`` and down to 0; ``"triangle"``: the same by
+        straight lines, the momentum left alone; ``"step"``: a tenth of ``lr`` in the
+        last quarter of the epochs. A skorch ``LRScheduler`` among ``callbacks``
         takes its place; ``partial_fit`` has none.
     optimizer : {"adam", "adamw", "sgd"} or callable, default="adam"
         Optimiser, or a subclass of ``torch.optim.Optimizer``.
@@ -87,6 +89,10 @@ class SoftmaxClassifier(NetworkClassifier):
         loss, parameters and all predictions stay in float32. Faster on hardware with
         bfloat16 (AVX-512 bf16, AMX, GPUs), slower elsewhere; the trained weights differ
         by more than rounding.
+    test_time_flip : bool, default=False
+        Wherever features are computed without training, take the mean of those of
+        each image and of its mirror image; twice the time. For images in which left
+        and right mean nothing.
     callbacks : sequence of skorch callbacks or None, default=None
         Deep-copied before use.
     random_state : int, RandomState instance or None, default=None
@@ -135,11 +141,6 @@ class SoftmaxClassifier(NetworkClassifier):
     True
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **NetworkClassifier._parameter_constraints,
-        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
-    }
-
     def __init__(
         self,
         backbone: Backbone = "auto",
@@ -163,6 +164,7 @@ class SoftmaxClassifier(NetworkClassifier):
         dtype: str | torch.dtype = "float32",
         augment: str | Augmentation | None = None,
         autocast: bool = False,
+        test_time_flip: bool = False,
         callbacks: Sequence[Any] | None = None,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -188,6 +190,7 @@ class SoftmaxClassifier(NetworkClassifier):
         self.dtype = dtype
         self.augment = augment
         self.autocast = autocast
+        self.test_time_flip = test_time_flip
         self.callbacks = callbacks
         self.random_state = random_state
         self.verbose = verbose

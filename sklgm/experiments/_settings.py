@@ -160,9 +160,9 @@ class RunSettings(Settings):
         ("mnist", "quick"): {"n_backbone": 20_000},
         # The margin was chosen on a validation split (seed 1).
         ("cifar10", "*"): {"margin": 0.1},
-        ("cifar10", "quick"): {"n_backbone": 20_000},
+        ("cifar10", "quick"): {"n_backbone": 20_000, "backbone": "small"},
         ("path", "*"): {"margin": 0.1},
-        ("path", "quick"): {"n_backbone": 20_000},
+        ("path", "quick"): {"n_backbone": 20_000, "backbone": "small"},
     }
 
     @classmethod

@@ -3,6 +3,7 @@
 from sklgm.nn._backbones import (
     BACKBONES,
     BackboneFactory,
+    airbench,
     cnn,
     identity,
     make_backbone,
@@ -20,6 +21,7 @@ __all__ = [
     "FeatureNetwork",
     "GaussianMixtureHead",
     "LinearHead",
+    "airbench",
     "cnn",
     "identity",
     "make_backbone",

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from sklgm.nn._airbench import AirbenchNet
+
 InputShape = tuple[int, ...]
 BackboneFactory = Callable[[InputShape, int], nn.Module]
 
@@ -156,6 +158,49 @@ def resnet18(input_shape: InputShape, feature_dim: int) -> nn.Module:
     return network.to(memory_format=torch.channels_last)
 
 
+def airbench(input_shape: InputShape, feature_dim: int) -> nn.Module:
+    """Six convolutions on whitened patches: strong and fast on natural images.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        (n_channels, height, width), at least 16 pixels on each side. Patches are 2
+        pixels apart from 64 pixels a side on, and 4 from 128 pixels on.
+    feature_dim : int
+        Size of the output, of mean 0 and root mean square 1/6 over a training batch.
+
+    Returns
+    -------
+    nn.Module
+        (n_samples, n_channels, height, width) to (n_samples, feature_dim). Its method
+        ``start_from(X)`` takes the whitening filters, which are not trained, from
+        images; the classifiers call it, of whatever module they build by a name or a
+        callable, before training.
+
+    Raises
+    ------
+    ValueError
+        If ``input_shape`` is not that of an image of at least 16 x 16 pixels.
+
+    Notes
+    -----
+    Of an image of 3 x 32 x 32 it takes 118 million multiplications. The layers are
+    those of [1]_ but for the last two, a projection and its scaling; biases after a
+    normalisation are held in units of 1/8, which makes their rate 64 times that of the
+    weights.
+
+    References
+    ----------
+    .. [1] K. Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024.
+    """
+    n_channels, height, width = _image_shape("airbench", input_shape, minimum=16)
+    side = min(height, width)
+    network = AirbenchNet(
+        n_channels, feature_dim, stride=1 if side < 64 else 2 if side < 128 else 4
+    )
+    return network.to(memory_format=torch.channels_last)
+
+
 def identity(input_shape: InputShape, feature_dim: int) -> nn.Module:
     """Flattened instances as features.
 
@@ -179,6 +224,7 @@ BACKBONES: dict[str, BackboneFactory] = {
     "cnn": cnn,
     "vgg19": vgg19,
     "resnet18": resnet18,
+    "airbench": airbench,
     "identity": identity,
 }
 
@@ -193,9 +239,11 @@ def make_backbone(
     Parameters
     ----------
     backbone : str, nn.Module or callable
-        ``"auto"`` (``"cnn"`` for images of at least 4 x 4 pixels, else ``"mlp"``),
-        a name of :data:`BACKBONES`, a module (deep-copied: its weights are the
-        start) or a callable ``(input_shape, feature_dim) -> nn.Module``.
+        ``"auto"`` (``"airbench"`` for colour images of at least 32 x 32 pixels,
+        ``"cnn"`` for others of at least 4 x 4 pixels, else ``"mlp"``), ``"small"``
+        (``"cnn"`` for all of these images, else ``"mlp"``), a name of
+        :data:`BACKBONES`, a module (deep-copied: its weights are the start) or a
+        callable ``(input_shape, feature_dim) -> nn.Module``.
     input_shape : tuple of int
         Shape of one instance.
     feature_dim : int
@@ -219,12 +267,15 @@ def make_backbone(
     if isinstance(backbone, str):
         name = backbone
         if name == "auto":
-            is_image = len(input_shape) == 3 and min(input_shape[1:]) >= 4
-            name = "cnn" if is_image else "mlp"
+            name = _small_name(input_shape)
+            if name == "cnn" and input_shape[0] == 3 and min(input_shape[1:]) >= 32:
+                name = "airbench"
+        elif name == "small":
+            name = _small_name(input_shape)
         if name not in BACKBONES:
             raise ValueError(
-                f"backbone must be 'auto', one of {sorted(BACKBONES)}, an nn.Module "
-                f"or a callable, got {backbone!r}"
+                f"backbone must be 'auto', 'small', one of {sorted(BACKBONES)}, an "
+                f"nn.Module or a callable, got {backbone!r}"
             )
         return BACKBONES[name](input_shape, feature_dim)
     module = backbone(input_shape, feature_dim)
@@ -280,6 +331,11 @@ def output_dim(backbone: nn.Module, input_shape: InputShape, dtype: torch.dtype)
             f"instances of shape {input_shape} it returned {shape}"
         )
     return int(features.shape[1])
+
+
+def _small_name(input_shape: InputShape) -> str:
+    is_image = len(input_shape) == 3 and min(input_shape[1:]) >= 4
+    return "cnn" if is_image else "mlp"
 
 
 def _image_shape(

@@ -24,6 +24,9 @@ class FeatureNetwork(nn.Module):
     autocast : bool, default=False
         Compute the backbone in bfloat16 in training mode, by ``torch.autocast``; its
         parameters, and the features that the head gets, keep their type.
+    test_time_flip : bool, default=False
+        Average the features of each image and of its mirror image wherever the
+        backbone is in evaluation mode.
     """
 
     def __init__(
@@ -34,12 +37,14 @@ class FeatureNetwork(nn.Module):
         normalize_features: bool = False,
         freeze_backbone: bool = False,
         autocast: bool = False,
+        test_time_flip: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
         self.normalize_features = normalize_features
         self.autocast = autocast
+        self.test_time_flip = test_time_flip
         self.freeze_backbone = False
         self.set_frozen(freeze_backbone)
 
@@ -62,6 +67,8 @@ class FeatureNetwork(nn.Module):
                 features = self.backbone(X).to(X.dtype)
         else:
             features = self.backbone(X)
+        if self.test_time_flip and not self.backbone.training:
+            features = (features + self.backbone(X.flip(-1))) / 2.0
         if self.normalize_features:
             features = F.normalize(features, dim=1) * math.sqrt(features.shape[1])
         return features

@@ -21,6 +21,8 @@ CASES = [
     ("vgg19", (3, 32, 32)),
     ("resnet18", (1, 32, 32)),
     ("resnet18", (3, 32, 32)),
+    ("airbench", (3, 32, 32)),
+    ("airbench", (1, 16, 20)),
 ]
 
 
@@ -84,9 +86,26 @@ def test_auto_takes_convolutions_for_images_only(input_shape, has_convolutions):
     assert output_dim(backbone, input_shape, torch.float32) == 3
 
 
+@pytest.mark.parametrize(
+    ("input_shape", "auto", "small"),
+    [
+        ((3, 32, 40), "airbench", "cnn"),
+        ((3, 31, 40), "cnn", "cnn"),
+        ((1, 32, 32), "cnn", "cnn"),
+        ((3, 3, 32), "mlp", "mlp"),
+        ((9,), "mlp", "mlp"),
+    ],
+)
+def test_auto_takes_the_strong_network_for_colour_images(input_shape, auto, small):
+    for name, expected in (("auto", auto), ("small", small)):
+        made = make_backbone(name, input_shape, 3)
+        assert str(made) == str(make_backbone(expected, input_shape, 3))
+
+
 def test_unknown_name_is_listed_with_the_known_ones():
     with pytest.raises(
-        ValueError, match=r"backbone must be 'auto', one of \['cnn', .*got 'resnet50'"
+        ValueError,
+        match=r"backbone must be 'auto', 'small', one of \['airb.*got 'resnet50'",
     ):
         make_backbone("resnet50", (3, 32, 32), 4)
 
