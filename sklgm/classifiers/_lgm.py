@@ -126,9 +126,13 @@ class LGMClassifier(NetworkClassifier):
         Rows per step.
     lr : float > 0, default=0.003
         Highest learning rate.
+    lgm_lr_factor : float > 0, default=1.0
+        Learning rate in the epochs of the L-GM loss, in multiples of ``lr``. Its
+        gradient is several times that of softmax where ``likelihood_weight`` is high:
+        plain SGD, whose steps follow the size of the gradient, needs a factor below 1.
     means_lr_factor : float > 0, default=10.0
-        Learning rate of the class means, in multiples of ``lr``. Not used by
-        ``torch.optim.LBFGS``, nor if ``optimizer__param_groups`` is set.
+        Learning rate of the class means, in multiples of that of the network. Not used
+        by ``torch.optim.LBFGS``, nor if ``optimizer__param_groups`` is set.
     lr_schedule : {"one_cycle", "triangle", "step", "constant"}, default="one_cycle"
         ``"one_cycle"``: up to ``lr`` and down to 0, once for the softmax epochs and
         once for those of the L-GM loss; ``"triangle"``: by straight lines, once for all
@@ -265,6 +269,7 @@ class LGMClassifier(NetworkClassifier):
         "covariance_type": [StrOptions(set(COVARIANCE_TYPES))],
         "likelihood_weight": [Interval(Real, 0, None, closed="left")],
         "location": [StrOptions({"auto", "gradient", *LOCATIONS})],
+        "lgm_lr_factor": [Interval(Real, 0, None, closed="neither")],
         "means_lr_factor": [Interval(Real, 0, None, closed="neither")],
         "trim": [Interval(Real, 0, 0.5, closed="left"), StrOptions({"auto"})],
     }
@@ -274,6 +279,7 @@ class LGMClassifier(NetworkClassifier):
         "margin": 1.0,
         "margin_warmup": 0.1,
         "likelihood_weight": 2.0,
+        "lgm_lr_factor": 0.05,
         "means_lr_factor": 1.0,
     }
 
@@ -297,6 +303,7 @@ class LGMClassifier(NetworkClassifier):
         max_epochs: int = 20,
         batch_size: int | str = 128,
         lr: float = 0.003,
+        lgm_lr_factor: float = 1.0,
         means_lr_factor: float = 10.0,
         lr_schedule: str = "one_cycle",
         optimizer: Optimizer = "adam",
@@ -333,6 +340,7 @@ class LGMClassifier(NetworkClassifier):
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr
+        self.lgm_lr_factor = lgm_lr_factor
         self.means_lr_factor = means_lr_factor
         self.lr_schedule = lr_schedule
         self.optimizer = optimizer
@@ -513,7 +521,7 @@ class LGMClassifier(NetworkClassifier):
         n_epochs: int,
         n_before: int,
     ) -> LossNet:
-        means_lr = self.means_lr_factor * self.lr
+        means_lr = self.means_lr_factor * self.lgm_lr_factor * self.lr
         has_groups = self.means_lr_factor != 1.0 and self.optimizer != torch.optim.LBFGS
         return self._make_net(
             network,
@@ -521,6 +529,7 @@ class LGMClassifier(NetworkClassifier):
             training,
             n_epochs=n_epochs,
             n_before=n_before,
+            lr_factor=self.lgm_lr_factor,
             callbacks=self._own_callbacks(),
             patience=self.patience if self.early_stopping else None,
             # What history records as the learning rate is that of the first group.

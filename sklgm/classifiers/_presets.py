@@ -24,5 +24,10 @@ _NATURAL_IMAGES: Mapping[str, Any] = {
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "natural_images": _NATURAL_IMAGES,
     "natural_images_long": {**_NATURAL_IMAGES, "max_epochs": 45},
-    "natural_images_small": {**_NATURAL_IMAGES, "max_epochs": 32, "batch_size": 250},
+    "natural_images_small": {
+        **_NATURAL_IMAGES,
+        "max_epochs": 32,
+        "batch_size": 250,
+        "lr": 0.73 / 2,
+    },
 }

@@ -106,6 +106,28 @@ def test_triangle_rises_and_falls_once_over_both_losses(classifier, blobs):
     np.testing.assert_allclose(Rates.seen, expected, rtol=1e-6)
 
 
+def test_rates_of_the_lgm_epochs_and_of_its_means_are_multiples(blobs):
+    rates = []
+
+    class Groups(Callback):
+        def on_batch_begin(self, net, training=None, **kwargs):
+            if training:
+                groups = net.optimizer_.param_groups
+                rates.append(sorted({group["lr"] for group in groups}))
+
+    LGMClassifier(
+        lr=0.01,
+        lgm_lr_factor=0.5,
+        means_lr_factor=4.0,
+        lr_schedule="constant",
+        max_epochs=2,
+        batch_size="all",
+        callbacks=[Groups()],
+    ).fit(*blobs)
+    np.testing.assert_allclose(rates[0], [0.01])
+    np.testing.assert_allclose(rates[1], [0.005, 0.02])
+
+
 def test_lgm_smooths_labels_in_its_softmax_epochs(blobs):
     X, y = blobs
 
