@@ -25,11 +25,16 @@ def make_networks(settings: RunSettings, **changes: Any) -> dict[str, Classifier
     """
     shared: dict[str, Any] = {
         "feature_dim": settings.feature_dim,
-        "max_epochs": settings.max_epochs,
         "device": settings.device,
         "random_state": settings.seed,
-        **changes,
     }
+    if settings.recipe is not None:
+        shared |= changes
+        return {
+            "softmax": SoftmaxClassifier.from_preset(settings.recipe, **shared),
+            "lgm": LGMClassifier.from_preset(settings.recipe, **shared),
+        }
+    shared |= {"max_epochs": settings.max_epochs, **changes}
     return {
         "softmax": SoftmaxClassifier(settings.backbone, **shared),
         "lgm": LGMClassifier(settings.backbone, margin=settings.margin, **shared),

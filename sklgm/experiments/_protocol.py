@@ -37,6 +37,7 @@ PROTOCOLS: Mapping[str, str] = {
     "peers": "sklgm.experiments.peers",
     "search": "sklgm.experiments.search",
     "label-noise": "sklgm.experiments.label_noise",
+    "accuracy": "sklgm.experiments.accuracy",
 }
 
 

@@ -34,6 +34,7 @@ AttackName = Literal[
     "adaptive_likelihood",
     "adaptive_posterior",
 ]
+RecipeName = Literal["natural_images", "natural_images_long", "natural_images_small"]
 NAMED_DATASETS = ("digits", "mnist", "cifar10")
 
 #: Values that differ from the defaults, by kind of data set (``"digits"``,
@@ -140,6 +141,9 @@ class RunSettings(Settings):
         Epochs of both networks.
     margin : float >= 0, default=0.3
         Margin of the L-GM network and head.
+    recipe : str or None, default=None
+        Name of a preset of :meth:`sklgm.LGMClassifier.from_preset` that both networks
+        are trained by, in place of ``backbone``, ``max_epochs`` and ``margin``.
     """
 
     dataset: Annotated[str, pydantic.AfterValidator(_known_data)] = "digits"
@@ -154,6 +158,7 @@ class RunSettings(Settings):
     feature_dim: Count = 64
     max_epochs: Count = 6
     margin: Weight = 0.3
+    recipe: RecipeName | None = None
 
     presets: ClassVar[Presets] = {
         ("digits", "*"): {"max_epochs": 12},
