@@ -5,7 +5,7 @@ compared with.
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -169,6 +169,25 @@ def lgm_loss(
     return weighted_mean(loss, sample_weight)
 
 
+class FixedVarianceLoss(NamedTuple):
+    """What :func:`fixed_variance_lgm_loss` computes for a batch.
+
+    Attributes
+    ----------
+    loss : Tensor of shape ()
+        Weighted mean loss in nats; differentiable in features and means.
+    logits : Tensor of shape (n_samples, n_classes)
+        ``log pi_k + log N_k(f)``, up to a constant per row; without margin or gradient.
+    claimed_squares : Tensor of shape (n_samples,)
+        Squared Euclidean distance of each row to the mean of the class it claims; no
+        gradient.
+    """
+
+    loss: Tensor
+    logits: Tensor
+    claimed_squares: Tensor
+
+
 def fixed_variance_lgm_loss(
     features: Tensor,
     y_encoded: Tensor,
@@ -178,12 +197,13 @@ def fixed_variance_lgm_loss(
     *,
     margin: float,
     likelihood_weight: float,
-) -> tuple[Tensor, Tensor]:
-    """L-GM loss of each row for one fixed variance, at the price of softmax.
+    sample_weight: Tensor | None = None,
+) -> FixedVarianceLoss:
+    """L-GM loss for one fixed variance, at the price of softmax.
 
-    The same as :func:`lgm_loss` with ``covariance_type="identity"``, row by row. The
-    gradient is written out, in few operations: what a small network's step costs is
-    their number. It cannot be differentiated twice.
+    The same as :func:`lgm_loss` with ``covariance_type="identity"``. The gradient is
+    written out and computed with the loss, in few operations: what a small network's
+    step costs is their number. It cannot be differentiated twice.
 
     Parameters
     ----------
@@ -201,25 +221,33 @@ def fixed_variance_lgm_loss(
         Classification margin alpha, without unit.
     likelihood_weight : float >= 0
         Weight lambda of the likelihood term.
+    sample_weight : Tensor of shape (n_samples,) or None, default=None
+        Weights >= 0 of the rows; the mean is over rows, not over weights.
 
     Returns
     -------
-    loss : Tensor of shape (n_samples,)
-        Loss of each row, in nats.
-    logits : Tensor of shape (n_samples, n_classes)
-        ``log pi_k + log N_k(f)``, up to a constant per row; without margin or gradient.
+    FixedVarianceLoss
+        Loss, logits and distances to the claimed means.
 
     Notes
     -----
     With margin logits l, softmax p of them and precision P, the gradient of the loss of
     a row is ``g = p - e_z`` in l, and in D_z, which the margin and the likelihood term
-    see, ``(lambda - alpha g_z) / 2``. That of the logits in f is ``P mu``, and of
-    D_z ``2 P (f - mu_z)``.
+    see, ``s / 2`` with ``s = lambda - alpha g_z``. That of the logits in f is ``P mu``,
+    and of D_z ``2 P (f - mu_z)``. So with ``a = g - s e_z`` the gradient is
+    ``P (sum_k a_k mu_k + s f)`` in f, and ``P a_k (f - mu_k)`` in the mean of class k.
     """
-    outputs: tuple[Tensor, Tensor] = _FixedVarianceLoss.apply(
-        features, means, y_encoded, log_variance, log_priors, margin, likelihood_weight
+    outputs: tuple[Tensor, Tensor, Tensor] = _FixedVarianceLoss.apply(
+        features,
+        means,
+        y_encoded,
+        log_variance,
+        log_priors,
+        margin,
+        likelihood_weight,
+        sample_weight,
     )
-    return outputs
+    return FixedVarianceLoss(*outputs)
 
 
 class _FixedVarianceLoss(torch.autograd.Function):
@@ -235,50 +263,64 @@ class _FixedVarianceLoss(torch.autograd.Function):
         log_priors: Tensor,
         margin: float,
         likelihood_weight: float,
-    ) -> tuple[Tensor, Tensor]:
+        sample_weight: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        n_samples, feature_dim = features.shape
         precision = math.exp(-log_variance)
         # Shifted together, logits stay the same up to a constant and lose fewer digits.
         centre = means.mean(dim=0)
         f, mu = features - centre, means - centre
         bias = torch.add(log_priors, mu.square().sum(dim=1), alpha=-0.5 * precision)
-        logits = torch.addmm(bias, f, mu.T, alpha=precision)
+        # Classes come first: their softmax then runs along contiguous memory.
+        logits = torch.addmm(bias.unsqueeze(1), mu, f.T, alpha=precision)
+        claimed = y_encoded.unsqueeze(0)  # (1, n_samples), as all that follows
         differences = f - mu.index_select(0, y_encoded)
-        squares = differences.square().sum(dim=1, keepdim=True)  # (n_samples, 1)
+        squares = torch.linalg.vecdot(differences, differences).unsqueeze(0)
         margin_logits = logits
         if margin > 0.0:
             fall = squares * (-0.5 * margin * precision)
-            margin_logits = logits.scatter_add(1, y_encoded[:, None], fall)
-        log_proba = torch.log_softmax(margin_logits, dim=1)
-        loss = F.nll_loss(log_proba, y_encoded, reduction="none")
+            margin_logits = logits.scatter_add(0, claimed, fall)
+        log_proba = torch.log_softmax(margin_logits, dim=0)
+        gains = log_proba.gather(0, claimed)  # minus the losses, but for a constant
+        constant = 0.5 * likelihood_weight * feature_dim * log_variance
         if likelihood_weight > 0.0:
-            loss.add_(squares[:, 0], alpha=0.5 * likelihood_weight * precision)
-            loss.add_(0.5 * likelihood_weight * features.shape[1] * log_variance)
-        ctx.save_for_backward(log_proba, f, mu, differences, y_encoded)
-        ctx.precision, ctx.margin, ctx.weight = precision, margin, likelihood_weight
-        ctx.mark_non_differentiable(logits)
+            gains.sub_(squares, alpha=0.5 * likelihood_weight * precision)
+        pulls = log_proba.exp_()
+        slopes = torch.rsub(
+            pulls.gather(0, claimed), likelihood_weight + margin, alpha=margin
+        )
+        if sample_weight is None:
+            loss = torch.rsub(gains.mean(), constant)
+            pulls.scatter_add_(0, claimed, torch.rsub(slopes, -1.0))
+        else:
+            weights = sample_weight.unsqueeze(0)
+            loss = torch.rsub(gains, constant).mul_(weights).mean()
+            slopes.mul_(weights)
+            pulls.mul_(weights).scatter_add_(0, claimed, -slopes - weights)
+        scale = precision / n_samples
+        of_features: Tensor | None = None
+        if ctx.needs_input_grad[0]:
+            of_features = torch.addmm(
+                f * slopes.T, pulls.T, mu, alpha=scale, beta=scale
+            )
+        of_means = torch.addmm(
+            mu * pulls.sum(dim=1, keepdim=True), pulls, f, alpha=scale, beta=-scale
+        )
+        ctx.gradients = (of_features, of_means)
+        logits, squares = logits.T, squares[0]
+        ctx.mark_non_differentiable(logits, squares)
         ctx.set_materialize_grads(False)
-        return loss, logits
+        return loss, logits, squares
 
     @staticmethod
     @once_differentiable
     def backward(
-        ctx: Any, of_loss: Tensor | None, of_logits: Tensor | None
+        ctx: Any, of_loss: Tensor | None, *of_others: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         if of_loss is None:
-            return (None,) * 7
-        log_proba, f, mu, differences, y_encoded = ctx.saved_tensors
-        claimed, of_loss = y_encoded[:, None], of_loss[:, None]
-        pulls = log_proba.exp().mul_(of_loss).scatter_add_(1, claimed, -of_loss)
-        slopes = of_loss * ctx.weight  # twice the derivative by the claimed distance
-        if ctx.margin > 0.0:
-            slopes.sub_(pulls.gather(1, claimed), alpha=ctx.margin)
-        scale = {"alpha": ctx.precision, "beta": ctx.precision}
-        of_features = torch.addmm(differences * slopes, pulls, mu, **scale)
-        # Of the logits and of the claimed distance alike: sum of pulls (f - mu).
-        pulls.scatter_add_(1, claimed, slopes.neg_())
-        pulled = mu * -pulls.sum(dim=0)[:, None]
-        of_means = torch.addmm(pulled, pulls.T, f, **scale)
-        return of_features, of_means, None, None, None, None, None
+            return (None,) * 8
+        gradients = [g if g is None else g * of_loss for g in ctx.gradients]
+        return (*gradients, *(None,) * 6)
 
 
 def softmax_loss(

@@ -122,7 +122,7 @@ def test_lgm_loss_matches_the_literal_loop(
 @pytest.mark.parametrize(("margin", "weight"), [(0.0, 0.0), (0.7, 0.0), (0.7, 0.2)])
 def test_fixed_variance_loss_matches_the_literal_loop(margin, weight, seed):
     features, y, means, log_variance, log_priors = random_case(seed=seed)
-    found, logits = fixed_variance_lgm_loss(
+    found, logits, squares = fixed_variance_lgm_loss(
         features,
         y,
         means,
@@ -134,7 +134,8 @@ def test_fixed_variance_loss_matches_the_literal_loop(margin, weight, seed):
     expected = literal_loss(
         features, y, means, log_variance, log_priors, "identity", margin, weight
     )
-    assert float(found.mean()) == pytest.approx(float(expected), rel=1e-12)
+    assert float(found) == pytest.approx(float(expected), rel=1e-12)
+    torch.testing.assert_close(squares, (features - means[y]).square().sum(dim=1))
     densities = (
         log_priors
         - 0.5 * math.exp(-log_variance) * torch.cdist(features, means).square()
@@ -161,15 +162,51 @@ def test_fixed_variance_loss_has_the_right_gradients(margin, weight):
     assert torch.autograd.gradcheck(loss, inputs)
 
 
+def test_weights_of_the_fixed_variance_loss_are_those_of_the_loss():
+    features, y, means, log_variance, log_priors = random_case()
+    weight = torch.tensor([0.0, 1.0, 2.5, 0.0, 1.0, 0.5, 2.0], dtype=torch.float64)
+    inputs = [values.requires_grad_() for values in (features, means)]
+    settings = {"margin": 0.7, "likelihood_weight": 0.2, "sample_weight": weight}
+    found, *_ = fixed_variance_lgm_loss(
+        features, y, means, float(log_variance), log_priors, **settings
+    )
+    expected = lgm_loss(
+        features, y, means, log_variance, log_priors=log_priors, **settings
+    )
+    torch.testing.assert_close(found, expected)
+    for one, other in zip(
+        torch.autograd.grad(3.0 * found, inputs),
+        torch.autograd.grad(3.0 * expected, inputs),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other)
+
+
+def test_the_fixed_variance_loss_leaves_a_frozen_backbone_alone():
+    features, y, means, log_variance, log_priors = random_case()
+    loss, *_ = fixed_variance_lgm_loss(
+        features,
+        y,
+        means.requires_grad_(),
+        float(log_variance),
+        log_priors,
+        margin=0.7,
+        likelihood_weight=0.2,
+    )
+    loss.backward()
+    assert features.grad is None
+    assert (means.grad != 0).all()
+
+
 @pytest.mark.parametrize("scale", [1e-3, 1e3, 1e12])
 def test_extreme_features_keep_the_fixed_variance_loss_finite(scale):
     features, y, means, _, log_priors = random_case()
     features = (scale * features).float().requires_grad_()
     means = means.float().requires_grad_()
-    loss, _ = fixed_variance_lgm_loss(
+    loss, *_ = fixed_variance_lgm_loss(
         features, y, means, 0.0, log_priors.float(), margin=0.3, likelihood_weight=0.1
     )
-    loss.mean().backward()
+    loss.backward()
     for values in (loss, features.grad, means.grad):
         assert torch.isfinite(values).all()
 

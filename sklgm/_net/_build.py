@@ -21,6 +21,7 @@ _INFERENCE_BATCH_SIZE = 512
 # Optimisers that update a parameter in one pass, a tenth of a small network's step.
 _FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
 _NOT_FUSED = {"optimizer__foreach", "optimizer__differentiable"}
+_PRINT_LOG = "callbacks__print_log"
 # What a schedule changes in a group of parameters.
 _SCHEDULED = ("lr", "momentum", "betas")
 
@@ -114,6 +115,8 @@ def build_net(
         "iterator_valid__batch_size": _INFERENCE_BATCH_SIZE,
         **nested,
     }
+    if verbose == 0 and not any(name.startswith(_PRINT_LOG) for name in nested):
+        settings[_PRINT_LOG] = None  # it formats a table that nobody sees
     # The order of validation rows changes nothing, and skorch would warn of it.
     settings.pop("iterator_valid__shuffle", None)
     if optimizer in _FUSED and not _NOT_FUSED & set(nested):

@@ -1,4 +1,6 @@
-"""Losses as criteria of the net, one value per row."""
+"""Losses as criteria of the net."""
+
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -7,20 +9,44 @@ from sklgm.losses import (
     lgm_classification_loss,
     lgm_likelihood_loss,
     softmax_loss,
+    weighted_mean,
 )
 from sklgm.nn import GaussianMixtureHead
+
+
+class TrainingLoss(NamedTuple):
+    """What a training step computes from the features of a batch.
+
+    Attributes
+    ----------
+    loss : Tensor of shape ()
+        Weighted mean loss.
+    logits : Tensor of shape (n_samples, n_classes)
+        Logits of the head.
+    claimed_distances : Tensor of shape (n_samples,) or None
+        Squared Mahalanobis distances to the claimed class, up to a factor that all rows
+        share, where there are Gaussians.
+    """
+
+    loss: Tensor
+    logits: Tensor
+    claimed_distances: Tensor | None
 
 
 class Criterion(nn.Module):
     """A loss of each row of a batch."""
 
     def of_training(
-        self, features: Tensor, y_encoded: Tensor, head: nn.Module
-    ) -> tuple[Tensor, Tensor]:
-        """Loss of each row (n_samples,) and logits (n_samples, n_classes)."""
+        self,
+        features: Tensor,
+        y_encoded: Tensor,
+        head: nn.Module,
+        sample_weight: Tensor | None,
+    ) -> TrainingLoss:
+        """Loss of a training batch."""
         logits, *_ = head(features)
         loss: Tensor = self((logits, features), y_encoded, head, True)
-        return loss, logits
+        return TrainingLoss(weighted_mean(loss, sample_weight), logits, None)
 
 
 class LGMCriterion(Criterion):
@@ -50,6 +76,16 @@ class LGMCriterion(Criterion):
         logits, features, *_ = outputs
         distances = head.claimed_squared_mahalanobis(features, y_encoded)
         margin = self.margin if training else 0.0
+        return self._of_distances(logits, distances, y_encoded, head, margin)
+
+    def _of_distances(
+        self,
+        logits: Tensor,
+        distances: Tensor,
+        y_encoded: Tensor,
+        head: GaussianMixtureHead,
+        margin: float,
+    ) -> Tensor:
         loss = lgm_classification_loss(logits, distances, y_encoded, margin)
         if self.likelihood_weight > 0.0:
             likelihood = lgm_likelihood_loss(
@@ -59,20 +95,31 @@ class LGMCriterion(Criterion):
         return loss
 
     def of_training(
-        self, features: Tensor, y_encoded: Tensor, head: nn.Module
-    ) -> tuple[Tensor, Tensor]:
-        """Loss of each row and logits, in few operations for a fixed variance."""
+        self,
+        features: Tensor,
+        y_encoded: Tensor,
+        head: nn.Module,
+        sample_weight: Tensor | None,
+    ) -> TrainingLoss:
+        """Loss of a training batch, in few operations for a fixed variance."""
         assert isinstance(head, GaussianMixtureHead)
         if head.covariance_type != "identity":
-            return super().of_training(features, y_encoded, head)
-        return fixed_variance_lgm_loss(
-            features,
-            y_encoded,
-            head.means,
-            float(head.log_variances),  # its floor is below: it is not learnt
-            head.log_priors,
-            margin=self.margin,
-            likelihood_weight=self.likelihood_weight,
+            (logits,) = head(features)
+            distances = head.claimed_squared_mahalanobis(features, y_encoded)
+            loss = self._of_distances(logits, distances, y_encoded, head, self.margin)
+            loss = weighted_mean(loss, sample_weight)
+            return TrainingLoss(loss, logits, distances.detach())
+        return TrainingLoss(
+            *fixed_variance_lgm_loss(
+                features,
+                y_encoded,
+                head.means,
+                float(head.log_variances),  # its floor is below: it is not learnt
+                head.log_priors,
+                margin=self.margin,
+                likelihood_weight=self.likelihood_weight,
+                sample_weight=sample_weight,
+            )
         )
 
 

@@ -101,12 +101,15 @@ class LossNet(NeuralNet):
             self._set_training(True)
         X, y_encoded = batch
         features = self.module_.features(X["X"].to(self.device))
-        loss, logits = self.criterion_.of_training(
-            features, y_encoded.to(self.device), self.module_.head
+        weight = X.get("sample_weight")  # none: all are 1
+        loss, logits, _ = self.criterion_.of_training(
+            features,
+            y_encoded.to(self.device),
+            self.module_.head,
+            None if weight is None else weight.to(self.device),
         )
-        mean = self._weighted_mean(loss, X)
-        mean.backward()  # type: ignore[no-untyped-call]
-        return {"loss": mean, "y_pred": (logits, features)}
+        loss.backward()
+        return {"loss": loss, "y_pred": (logits, features)}
 
     def infer(self, x: Any, **fit_params: Any) -> tuple[Tensor, ...]:
         """Compute the outputs of the network for a batch."""
@@ -126,10 +129,7 @@ class LossNet(NeuralNet):
         loss: Tensor = self.criterion_(
             y_pred, y_true.to(self.device), self.module_.head, training
         )
-        return self._weighted_mean(loss, X or {})
-
-    def _weighted_mean(self, loss: Tensor, X: Mapping[str, Tensor]) -> Tensor:
-        weight = X.get("sample_weight")  # none: all are 1
+        weight = (X or {}).get("sample_weight")
         return weighted_mean(loss, None if weight is None else weight.to(loss.device))
 
 

@@ -9,11 +9,14 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from sklgm.gaussian._distances import (
-    CovarianceType,
-    log_variances_shape,
-    squared_mahalanobis,
+from sklgm.gaussian._class_rows import (
+    Block,
+    ClassRows,
+    lower_medians,
+    lowest_until,
+    window_means,
 )
+from sklgm.gaussian._distances import CovarianceType, log_variances_shape
 
 #: A share in [0, 0.5), or the choice of one.
 Trim = float | Literal["auto"]
@@ -26,17 +29,12 @@ Variance = float | Literal["within"]
 # that a constant feature does not decide every distance.
 _RELATIVE_VARIANCE_FLOOR = 1e-3
 
-# Rows whose distances and sums are taken at once: many small arrays are used again,
-# where a few large ones would each be new memory.
-_CHUNK = 4096
 # Where the choice of the trimmed share starts, and the share of a Gaussian it keeps.
 _AUTO_START = 0.25
 _AUTO_LEVEL = 0.99
 _AUTO_MIN_ROWS = 20
 # Rows that the pooled variance of a dimension stands for beside those of a class.
 _POOLED_ROWS = 10.0
-# Values whose medians are found at once.
-_SORTED_VALUES = 2**16
 
 
 class GaussianEstimate(NamedTuple):
@@ -45,9 +43,9 @@ class GaussianEstimate(NamedTuple):
     Attributes
     ----------
     means : Tensor of shape (n_classes, feature_dim)
-        Class means, float64.
+        Class means, float64 (float32 on devices without it), where the features are.
     log_variances : Tensor
-        Log-variances, float64; shape by :func:`log_variances_shape`.
+        Log-variances, likewise; shape by :func:`log_variances_shape`.
     is_kept : Tensor of shape (n_samples,)
         Whether the row entered the estimate, bool.
     """
@@ -155,43 +153,27 @@ def estimate_gaussians(
     """
     if location not in LOCATIONS:
         raise ValueError(f"location must be one of {LOCATIONS}, got {location!r}")
-    # Cast to float64 a class at a time: features may be most of the memory.
-    features = features.detach().cpu()
-    y_encoded = y_encoded.detach().to("cpu")
-    weights = (
-        torch.ones(len(features), dtype=torch.float64)
-        if sample_weight is None
-        else sample_weight.detach().to("cpu", torch.float64)
-    )
-    rows = [
-        torch.nonzero((y_encoded == k) & (weights > 0)).flatten()
-        for k in range(n_classes)
-    ]
-    for k, class_rows in enumerate(rows):
-        if len(class_rows) == 0:
-            raise ValueError(f"class index {k} has no row of positive weight")
-
+    rows = ClassRows(features, y_encoded, n_classes, sample_weight)
     if location in ("median", "trimmed_mean"):
         assert trim != "auto"
-        means, log_variances = _coordinatewise_estimate(
-            features, weights, rows, location, trim, covariance_type, variance
+        means, variances = _coordinatewise_estimate(rows, location, trim)
+        log_variances = _log_variances(
+            means, variances, rows.masses(), covariance_type, variance
         )
-        return GaussianEstimate(means, log_variances, weights > 0)
+        return GaussianEstimate(means, log_variances, rows.weights > 0)
     if location == "mean" or trim == 0.0:
         means, log_variances = _weighted_estimate(
-            features, weights, rows, rows, covariance_type, variance
+            rows, rows.weights, covariance_type, variance
         )
-        return GaussianEstimate(means, log_variances, weights > 0)
+        return GaussianEstimate(means, log_variances, rows.weights > 0)
 
-    start = _median_start(features, weights, rows, covariance_type, variance)
+    start = _median_start(rows, covariance_type, variance)
     share = _AUTO_START if trim == "auto" else trim
 
-    def most_likely(deviance: Tensor, class_rows: Tensor) -> Tensor:
-        return _most_likely_rows(deviance, class_rows, weights[class_rows], share)
+    def most_likely(distances: Tensor) -> Tensor:
+        return _most_likely_rows(distances, rows, share)
 
     estimated = _reestimated(
-        features,
-        weights,
         rows,
         start,
         most_likely,
@@ -201,12 +183,10 @@ def estimate_gaussians(
     )
     if trim == "auto":
 
-        def of_bulk(deviance: Tensor, class_rows: Tensor) -> Tensor:
-            return _rows_of_bulk(deviance, class_rows, weights[class_rows])
+        def of_bulk(distances: Tensor) -> Tensor:
+            return _rows_of_bulk(distances, rows)
 
         estimated = _reestimated(
-            features,
-            weights,
             rows,
             (estimated.means, estimated.log_variances),
             of_bulk,
@@ -219,11 +199,9 @@ def estimate_gaussians(
 
 
 def _reestimated(
-    features: Tensor,
-    weights: Tensor,
-    rows: list[Tensor],
+    rows: ClassRows,
     start: tuple[Tensor, Tensor],
-    choose: Callable[[Tensor, Tensor], Tensor],
+    choose: Callable[[Tensor], Tensor],
     *,
     covariance_type: CovarianceType,
     variance: Variance,
@@ -234,112 +212,80 @@ def _reestimated(
     means, log_variances = start
     # One variance per class changes no order of its rows: it can wait for the last.
     is_round = covariance_type in ("identity", "spherical")
-    kept: list[Tensor] = []
+    is_kept = torch.zeros_like(rows.weights, dtype=torch.bool)
     for _ in range(max_iter):
-        previous = kept
-        kept = []
-        for k, class_rows in enumerate(rows):
-            distances = [
-                _squared_norms(features[chunk], means[k])
+        previous, is_kept = (
+            is_kept,
+            choose(
+                rows.claimed_squares(means)
                 if is_round
-                else squared_mahalanobis(
-                    features[chunk].double(),
-                    means[k : k + 1],
-                    _of_class(log_variances, k, covariance_type),
-                    covariance_type,
-                )[:, 0]
-                for chunk in torch.split(class_rows, _CHUNK)
-            ]
-            kept.append(choose(torch.cat(distances), class_rows))
+                else rows.claimed_squares(means, torch.exp(-log_variances))
+            ),
+        )
         # The first kept set, even one of all rows, replaces the start.
-        if previous and all(map(torch.equal, kept, previous)):
+        if torch.equal(is_kept, previous):
             break
+        kept_weights = rows.weights * is_kept
         if is_round:
-            means = _weighted_means(features, weights, kept)
+            means = rows.means(kept_weights)
         else:
             means, log_variances = _weighted_estimate(
-                features, weights, kept, rows, covariance_type, variance, central_share
+                rows, kept_weights, covariance_type, variance, central_share
             )
     if is_round:
         means, log_variances = _weighted_estimate(
-            features, weights, kept, rows, covariance_type, variance, central_share
+            rows, rows.weights * is_kept, covariance_type, variance, central_share
         )
-    is_kept = torch.zeros(len(features), dtype=torch.bool)
-    is_kept[torch.cat(kept)] = True
     return GaussianEstimate(means, log_variances, is_kept)
 
 
-def _squared_norms(features: Tensor, mean: Tensor) -> Tensor:
-    """Squared Euclidean distances (n,) of features (n, d) to a mean (d,), float64."""
-    return torch.sub(features, mean).square_().sum(dim=1)
+def _most_likely_rows(distances: Tensor, rows: ClassRows, trim: float) -> Tensor:
+    """Keep rows of lowest distance until 1 - trim of the weight of their class."""
+    is_kept = torch.zeros_like(rows.weights, dtype=torch.bool)
+    for block in rows.blocks:
+        # Rounding must not turn 0.75 * 4 = 3 rows into 4.
+        needed = (1.0 - trim) * (1.0 - 1e-12)
+        is_kept[block.members] = lowest_until(distances, block, needed)
+    return is_kept
 
 
-def _weighted_means(features: Tensor, weights: Tensor, rows: list[Tensor]) -> Tensor:
-    """Weighted means (n_classes, d) of some rows of each class, float64."""
-    means = []
-    for class_rows in rows:
-        w = weights[class_rows]
-        total = sum(
-            part @ features[chunk].double()
-            for part, chunk in zip(
-                torch.split(w, _CHUNK), torch.split(class_rows, _CHUNK), strict=True
-            )
-        )
-        means.append(total / w.sum())
-    return torch.stack(means)
-
-
-def _of_class(log_variances: Tensor, k: int, covariance_type: CovarianceType) -> Tensor:
-    """Log-variances of class k alone, shaped for one class."""
-    if covariance_type in ("spherical", "diag"):
-        return log_variances[k : k + 1]
-    return log_variances
-
-
-def _most_likely_rows(
-    deviance: Tensor, class_rows: Tensor, weights: Tensor, trim: float
-) -> Tensor:
-    """Rows of lowest deviance until 1 - trim of the weight is reached, sorted."""
-    order = torch.argsort(deviance, stable=True)
-    cumulated = torch.cumsum(weights[order], dim=0)
-    # Rounding must not turn 0.75 * 4 = 3 rows into 4.
-    needed = (1.0 - trim) * float(cumulated[-1]) * (1.0 - 1e-12)
-    n_kept = int(torch.searchsorted(cumulated, needed)) + 1
-    return torch.sort(class_rows[order[:n_kept]]).values
-
-
-def _rows_of_bulk(
-    squared_distances: Tensor, class_rows: Tensor, weights: Tensor
-) -> Tensor:
-    """Rows no farther than a row of the bulk of a class may be, sorted.
+def _rows_of_bulk(distances: Tensor, rows: ClassRows) -> Tensor:
+    """Keep rows no farther than a row of the bulk of their class may be.
 
     Where a class is too small to say, or more than half of its rows are equal, those
     that the start would keep.
     """
-    roots = squared_distances.pow(1 / 3)[None]  # (1, n_class_rows), about normal
-    median = _weighted_median(roots, weights)
-    is_below = roots[0] < median
-    if len(class_rows) >= _AUTO_MIN_ROWS and bool(is_below.any()):
-        deviations = median - roots[:, is_below]
-        scale = 1.4826 * _weighted_median(deviations, weights[is_below])
+    is_kept = torch.zeros_like(rows.weights, dtype=torch.bool)
+    roots = distances.pow(1 / 3)  # about normal
+    for block in rows.blocks:
+        values = block.padded(roots)  # (n_block_classes, 1, width)
+        median = lower_medians(values, block)  # (n_block_classes, 1)
+        is_below = block.is_row & (values[:, 0] < median)
+        deviations = median[..., None] - values
+        scale = 1.4826 * lower_medians(deviations, block.only(is_below))
         cutoff = median + stats.norm.ppf(_AUTO_LEVEL) * scale
-        return torch.sort(class_rows[roots[0] <= cutoff]).values
-    return _most_likely_rows(squared_distances, class_rows, weights, _AUTO_START)
+        has_bulk = is_below.any(dim=1) & (block.counts >= _AUTO_MIN_ROWS)
+        is_near = (values[:, 0] <= cutoff) & block.is_row
+        start = (1.0 - _AUTO_START) * (1.0 - 1e-12)
+        is_first = torch.zeros_like(is_near)
+        if not bool(has_bulk.all()):
+            is_first[block.is_row] = lowest_until(distances, block, start)
+        chosen = torch.where(has_bulk[:, None], is_near, is_first)
+        is_kept[block.members] = chosen[block.is_row]
+    return is_kept
 
 
-def _consistency_factor(kept_share: float, feature_dim: int) -> float:
-    """Share of the variance that the central ``kept_share`` of a Gaussian has."""
-    if kept_share >= 1.0:
-        return 1.0
-    quantile = stats.chi2.ppf(kept_share, feature_dim)
-    return float(stats.chi2.cdf(quantile, feature_dim + 2) / kept_share)
+def _consistency_factors(kept_shares: Tensor, feature_dim: int) -> Tensor:
+    """Share of the variance that the central ``kept_shares`` of a Gaussian have."""
+    shares, where = np.unique(kept_shares.cpu().numpy(), return_inverse=True)
+    quantiles = stats.chi2.ppf(np.minimum(shares, 1.0), feature_dim)
+    factors = stats.chi2.cdf(quantiles, feature_dim + 2) / np.minimum(shares, 1.0)
+    return torch.from_numpy(factors[where]).to(kept_shares)
 
 
 def _weighted_estimate(
-    features: Tensor,
+    rows: ClassRows,
     weights: Tensor,
-    kept: list[Tensor],
-    rows: list[Tensor],
     covariance_type: CovarianceType,
     variance: Variance,
     central_share: float | None = None,
@@ -349,139 +295,54 @@ def _weighted_estimate(
     They are the central rows of a Gaussian: all that were kept, of all rows, or the
     given share of it, where the others may be no rows of it.
     """
-    feature_dim = features.shape[1]
-    means = _weighted_means(features, weights, kept)
-    variances, masses = [], []
-    for mean, kept_rows, class_rows in zip(means, kept, rows, strict=True):
-        w = weights[kept_rows]
-        mass = w.sum()
-        squares = sum(
-            part @ torch.sub(features[chunk], mean).square_()
-            for part, chunk in zip(
-                torch.split(w, _CHUNK), torch.split(kept_rows, _CHUNK), strict=True
-            )
-        )
-        spread = squares / mass
-        share = float(mass / weights[class_rows].sum())
-        if central_share is not None and len(class_rows) >= _AUTO_MIN_ROWS:
-            share = max(share, central_share) if share < 1.0 else share
-        variances.append(spread / _consistency_factor(share, feature_dim))
-        masses.append(mass)
-    return means, _log_variances(
-        means,
-        torch.stack(variances),
-        torch.stack(masses),
-        covariance_type,
-        variance,
-    )
+    means = rows.means(weights)
+    masses = rows.masses(weights)
+    spreads = rows.spreads(means, weights) / masses[:, None]
+    # Up to the rounding of a sum, a class that is kept whole is the whole Gaussian.
+    shares = masses / rows.masses()
+    shares = torch.where(shares > 1.0 - 1e-12, 1.0, shares)
+    if central_share is not None:
+        is_cut = (shares < 1.0) & (rows.counts >= _AUTO_MIN_ROWS)
+        shares = torch.where(is_cut, shares.clamp_min(central_share), shares)
+    variances = spreads / _consistency_factors(shares, rows.feature_dim)[:, None]
+    return means, _log_variances(means, variances, masses, covariance_type, variance)
 
 
 def _median_start(
-    features: Tensor,
-    weights: Tensor,
-    rows: list[Tensor],
-    covariance_type: CovarianceType,
-    variance: Variance,
+    rows: ClassRows, covariance_type: CovarianceType, variance: Variance
 ) -> tuple[Tensor, Tensor]:
     """Coordinate-wise weighted medians and squared MAD scales of every class."""
+    is_round = covariance_type in ("identity", "spherical")
 
-    def of_columns(values: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-        median = _weighted_median(values, w)
-        mad = _weighted_median((values - median[:, None]).abs(), w)
+    def of_columns(values: Tensor, block: Block) -> tuple[Tensor, Tensor]:
+        median = lower_medians(values, block)
+        if is_round:  # distances need no scale
+            return median, torch.ones_like(median)
+        mad = lower_medians((values.double() - median[..., None]).abs_(), block)
         return median, (1.4826 * mad).square()
 
-    return _by_columns(features, weights, rows, of_columns, covariance_type, variance)
+    medians, variances = rows.by_columns(of_columns)
+    return medians, _log_variances(
+        medians, variances, rows.masses(), covariance_type, variance
+    )
 
 
 def _coordinatewise_estimate(
-    features: Tensor,
-    weights: Tensor,
-    rows: list[Tensor],
-    location: Location,
-    trim: float,
-    covariance_type: CovarianceType,
-    variance: Variance,
+    rows: ClassRows, location: Location, trim: float
 ) -> tuple[Tensor, Tensor]:
     """Median or trimmed mean of each coordinate, and variances about it."""
+    factor = float(_consistency_factors(torch.tensor([1.0 - trim]).double(), 1))
 
-    def of_columns(values: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    def of_columns(values: Tensor, block: Block) -> tuple[Tensor, Tensor]:
+        values = values.double()
         if location == "median":
-            centre = _weighted_median(values, w)
+            centre = lower_medians(values, block)
         else:
-            centre = _window_mean(values, w, trim, 1.0 - trim)
-        squares = (values - centre[:, None]).square()
-        spread = _window_mean(squares, w, 0.0, 1.0 - trim)
-        return centre, spread / _consistency_factor(1.0 - trim, 1)
+            centre = window_means(values, block, trim, 1.0 - trim)
+        squares = (values - centre[..., None]).square_()
+        return centre, window_means(squares, block, 0.0, 1.0 - trim) / factor
 
-    return _by_columns(features, weights, rows, of_columns, covariance_type, variance)
-
-
-def _by_columns(
-    features: Tensor,
-    weights: Tensor,
-    rows: list[Tensor],
-    estimate: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
-    covariance_type: CovarianceType,
-    variance: Variance,
-) -> tuple[Tensor, Tensor]:
-    """Estimate location and variance of every column and class by themselves."""
-    means, variances, masses = [], [], []
-    for class_rows in rows:
-        w = weights[class_rows]
-        # Sorting needs several copies of what it sorts: some columns at a time.
-        n_columns = max(1, _SORTED_VALUES // len(class_rows))
-        parts = [
-            estimate(columns[class_rows].T.double(), w)  # (n_columns, n_class_rows)
-            for columns in torch.split(features, n_columns, dim=1)
-        ]
-        means.append(torch.cat([centre for centre, _ in parts]))
-        variances.append(torch.cat([spread for _, spread in parts]))
-        masses.append(w.sum())
-    locations = torch.stack(means)
-    return locations, _log_variances(
-        locations,
-        torch.stack(variances),
-        torch.stack(masses),
-        covariance_type,
-        variance,
-    )
-
-
-def _weighted_median(values: Tensor, weights: Tensor) -> Tensor:
-    """Lower weighted median of every row; values (d, n), weights (n,)."""
-    if bool((weights == weights[0]).all()):  # a selection, not a sort
-        middle = (len(weights) - 1) // 2
-        parts = np.partition(values.numpy(), middle, axis=1)
-        return torch.from_numpy(parts[:, middle].copy())
-    ordered, own = _ordered(values, weights)
-    cumulated = torch.cumsum(own, dim=1)  # (d, n)
-    half = 0.5 * cumulated[:, -1:] * (1.0 - 1e-12)
-    position = (cumulated < half).sum(dim=1, keepdim=True)
-    return ordered.gather(1, position)[:, 0]
-
-
-def _window_mean(values: Tensor, weights: Tensor, low: float, high: float) -> Tensor:
-    """Mean of the quantile function of every row over [low, high]; values (d, n)."""
-    ordered, own = _ordered(values, weights)
-    cumulated = torch.cumsum(own, dim=1)  # (d, n), or (1, n) for equal weights
-    total = cumulated[:, -1:]
-    inside = cumulated.clamp_max(high * total) - (cumulated - own).clamp_min(
-        low * total
-    )
-    inside = inside.clamp_min(0.0)
-    return (inside * ordered).sum(dim=1) / inside.sum(dim=1)
-
-
-def _ordered(values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Sort every row of values (d, n), and give each value its weight.
-
-    numpy sorts several times faster than torch on CPUs. Equal weights need no order
-    and stay one row (1, n).
-    """
-    if bool((weights == weights[0]).all()):
-        return torch.from_numpy(np.sort(values.numpy(), axis=1)), weights[None]
-    order = torch.from_numpy(np.argsort(values.numpy(), axis=1))
-    return values.gather(1, order), weights[order]
+    return rows.by_columns(of_columns)
 
 
 def _log_variances(
@@ -493,14 +354,14 @@ def _log_variances(
 ) -> Tensor:
     """Floored log-variances of a covariance type from (n_classes, d) variances."""
     if covariance_type == "identity" and variance != "within":
-        return torch.tensor(math.log(variance), dtype=torch.float64)
+        return variances.new_tensor(math.log(variance))
     # One row, or equal ones, whatever they weigh: up to the rounding of their mean.
     has_spread = (variances > 1e-20 * means.square()).any(dim=1)
     shares = torch.where(has_spread, masses, 0.0)
     if not bool(has_spread.any()):  # no class has a variance to estimate
         shape = log_variances_shape(covariance_type, *variances.shape)
         value = 1.0 if variance == "within" else variance
-        return torch.full(shape, math.log(value), dtype=torch.float64)
+        return variances.new_full(shape, math.log(value))
     pooled = (shares[:, None] * variances).sum(dim=0) / shares.sum()  # (d,)
     floor = max(_RELATIVE_VARIANCE_FLOOR * float(pooled.mean()), 1e-12)
     if covariance_type == "identity":

@@ -834,3 +834,157 @@ def test_a_class_of_three_rows_keeps_its_own_rows():
 def test_unknown_location_is_named():
     with pytest.raises(ValueError, match="location must be one of .*'mode'"):
         estimate_gaussians(torch.zeros(2, 1), torch.zeros(2).long(), 1, location="mode")
+
+
+# Against a literal loop
+
+
+def lower_weighted_median(values, weights):
+    order = np.argsort(values, kind="stable")
+    cumulated = np.cumsum(weights[order])
+    return values[order][np.argmax(cumulated >= 0.5 * cumulated[-1] * (1 - 1e-12))]
+
+
+def central_factor(share, dim):
+    if share >= 1.0 - 1e-12:
+        return 1.0
+    return stats.chi2.cdf(stats.chi2.ppf(share, dim), dim + 2) / share
+
+
+class LiteralEstimate:
+    """The iterated trimming of class Gaussians, class by class, row by row."""
+
+    def __init__(self, features, y, n_classes, weights, covariance_type, trim):
+        self.f, self.w, self.type = features, weights, covariance_type
+        self.rows = [np.flatnonzero((y == k) & (weights > 0)) for k in range(n_classes)]
+        self.dim = features.shape[1]
+        start = []
+        for rows in self.rows:
+            columns = features[rows].T
+            median = [lower_weighted_median(c, weights[rows]) for c in columns]
+            mad = [
+                lower_weighted_median(abs(c - m), weights[rows])
+                for c, m in zip(columns, median, strict=True)
+            ]
+            start.append((median, (1.4826 * np.array(mad)) ** 2))
+        self.set([np.array(m) for m, _ in start], [v for _, v in start], self.rows)
+        share = 0.25 if trim == "auto" else trim
+        self.repeat(lambda D, rows: self.most_likely(D, rows, share), None)
+        if trim == "auto":
+            self.repeat(self.of_bulk, 0.99)
+
+    def set(self, means, variances, kept):
+        self.means = means
+        masses = np.array([self.w[rows].sum() for rows in kept])
+        pooled = masses @ np.array(variances) / masses.sum()
+        own = {
+            "identity": [np.full(self.dim, pooled.mean())] * len(means),
+            "spherical": [np.full(self.dim, v.mean()) for v in variances],
+            "tied_diag": [pooled] * len(means),
+            "diag": [
+                (n * v + 10 * pooled) / (n + 10)
+                for n, v in zip(masses, variances, strict=True)
+            ],
+        }[self.type]
+        self.variances = [np.maximum(v, 1e-3 * pooled.mean()) for v in own]
+
+    def repeat(self, choose, central_share):
+        kept = None
+        for _ in range(20):
+            before, kept = kept, []
+            for k, rows in enumerate(self.rows):
+                D = ((self.f[rows] - self.means[k]) ** 2 / self.variances[k]).sum(
+                    axis=1
+                )
+                kept.append(np.sort(choose(D, rows)))
+            if before and all(map(np.array_equal, before, kept)):
+                break
+            means, variances = [], []
+            for chosen, rows in zip(kept, self.rows, strict=True):
+                w = self.w[chosen]
+                mean = w @ self.f[chosen] / w.sum()
+                share = w.sum() / self.w[rows].sum()
+                if central_share and len(rows) >= 20 and share < 1 - 1e-12:
+                    share = max(share, central_share)
+                spread = w @ (self.f[chosen] - mean) ** 2 / w.sum()
+                means.append(mean)
+                variances.append(spread / central_factor(share, self.dim))
+            self.set(means, variances, kept)
+        self.kept = np.concatenate(kept)
+
+    def most_likely(self, D, rows, share):
+        order = np.argsort(D, kind="stable")
+        cumulated = np.cumsum(self.w[rows][order])
+        needed = (1 - share) * cumulated[-1] * (1 - 1e-12)
+        return rows[order[: np.argmax(cumulated >= needed) + 1]]
+
+    def of_bulk(self, D, rows):
+        roots, w = D ** (1 / 3), self.w[rows]
+        median = lower_weighted_median(roots, w)
+        below = roots < median
+        if len(rows) < 20 or not below.any():
+            return self.most_likely(D, rows, 0.25)
+        scale = 1.4826 * lower_weighted_median(median - roots[below], w[below])
+        return rows[roots <= median + stats.norm.ppf(0.99) * scale]
+
+
+@pytest.mark.parametrize("weighting", ["ones", "unequal", "per_class"])
+@pytest.mark.parametrize("trim", [0.1, "auto"])
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_kept_means_are_those_of_the_literal_loop(
+    covariance_type, trim, weighting, seed
+):
+    rng = np.random.RandomState(seed)
+    y = rng.permutation(np.repeat(np.arange(5), [3, 12, 70, 41, 300]))
+    features = rng.normal(size=(len(y), 4)) * (0.5 + rng.rand(5, 4))[y]
+    features += 4.0 * rng.normal(size=(5, 4))[y]
+    features[rng.rand(len(y)) < 0.08] += 5.0
+    weights = {
+        "ones": np.ones(len(y)),
+        "unequal": np.where(
+            (y > 0) & (rng.rand(len(y)) < 0.1), 0.0, 0.1 + rng.rand(len(y))
+        ),
+        "per_class": (0.2 + rng.rand(5))[y],
+    }[weighting]
+    expected = LiteralEstimate(features, y, 5, weights, covariance_type, trim)
+    found = estimate_gaussians(
+        torch.from_numpy(features),
+        torch.from_numpy(y),
+        5,
+        covariance_type=covariance_type,
+        variance="within",
+        trim=trim,
+        sample_weight=torch.from_numpy(weights),
+    )
+    assert np.flatnonzero(found.is_kept).tolist() == sorted(expected.kept.tolist())
+    np.testing.assert_allclose(found.means, expected.means, rtol=1e-12, atol=1e-12)
+    variances = np.array(expected.variances)
+    variances = {
+        "identity": variances[0, 0],
+        "spherical": variances[:, 0],
+        "diag": variances,
+        "tied_diag": variances[0],
+    }[covariance_type]
+    np.testing.assert_allclose(found.log_variances.exp(), variances, rtol=1e-11)
+
+
+def test_classes_of_every_size_are_estimated_at_once():
+    sizes = np.array([1, 2, 3, 5, 9, 17, 33, 1000])
+    y = np.random.RandomState(0).permutation(np.repeat(np.arange(8), sizes))
+    features = np.random.RandomState(1).normal(size=(len(y), 3))
+    for location in ("median", "trimmed_mean", "kept_mean"):
+        together, alone = (
+            estimate_gaussians(
+                torch.from_numpy(features[rows]),
+                torch.from_numpy(labels),
+                n_classes,
+                location=location,
+                trim=0.2,
+            ).means
+            for rows, labels, n_classes in (
+                (np.arange(len(y)), y, 8),
+                (y == 4, np.zeros((y == 4).sum(), dtype=np.int64), 1),
+            )
+        )
+        torch.testing.assert_close(together[4], alone[0])

@@ -19,7 +19,7 @@ from sklgm._net import (
     shared_tensor,
     train_loader,
 )
-from sklgm.losses import lgm_loss, softmax_loss
+from sklgm.losses import lgm_loss, softmax_loss, weighted_mean
 from sklgm.nn import GaussianMixtureHead
 
 
@@ -238,15 +238,27 @@ def test_the_loss_of_training_is_the_criterion(covariance_type, margin, weight):
     )
     criterion = LGMCriterion(margin, weight)
     features = features.requires_grad_()
-    found, logits = criterion.of_training(features, y, head)
-    expected = criterion((*head(features), features), y, head, True)
+    row_weight = torch.linspace(0.0, 2.0, len(features))
+    found, logits, distances = criterion.of_training(features, y, head, row_weight)
+    of_rows = criterion((*head(features), features), y, head, True)
+    expected = weighted_mean(of_rows, row_weight)
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(logits, head(features)[0])
+    ratios = distances / head.claimed_squared_mahalanobis(features, y)
+    torch.testing.assert_close(ratios, ratios[:1].expand_as(ratios))
+    assert not distances.requires_grad
     inputs = (features, head.means)
     torch.testing.assert_close(
-        torch.autograd.grad(found.sum(), inputs),
-        torch.autograd.grad(expected.sum(), inputs),
+        torch.autograd.grad(found, inputs),
+        torch.autograd.grad(expected, inputs),
     )
+
+
+@pytest.mark.parametrize(("settings", "prints"), [({}, False), ({"verbose": 1}, True)])
+def test_only_a_verbose_net_formats_its_log(settings, prints, blobs, capsys):
+    clf = SoftmaxClassifier(max_epochs=1, random_state=0, **settings).fit(*blobs)
+    assert ("print_log" in dict(clf.net_.callbacks_)) is prints
+    assert ("train_loss" in capsys.readouterr().out) is prints
 
 
 def test_named_optimisers_are_fused_unless_asked_otherwise(blobs):
