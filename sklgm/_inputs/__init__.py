@@ -9,6 +9,7 @@ from sklgm._inputs._instances import (
     validate_instances,
     validate_stream,
 )
+from sklgm._inputs._precision import column_offsets, to_float
 from sklgm._inputs._steps import split_steps, transform_by_steps
 from sklgm._inputs._streaming import StreamedInstances, as_array
 from sklgm._inputs._targets import (
@@ -17,6 +18,7 @@ from sklgm._inputs._targets import (
     validate_targets,
     weight_by_class,
 )
+from sklgm._inputs._telling_columns import warn_of_telling_columns
 
 __all__ = [
     "InputShape",
@@ -24,14 +26,17 @@ __all__ = [
     "StreamedInstances",
     "as_array",
     "check_every_class_has_weight",
+    "column_offsets",
     "encode_labels",
     "resolve_device",
     "resolve_dtype",
     "split_off_validation",
     "split_steps",
+    "to_float",
     "transform_by_steps",
     "validate_instances",
     "validate_stream",
     "validate_targets",
+    "warn_of_telling_columns",
     "weight_by_class",
 ]

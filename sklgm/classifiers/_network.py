@@ -27,6 +27,7 @@ from sklgm._inputs import (
     Instances,
     StreamedInstances,
     check_every_class_has_weight,
+    column_offsets,
     encode_labels,
     resolve_device,
     resolve_dtype,
@@ -207,6 +208,7 @@ class NetworkClassifier(
     net_: LossNet
     history_: Any
     head_: Any
+    _column_offsets: NDArray[np.float64] | None
 
     @classmethod
     def from_preset(cls, name: str, /, **changes: Any) -> Self:
@@ -247,7 +249,9 @@ class NetworkClassifier(
         X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape), \
                 or torch.utils.data.Dataset
             Instances; images are (n_samples, n_channels, height, width). Values
-            are used as they are: uint8 is cast, not divided. A memory-mapped array
+            are used as they are: uint8 is cast, not divided. Only columns whose
+            differences float32 cannot hold, such as Unix times, are centred before
+            they are cast. A memory-mapped array
             or a map-style ``Dataset`` is read a batch at a time, never held whole.
         y : array-like of shape (n_samples,) or None, default=None
             Labels, at least two classes; numbers, strings or booleans. None only
@@ -578,8 +582,16 @@ class NetworkClassifier(
     ) -> Instances:
         shape = None if self.input_shape is None else tuple(self.input_shape)
         if isinstance(X, Dataset):
+            if reset:
+                self._column_offsets = None
             return validate_stream(self, X, reset=reset, input_shape=shape)
-        return validate_instances(self, X, reset=reset, input_shape=shape)
+        instances = validate_instances(self, X, reset=reset, input_shape=shape)
+        if reset:
+            is_single = resolve_dtype(self.dtype) == torch.float32
+            self._column_offsets = column_offsets(instances) if is_single else None
+        if self._column_offsets is None:
+            return instances
+        return instances - self._column_offsets
 
     def _check_classes(self, classes: NDArray[Any]) -> None:
         if len(classes) < 2:

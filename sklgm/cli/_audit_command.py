@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +13,9 @@ from sklgm.cli._output import (
     command_line,
     errors_in_one_line,
     output_folder,
+    printable,
     progress_bar,
+    warnings_in_one_line,
 )
 
 if TYPE_CHECKING:
@@ -26,6 +30,7 @@ _OPTIONS = {
     "label_column": "--label-column",
     "drop_columns": "--drop-column",
     "image_size": "--image-size",
+    "on_error": "--on-error",
     "false_alarm_rate": "--false-alarm-rate",
     "score_kind": "--score-kind",
     "max_epochs": "--max-epochs",
@@ -41,7 +46,7 @@ def audit(
         Path,
         typer.Argument(
             help="Image folder or .zip of one (one folder per class), .npz with keys "
-            "X and y, or .csv or .parquet with a column of labels."
+            "X and y, or .csv, .tsv or .parquet with a column of labels."
         ),
     ],
     trusted: Annotated[
@@ -64,8 +69,18 @@ def audit(
     ] = None,
     image_size: Annotated[
         int | None,
-        typer.Option(help="Height and width in pixels to resize images to."),
+        typer.Option(
+            help="Height and width in pixels to resize images to. Default: the size "
+            "that all share, else the median."
+        ),
     ] = None,
+    on_error: Annotated[
+        str,
+        typer.Option(
+            help="What to do with an image that cannot be read: skip (and list) it, "
+            "or stop."
+        ),
+    ] = "skip",
     false_alarm_rate: Annotated[
         float, typer.Option(help="Share of right labels that may be flagged.")
     ] = 0.01,
@@ -99,8 +114,8 @@ def audit(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for suspects.csv, clean_index.csv, audit.json and "
-            "report.html. Default: sklgm-audit/NAME."
+            help="Folder for suspects.csv, clean_index.csv, audit.json, report.html "
+            "and, where files were skipped, skipped.csv. Default: sklgm-audit/NAME."
         ),
     ] = None,
     restart: Annotated[
@@ -113,7 +128,7 @@ def audit(
 ) -> None:
     """Find rows whose label is implausible; write lists and a report."""
     folder = out or Path("sklgm-audit") / path.resolve().stem
-    with errors_in_one_line(_OPTIONS):
+    with errors_in_one_line(_OPTIONS), warnings_in_one_line(_OPTIONS):
         from sklgm.datasets import load_rows
 
         load = partial(
@@ -121,6 +136,7 @@ def audit(
             label_column=label_column,
             drop_columns=drop_column or (),
             image_size=image_size,
+            on_error=on_error,
         )
         rows = load(path)
         known = None
@@ -140,7 +156,11 @@ def audit(
             random_state=seed,
         )
     _print_summary(result)
-    for name in ("suspects.csv", "clean_index.csv", "audit.json", "report.html"):
+    names = ["suspects.csv", "clean_index.csv", "audit.json", "report.html"]
+    if rows.skipped:
+        _write_skipped(folder / "skipped.csv", rows.skipped)
+        names.append("skipped.csv")
+    for name in names:
         typer.echo(folder / name)
 
 
@@ -177,6 +197,14 @@ def _audit_and_write(
     return result
 
 
+def _write_skipped(path: Path, skipped: Sequence[tuple[str, str]]) -> None:
+    # Names that are no Unicode are escaped, as in the other lists.
+    with path.open(
+        "w", encoding="utf-8", errors="backslashreplace", newline=""
+    ) as file:
+        csv.writer(file).writerows([("name", "reason"), *skipped])
+
+
 def _print_summary(result: AuditResult) -> None:
     """Print how many rows of each class are suspect."""
     rich_table = import_extra("rich.table", "cli")
@@ -196,7 +224,8 @@ def _print_summary(result: AuditResult) -> None:
         counts[str(label)] = counts.get(str(label), 0) + 1
     for label, suspect in summary["suspects_by_class"].items():
         # As it is: a label may look like markup.
-        table.add_row(rich_text.Text(label), str(counts[label]), str(suspect))
+        text = rich_text.Text(printable(label))
+        table.add_row(text, str(counts[label]), str(suspect))
     console.print(table)
     if result.noise_share is not None:
         console.print(f"Estimated share of wrong labels: {result.noise_share:.2%}")

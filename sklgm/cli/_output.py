@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,8 +35,54 @@ def errors_in_one_line(options: Mapping[str, str]) -> Iterator[None]:
     try:
         yield
     except _EXPECTED as error:
-        typer.echo(f"Error: {in_options(str(error), options)}", err=True)
+        typer.echo(f"Error: {printable(in_options(str(error), options))}", err=True)
         raise typer.Exit(code=1) from error
+
+
+@contextmanager
+def warnings_in_one_line(options: Mapping[str, str]) -> Iterator[list[str]]:
+    """Print what the package warns of as one line, without a place in the code.
+
+    Parameters
+    ----------
+    options : mapping of str to str
+        Option by parameter.
+
+    Yields
+    ------
+    list of str
+        The lines so far.
+    """
+    said: list[str] = []
+    show = warnings.showwarning
+
+    def show_line(message: Any, category: Any, *place: Any, **more: Any) -> None:
+        if not issubclass(category, UserWarning):
+            show(message, category, *place, **more)
+            return
+        said.append(printable(in_options(str(message), options)))
+        typer.echo(f"Warning: {said[-1]}", err=True)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = show_line
+        yield said
+
+
+def printable(text: str) -> str:
+    """Escape what is no Unicode, such as a name of a file in another encoding.
+
+    Parameters
+    ----------
+    text : str
+        Any text.
+
+    Returns
+    -------
+    str
+        Text that can be printed.
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def in_options(message: str, options: Mapping[str, str]) -> str:

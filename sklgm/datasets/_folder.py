@@ -1,6 +1,7 @@
 """Images in class folders, from a directory or from a zip archive read in place."""
 
 import os
+import stat
 import zipfile
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -11,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from sklgm.datasets._image_files import decode_images
+from sklgm.datasets._image_files import check_on_error, decode_images
 from sklgm.datasets._labelled_splits import (
     LabelledSplits,
     check_test_size,
@@ -48,6 +49,7 @@ def load_image_folder(
     image_size: int | tuple[int, int] | None = None,
     test_size: float = 0.2,
     random_state: int | np.random.RandomState | None = 0,
+    on_error: str = "skip",
 ) -> LabelledSplits:
     """Load images that lie in one folder a class, unpacked or in a zip archive.
 
@@ -59,12 +61,17 @@ def load_image_folder(
         folder wrapped around that is looked through.
     image_size : int or tuple of int, default=None
         Height and width in pixels to resize to (an int: both), bilinear, without
-        keeping the aspect ratio. With None all images must share one size.
+        keeping the aspect ratio. None keeps the size that all images share; images of
+        several sizes are resized to the median height and width, at most 224 pixels,
+        and a warning says so.
     test_size : float, default=0.2
         Share of the rows that become test rows, in (0, 1), where the data bring no
         test folder.
     random_state : int, RandomState instance or None, default=0
         Decides which rows become test rows, where the data bring no test folder.
+    on_error : {"skip", "stop"}, default="skip"
+        Whether an image that cannot be read is left out, with a warning that names it,
+        or an error.
 
     Returns
     -------
@@ -78,9 +85,10 @@ def load_image_folder(
     FileNotFoundError
         If `path` does not exist.
     ValueError
-        If there are no class folders, a class folder has no image, a test class has
-        no training images, an image cannot be read or has a size of its own, the
-        archive is damaged or encrypted, or a parameter is out of range.
+        If there are no class folders, a class folder has no image or is a link out of
+        `path`, a test class has no training images, no image can be read, or one
+        cannot and ``on_error="stop"``, the archive is damaged or encrypted, or a
+        parameter is out of range.
     TypeError
         If `image_size` or `test_size` is of the wrong type.
 
@@ -90,31 +98,52 @@ def load_image_folder(
     A test folder may also be called ``val``, ``valid`` or ``validation``; where
     there are several, ``test`` is read and the others are not. Hidden files,
     ``__MACOSX``, files that are no images and anything outside the class folders
-    are not read. Transparency is dropped; of an animation the first frame is read;
-    16-bit grayscale is reduced to 8 bits.
+    are not read, nor what is no regular file or a link out of `path`. Images are
+    turned upright by their EXIF orientation. Transparency is dropped; of an animation
+    the first frame is read; 16-bit grayscale is reduced to 8 bits.
     """
     check_test_size(test_size)
+    check_on_error(on_error)
     with ExitStack() as stack:
         folders = read_class_folders(path, image_size, stack)
+        train_files = _in_order(folders.train_files)
+        test_files = _in_order(folders.test_files or {})
+        y = _repeat_labels(folders.train_files)
         if folders.test_files is None:
             # Fail before the images are decoded, not after.
-            train, test = stratified_split(
-                _repeat_labels(folders.train_files),
-                test_size=test_size,
-                random_state=random_state,
-            )
-            pixels, y, _ = folders.decode_train()
-            pixels_train, y_train = pixels[train], y[train]
-            pixels_test, y_test = pixels[test], y[test]
+            stratified_split(y, test_size=test_size, random_state=random_state)
         else:
-            pixels_train, y_train, pixels_test, y_test = folders.decode_both()
+            y = np.concatenate([y, _repeat_labels(folders.test_files)])
+        decoded = decode_images(
+            train_files + test_files,
+            folders.read,
+            path,
+            folders.size,
+            on_error,
+            stacklevel=2,
+        )
+    pixels, y = decoded.pixels, y[decoded.kept]
+    if folders.test_files is None:
+        train, test = stratified_split(
+            y, test_size=test_size, random_state=random_state
+        )
+    else:
+        is_train = decoded.kept < len(train_files)
+        train, test = np.flatnonzero(is_train), np.flatnonzero(~is_train)
+        unknown = np.setdiff1d(y[test], y[train]).tolist()
+        if unknown or len(test) == 0:
+            raise ValueError(
+                f"{path}: of the images that can be read, "
+                + (f"the test classes {unknown} have" if unknown else "there are")
+                + (" no training images." if unknown else " no test images.")
+            )
     return LabelledSplits(
         name=folders.name,
-        X_train=scale_pixels(pixels_train),
-        y_train=y_train,
-        X_test=scale_pixels(pixels_test),
-        y_test=y_test,
-        class_names=tuple(folders.train_files),
+        X_train=scale_pixels(pixels[train]),
+        y_train=y[train],
+        X_test=scale_pixels(pixels[test]),
+        y_test=y[test],
+        class_names=tuple(np.unique(y[train]).tolist()),
     )
 
 
@@ -144,40 +173,17 @@ class ClassFolders:
     read: Callable[[str], bytes]
     size: tuple[int, int] | None
 
-    def decode_train(self) -> tuple[NDArray[np.uint8], NDArray[Any], list[str]]:
-        """Decode the training images.
+    def train_images(self) -> tuple[list[str], NDArray[Any]]:
+        """List the training images.
 
         Returns
         -------
-        pixels : ndarray of uint8, shape (n_samples, n_channels, height, width)
-            Images, by class and file name.
-        y : ndarray of shape (n_samples,)
-            Names of their folders.
         files : list of str
-            Their files.
+            Files, by class and file name.
+        y : ndarray of shape (n_files,)
+            Names of their folders.
         """
-        files = _in_order(self.train_files)
-        pixels = decode_images(files, self.read, self.path, self.size)
-        return pixels, _repeat_labels(self.train_files), files
-
-    def decode_both(
-        self,
-    ) -> tuple[NDArray[np.uint8], NDArray[Any], NDArray[np.uint8], NDArray[Any]]:
-        """Decode training and test images, with the same number of channels.
-
-        Returns
-        -------
-        pixels_train, y_train, pixels_test, y_test : ndarray
-            As of :meth:`decode_train`.
-        """
-        assert self.test_files is not None
-        files = _in_order(self.train_files)
-        n_train = len(files)
-        files += _in_order(self.test_files)
-        pixels = decode_images(files, self.read, self.path, self.size)
-        y_train = _repeat_labels(self.train_files)
-        y_test = _repeat_labels(self.test_files)
-        return pixels[:n_train], y_train, pixels[n_train:], y_test
+        return _in_order(self.train_files), _repeat_labels(self.train_files)
 
 
 def read_class_folders(
@@ -207,7 +213,7 @@ def read_class_folders(
         As :func:`load_image_folder`.
     """
     path = Path(path)
-    size = _check_image_size(image_size)
+    size = check_image_size(image_size)
     tree, read = _open_tree(path, stack)
     train_tree, test_tree = _find_splits(tree, path)
     train_files = _find_class_files(train_tree, path)
@@ -223,8 +229,24 @@ def read_class_folders(
     return ClassFolders(name, path, train_files, test_files, read, size)
 
 
-def _check_image_size(image_size: Any) -> tuple[int, int] | None:
-    """Return (height, width), or None to keep the images' own size."""
+def check_image_size(image_size: Any) -> tuple[int, int] | None:
+    """Check a size of images.
+
+    Parameters
+    ----------
+    image_size : int, pair of int or None
+        As the user gave it.
+
+    Returns
+    -------
+    tuple of int or None
+        Height and width; None to keep the images' own size.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it is none of these.
+    """
     if image_size is None:
         return None
     is_pair = isinstance(image_size, (tuple, list))
@@ -243,7 +265,8 @@ def _check_image_size(image_size: Any) -> tuple[int, int] | None:
 def _open_tree(path: Path, stack: ExitStack) -> tuple[_Tree, Callable[[str], bytes]]:
     """Return the files below a folder or in an archive, and how to read one."""
     if path.is_dir():
-        return _scan_folder(path), lambda file: (path / file).read_bytes()
+        root = os.path.realpath(path)
+        return _scan_folder(path, root), lambda file: _read_file(path / file, root)
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist.")
     if path.suffix.lower() != ".zip":
@@ -257,7 +280,7 @@ def _open_tree(path: Path, stack: ExitStack) -> tuple[_Tree, Callable[[str], byt
     return _scan_archive(archive, path), archive.read
 
 
-def _scan_folder(folder: Path, prefix: str = "", depth: int = 4) -> _Tree:
+def _scan_folder(folder: Path, root: str, prefix: str = "", depth: int = 4) -> _Tree:
     # A wrapping folder, a split, a class and one more to notice what lies too deep.
     # The limit also ends a loop of symbolic links.
     tree: _Tree = {}
@@ -265,15 +288,33 @@ def _scan_folder(folder: Path, prefix: str = "", depth: int = 4) -> _Tree:
         for entry in entries:
             if _is_hidden(entry.name):
                 continue
-            if entry.is_dir():
-                if depth > 0:
-                    tree[entry.name] = _scan_folder(
-                        folder / entry.name, f"{prefix}{entry.name}/", depth - 1
-                    )
-            # A broken link is listed, so that reading it fails with its name.
-            elif entry.is_file() or entry.is_symlink():
+            if not entry.is_dir():
+                # Whatever it is: reading it fails, with its name, if it is no file.
                 tree[entry.name] = f"{prefix}{entry.name}"
+            elif _leads_out(entry.path, root):
+                raise ValueError(
+                    f"{folder / entry.name} is a link that leads out of {root}: nothing"
+                    " is read there. Copy the folder, or give the one it leads to."
+                )
+            elif depth > 0:
+                tree[entry.name] = _scan_folder(
+                    folder / entry.name, root, f"{prefix}{entry.name}/", depth - 1
+                )
     return tree
+
+
+def _leads_out(path: str | Path, root: str) -> bool:
+    real = os.path.realpath(path)
+    return real != root and not real.startswith(root.rstrip(os.sep) + os.sep)
+
+
+def _read_file(path: Path, root: str) -> bytes:
+    """Content of a regular file; opening a pipe would wait for ever."""
+    if _leads_out(path, root):
+        raise ValueError(f"it is a link that leads out of {root}")
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError("it is no regular file")
+    return path.read_bytes()
 
 
 def _scan_archive(archive: zipfile.ZipFile, path: Path) -> _Tree:

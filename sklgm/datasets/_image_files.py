@@ -1,8 +1,9 @@
 """Decoding image files into one array."""
 
+import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,15 +14,50 @@ if TYPE_CHECKING:
 
 # Pillow goes by content, not by suffix: keep it to formats that it decodes itself.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+#: What to do with a file that cannot be read.
+ON_ERROR = ("skip", "stop")
+# Longest side that images of several sizes are resized to unless the user says.
+_LONGEST_SIDE = 224
+_MOST_NAMED = 5
+_ORIENTATION = 0x0112  # EXIF
+_TURNED = (5, 6, 7, 8)  # values by which height and width are exchanged
+
+
+@dataclass(frozen=True, eq=False)
+class DecodedImages:
+    """Images in one array, and what could not be read.
+
+    Attributes
+    ----------
+    pixels : ndarray of uint8, shape (n_samples, n_channels, height, width)
+        One channel if every image is grayscale, else three.
+    kept : ndarray of int of shape (n_samples,)
+        Which files these are.
+    skipped : tuple of (str, str)
+        The other files, each with the reason.
+    """
+
+    pixels: NDArray[np.uint8]
+    kept: NDArray[np.intp]
+    skipped: tuple[tuple[str, str], ...]
+
+
+def check_on_error(on_error: str) -> None:
+    """Raise ValueError unless `on_error` is ``"skip"`` or ``"stop"``."""
+    if on_error not in ON_ERROR:
+        raise ValueError(f"on_error must be 'skip' or 'stop', got {on_error!r}.")
 
 
 def decode_images(
     files: Sequence[str],
     read: Callable[[str], bytes],
-    path: Path,
+    source: Any,
     size: tuple[int, int] | None,
-) -> NDArray[np.uint8]:
-    """Decode all images into one array.
+    on_error: str,
+    *,
+    stacklevel: int,
+) -> DecodedImages:
+    """Decode all images into one array, upright.
 
     Parameters
     ----------
@@ -29,52 +65,133 @@ def decode_images(
         What `read` takes, in the order of the rows.
     read : callable
         Returns the content of a file.
-    path : pathlib.Path
+    source : object
         Where the files lie, for messages.
     size : tuple of int or None
-        Height and width in pixels to resize to. None: all images must share one size.
+        Height and width in pixels to resize to. None keeps the size that images
+        share; those of several sizes are resized to the median height and width, at
+        most 224 pixels, and a warning says so.
+    on_error : {"skip", "stop"}
+        Whether a file that cannot be read is left out, with a warning, or an error.
+    stacklevel : int
+        Frames above this function to which warnings belong.
 
     Returns
     -------
-    ndarray of uint8, shape (n_samples, n_channels, height, width)
-        One channel if every image is grayscale, else three.
+    DecodedImages
+        The images.
 
     Raises
     ------
     ValueError
-        If an image cannot be read, or has another size than those before it.
+        If an image cannot be read and ``on_error="stop"``, or none can.
     """
+    skipped: dict[int, str] = {}
+
+    def fails(index: int, error: Exception) -> None:
+        if on_error == "stop":
+            raise ValueError(
+                f"the image {files[index]} in {source} cannot be read: {error}"
+            ) from error
+        skipped[index] = str(error) or type(error).__name__
+
+    decoded = _decode_all(files, read, size, fails)
+    if decoded is None:  # several sizes
+        size = _common_size(files, read, source, stacklevel=stacklevel + 1)
+        skipped.clear()
+        decoded = _decode_all(files, read, size, fails)
+        assert decoded is not None
+    if len(skipped) == len(files):
+        first = next(iter(skipped), None)
+        reason = "there are none" if first is None else f"{files[first]}: {skipped[0]}"
+        raise ValueError(f"no image in {source} can be read: {reason}")
+    if skipped:
+        named = [f"{files[index]} ({why})" for index, why in skipped.items()]
+        more = len(named) - _MOST_NAMED
+        warnings.warn(
+            f"{len(named)} of {len(files)} images in {source} cannot be read and are "
+            f"left out: {'; '.join(named[:_MOST_NAMED])}"
+            + (f"; and {more} more" if more > 0 else "")
+            + ". Set on_error='stop' to stop at the first.",
+            UserWarning,
+            stacklevel=stacklevel + 1,
+        )
+    kept = np.setdiff1d(np.arange(len(files)), np.array([*skipped], dtype=np.intp))
+    reasons = tuple((files[index], why) for index, why in skipped.items())
+    return DecodedImages(decoded, kept, reasons)
+
+
+def _decode_all(
+    files: Sequence[str],
+    read: Callable[[str], bytes],
+    size: tuple[int, int] | None,
+    fails: Callable[[int, Exception], None],
+) -> NDArray[np.uint8] | None:
+    """Decode images; None once one has another size than those before it."""
     pixels: NDArray[np.uint8] = np.empty((0, 0, 0, 0), dtype=np.uint8)
+    n_decoded = 0
     for index, file in enumerate(files):
         try:
             image = _decode_image(read(file), size)
         except Exception as error:  # a damaged image may raise anything
-            raise ValueError(
-                f"the image {file} in {path} cannot be read: {error}"
-            ) from error
-        n_channels, height, width = image.shape
-        if index == 0:
+            fails(index, error)
+            continue
+        if n_decoded == 0:
             pixels = np.empty((len(files), *image.shape), dtype=np.uint8)
-        if (height, width) != pixels.shape[2:]:
-            raise ValueError(
-                f"the image {file} in {path} has {height} x {width} pixels (height x "
-                f"width), but those before it have {pixels.shape[2]} x "
-                f"{pixels.shape[3]}; set image_size to resize all images."
-            )
-        if n_channels > pixels.shape[1]:  # the first image with colours
-            gray = pixels[:index]
+        if image.shape[1:] != pixels.shape[2:]:
+            return None
+        if len(image) > pixels.shape[1]:  # the first image with colours
+            gray = pixels[:n_decoded]
             pixels = np.empty((len(files), *image.shape), dtype=np.uint8)
-            pixels[:index] = gray
-        pixels[index] = image  # a grayscale image fills all channels
-    return pixels
+            pixels[:n_decoded] = gray
+        pixels[n_decoded] = image  # a grayscale image fills all channels
+        n_decoded += 1
+    return pixels[:n_decoded]
+
+
+def _common_size(
+    files: Sequence[str], read: Callable[[str], bytes], source: Any, *, stacklevel: int
+) -> tuple[int, int]:
+    """Choose the size for images that have several, and say so."""
+    from PIL import Image
+
+    sizes = []
+    for file in files:
+        try:
+            with Image.open(BytesIO(read(file)), formats=_FORMATS) as image:
+                is_turned = image.getexif().get(_ORIENTATION, 1) in _TURNED
+                sizes.append(image.size if is_turned else image.size[::-1])
+        except Exception:  # reported when it is decoded
+            continue
+    middle = np.median(sizes, axis=0)
+    middle = middle * min(1.0, _LONGEST_SIDE / middle.max())
+    height, width = (max(1, round(float(side))) for side in middle)
+    low, high = np.min(sizes, axis=0), np.max(sizes, axis=0)
+    warnings.warn(
+        f"The images in {source} have {len(set(sizes))} sizes, {low[0]} to {high[0]} "
+        f"pixels high and {low[1]} to {high[1]} wide: they are resized to {height} x "
+        f"{width} (height x width), without keeping the aspect ratio. Set image_size "
+        "to choose.",
+        UserWarning,
+        stacklevel=stacklevel + 1,
+    )
+    return height, width
 
 
 def _decode_image(content: bytes, size: tuple[int, int] | None) -> NDArray[np.uint8]:
     """Decode one image to shape (1, h, w) if it is grayscale, else (3, h, w)."""
-    from PIL import Image
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
-    with Image.open(BytesIO(content), formats=_FORMATS) as opened:
-        image = _to_gray_or_rgb(opened)
+    try:
+        file = Image.open(BytesIO(content), formats=_FORMATS)
+    except UnidentifiedImageError as error:  # whose text names an object in memory
+        raise ValueError(f"it is none of {', '.join(_FORMATS)}") from error
+    with file as opened:
+        # Cameras store what the sensor saw, and which side was up.
+        upright: Image.Image = opened
+        if opened.getexif().get(_ORIENTATION, 1) != 1:
+            upright = ImageOps.exif_transpose(opened)
+        image = _to_gray_or_rgb(upright)
         if size is not None and size != (image.height, image.width):
             image = image.resize(size[::-1], Image.Resampling.BILINEAR)
         pixels = np.asarray(image)

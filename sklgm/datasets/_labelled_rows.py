@@ -1,6 +1,7 @@
 """All labelled rows of a file or folder, in its order, for an audit."""
 
 import os
+import stat
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -11,13 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklgm._running import import_extra
-from sklgm.datasets._folder import read_class_folders
+from sklgm.datasets._columns import features_of
+from sklgm.datasets._folder import check_image_size, read_class_folders
+from sklgm.datasets._image_files import check_on_error, decode_images
 from sklgm.datasets._labelled_splits import scale_pixels
 from sklgm.datasets._npz import read_npz_rows
+from sklgm.datasets._tables import (
+    TABLES,
+    TEXT_TABLES,
+    check_names,
+    parsed_column,
+    parsed_labels,
+    read_table,
+)
 
 #: Columns that are taken for labels if none is named.
 LABEL_COLUMNS = ("label", "labels", "y", "target", "class")
-_TABLES = (".csv", ".parquet")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -28,22 +38,30 @@ class LabelledRows:
     ----------
     name : str
         Name of the data set.
-    X : ndarray of float32
+    X : ndarray of float32 or float64, or polars.DataFrame
         Images (n_samples, n_channels, height, width), in [0, 1] unless they came from
-        a file of floats, or numbers (n_samples, n_features).
+        a file of floats; numbers (n_samples, n_features), float64 where float32 would
+        lose the differences of a column, NaN where they are missing; or a frame, where
+        columns of a table hold text, categories or dates.
     y : ndarray of shape (n_samples,)
         Labels.
     row_names : tuple of str, default=None
-        File of each image; None where rows have numbers only.
+        File of each image; None where rows are no images.
     feature_names : tuple of str, default=None
         Columns of a table.
+    groups : ndarray of shape (n_samples,), default=None
+        Group of each row, if a column of groups was named.
+    skipped : tuple of (str, str), default=()
+        Files that could not be read, each with the reason.
     """
 
     name: str
-    X: NDArray[np.float32]
+    X: Any
     y: NDArray[Any]
     row_names: tuple[str, ...] | None = None
     feature_names: tuple[str, ...] | None = None
+    groups: NDArray[Any] | None = None
+    skipped: tuple[tuple[str, str], ...] = ()
 
     def with_features(self, feature_names: tuple[str, ...] | None) -> Self:
         """Order the columns as those of another table.
@@ -72,12 +90,16 @@ class LabelledRows:
                 f"{self.name} must have the columns of the audited rows; only one of "
                 f"them has {', '.join(map(repr, only[:5]))}."
             )
-        order = [own.index(name) for name in feature_names]
-        return replace(self, X=self.X[:, order], feature_names=feature_names)
+        if isinstance(self.X, np.ndarray):
+            X: Any = self.X[:, [own.index(name) for name in feature_names]]
+        else:
+            X = self.X.select(feature_names)
+        return replace(self, X=X, feature_names=feature_names)
 
     def __repr__(self) -> str:
+        kind = self.X.dtype if isinstance(self.X, np.ndarray) else "frame"
         return (
-            f"LabelledRows(name={self.name!r}, X={self.X.dtype} {self.X.shape}, "
+            f"LabelledRows(name={self.name!r}, X={kind} {self.X.shape}, "
             f"{len(np.unique(self.y))} classes)"
         )
 
@@ -87,131 +109,228 @@ def load_rows(
     *,
     label_column: str | None = None,
     drop_columns: Sequence[str] = (),
+    group_column: str | None = None,
     image_size: int | tuple[int, int] | None = None,
+    on_error: str = "skip",
 ) -> LabelledRows:
     """Load the labelled rows of a path, with nothing split off or reordered.
 
     Parameters
     ----------
     path : str or path-like
-        A folder of images or a ``.zip`` of one, with one folder a class (see
+        A folder of images or a ``.zip`` of one, with one folder per class (see
         :func:`load_image_folder`); a ``.npz`` file with arrays X and y (see
-        :func:`load_npz`); or a table, ``.csv`` or ``.parquet``, with a column of
-        labels and otherwise numbers. Where there are training and test rows, the
-        training rows.
+        :func:`load_npz`); or a table, ``.csv``, ``.tsv``, ``.tab`` or ``.parquet``,
+        with a column of labels. Where there are training and test rows, the training
+        rows.
     label_column : str or None, default=None
         Column of the labels, for tables. None takes the one that is there of label,
-        labels, y, target, class.
+        labels, y, target, class, whatever the case.
     drop_columns : sequence of str, default=()
-        Columns of a table that are no features, such as an identifier.
+        Columns of a table to ignore, such as an identifier.
+    group_column : str or None, default=None
+        Column of a table that says which rows belong together, such as a patient or a
+        scene; it is not a feature.
     image_size : int or tuple of int, default=None
-        Height and width in pixels to resize images to; only for image folders.
+        Height and width in pixels to resize images to. None keeps the size that all
+        share; images of several sizes are resized to one, and a warning says which.
+    on_error : {"skip", "stop"}, default="skip"
+        Whether an image that cannot be read is left out, listed in ``skipped`` and
+        warned of, or an error.
 
     Returns
     -------
     LabelledRows
-        Rows, labels and, for image folders, file names.
+        Rows, labels and, for images, file names.
 
     Raises
     ------
     FileNotFoundError
         If `path` does not exist.
     ValueError
-        If `path` is none of these or cannot be read, a parameter does not apply, or a
-        table has no such column or several that may be the labels, no column of
-        numbers, a column that counts the rows, text in another column, or values that
-        are missing or not finite.
+        If `path` is none of these, is no regular file or cannot be read; if a parameter
+        does not apply; if a table has no such column, two of one name or several that
+        may be the labels; if it has no column beside them, one that counts the rows,
+        or one that holds neither numbers, text, dates, lists of numbers nor images; or
+        if labels are missing or numbers infinite.
     ImportError
         If a table is given and Polars is not installed.
+
+    Notes
+    -----
+    Of a table of text the separator (comma, semicolon, tab, bar), the encoding (UTF-8,
+    UTF-16, Windows-1252) and decimal commas are recognised. A column of text becomes
+    numbers or dates only if no two of its values become one: ``007`` beside ``7`` stays
+    text, and so do labels with leading zeros. Lists of numbers, such as embeddings,
+    become one feature per place; columns of encoded images are decoded. A warning
+    names columns that tell nearly every label, or run with the order of the rows.
     """
     path = Path(path)
     suffix = path.suffix.lower()
+    check_on_error(on_error)
+    size = check_image_size(image_size)
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist.")
-    for name, value in (("label_column", label_column), ("drop_columns", drop_columns)):
-        if value and suffix not in _TABLES:
-            raise ValueError(
-                f"{name} is for .csv and .parquet tables only, got {value!r} for "
-                f"{path}."
-            )
-    is_folder = path.is_dir() or suffix == ".zip"
-    if image_size is not None and not is_folder:
-        raise ValueError(
-            f"image_size is for image folders only, got {image_size!r} for {path}."
-        )
-    if is_folder:
+    for name, value in (
+        ("label_column", label_column),
+        ("drop_columns", drop_columns),
+        ("group_column", group_column),
+    ):
+        if value and suffix not in TABLES:
+            raise ValueError(f"{name} is for tables only, got {value!r} for {path}.")
+    if path.is_dir() or suffix == ".zip":
         with ExitStack() as stack:
-            folders = read_class_folders(path, image_size, stack)
-            pixels, y, files = folders.decode_train()
-        return LabelledRows(folders.name, scale_pixels(pixels), y, tuple(files))
+            folders = read_class_folders(path, size, stack)
+            files, y = folders.train_images()
+            decoded = decode_images(
+                files, folders.read, path, size, on_error, stacklevel=2
+            )
+        return LabelledRows(
+            folders.name,
+            scale_pixels(decoded.pixels),
+            y[decoded.kept],
+            tuple(files[index] for index in decoded.kept),
+            skipped=decoded.skipped,
+        )
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError(f"path must be a folder or a regular file, got {path}.")
     if suffix == ".npz":
+        if size is not None:
+            raise ValueError(
+                f"image_size is for image folders and columns of images only, got "
+                f"{image_size!r} for {path}."
+            )
         return LabelledRows(path.stem, *read_npz_rows(path))
-    if suffix in _TABLES:
-        X, y, feature_names = _read_table(path, label_column, drop_columns)
-        return LabelledRows(path.stem, X, y, feature_names=feature_names)
+    if suffix in TABLES:
+        table, has_decimal_comma = read_table(path, label_column)
+        return rows_of_table(
+            table,
+            path,
+            path.stem,
+            label_column=label_column,
+            drop_columns=drop_columns,
+            group_column=group_column,
+            image_size=size,
+            on_error=on_error,
+            is_text=suffix in TEXT_TABLES,
+            has_decimal_comma=has_decimal_comma,
+            stacklevel=2,
+        )
     raise ValueError(
-        f"path must be a folder or .zip archive with one folder of images a class, or "
-        f"a .npz, .csv or .parquet file, got {path}."
+        f"path must be a folder or .zip archive with one folder of images per class, "
+        f"or a .npz, {', '.join(TABLES[:-1])} or {TABLES[-1]} file, got {path}."
     )
 
 
-def _read_table(
-    path: Path, label_column: str | None, drop_columns: Sequence[str]
-) -> tuple[NDArray[np.float32], NDArray[Any], tuple[str, ...]]:
-    """Numbers (n_samples, n_features), labels and column names of a table."""
-    polars = import_extra("polars", "cli")
-    read = polars.read_csv if path.suffix.lower() == ".csv" else polars.read_parquet
-    try:
-        # All rows decide the type of a column, not the first hundred.
-        options = {"infer_schema_length": None} if read is polars.read_csv else {}
-        table = read(path, **options)
-    except Exception as error:  # a damaged table may raise anything
-        raise ValueError(f"{path} cannot be read: {error}") from error
+def rows_of_table(
+    table: Any,
+    source: Any,
+    name: str,
+    *,
+    label_column: str | None = None,
+    drop_columns: Sequence[str] = (),
+    group_column: str | None = None,
+    image_size: tuple[int, int] | None = None,
+    on_error: str = "skip",
+    is_text: bool = False,
+    has_decimal_comma: bool = False,
+    stacklevel: int,
+) -> LabelledRows:
+    """Part a table into labels, groups and features.
+
+    Parameters
+    ----------
+    table : polars.DataFrame
+        The table.
+    source : object
+        Where it comes from, for messages.
+    name : str
+        Name of the data set.
+    label_column, drop_columns, group_column, image_size, on_error
+        As in :func:`load_rows`; the size as a pair.
+    is_text, has_decimal_comma : bool
+        Whether all columns are text that is yet to be converted, and how.
+    stacklevel : int
+        Frames above this function to which warnings belong.
+
+    Returns
+    -------
+    LabelledRows
+        The rows.
+
+    Raises
+    ------
+    ValueError
+        As :func:`load_rows`.
+    """
     unknown = [column for column in drop_columns if column not in table.columns]
     if unknown:
-        raise ValueError(f"{path} has no column {unknown[0]!r} of drop_columns.")
+        raise ValueError(f"{source} has no column {unknown[0]!r} of drop_columns.")
     table = table.drop(drop_columns)
-    label_column = _found_label_column(table.columns, label_column, path)
-    if len(table) == 0 or len(table.columns) < 2:
+    label_column = _found_label_column(table.columns, label_column, source)
+    labels, table = table[label_column], table.drop(label_column)
+    groups = None
+    if group_column is not None:
+        if group_column not in table.columns:
+            raise ValueError(f"{source} has no group_column {group_column!r}.")
+        groups, table = table[group_column], table.drop(group_column)
+        _check_no_missing(groups, "group_column", source)
+        groups = groups.to_numpy()
+        groups = groups.astype(str) if groups.dtype.kind == "O" else groups
+    if len(table) == 0 or len(table.columns) == 0:
         raise ValueError(
-            f"{path} must hold rows with at least one column of numbers beside the "
-            f"labels ({label_column!r}), got shape {table.shape}."
+            f"{source} must hold rows with at least one column of features beside the "
+            f"labels ({label_column!r}), got {len(labels)} rows with "
+            f"{len(table.columns)} columns of features."
         )
-    for column in table.columns:
-        n_missing = table[column].null_count()
-        if n_missing > 0:
-            raise ValueError(
-                f"{path}: column {column!r} lacks {n_missing} of {len(table)} values; "
-                "fill them or leave these rows out."
-            )
-    y = _labels_of(table[label_column], path, polars)
-    numbers = table.drop(label_column)
-    texts = [c for c in numbers.columns if not _is_number(numbers[c].dtype, polars)]
-    if texts:
-        raise ValueError(
-            f"{path}: every column but the labels ({label_column!r}) must hold "
-            f"numbers; drop or encode {', '.join(map(repr, texts[:5]))}"
-            + (", ..." if len(texts) > 5 else ".")
+    _check_no_missing(labels, "labels", source)
+    y = labels_of(parsed_labels(labels) if is_text else labels, source)
+    if is_text:
+        table = table.select(
+            parsed_column(column, has_decimal_comma) for column in table.get_columns()
         )
-    X = numbers.to_numpy()
-    for index, column in enumerate(numbers.columns):
-        # In rows sorted by label such a column gives every label away.
-        if len(X) > 2 and np.all(np.diff(X[:, index]) == 1):
-            raise ValueError(
-                f"{path}: column {column!r} counts the rows; name it in drop_columns, "
-                "for it is no feature."
-            )
-    with np.errstate(over="ignore"):
-        X = X.astype(np.float32)
-    for index in np.flatnonzero(~np.isfinite(X).all(axis=0))[:1]:
-        raise ValueError(
-            f"{path}: column {numbers.columns[index]!r} holds values that are NaN, "
-            "infinite or too large for float32."
-        )
-    return X, y, tuple(numbers.columns)
+    _check_no_counter(table, source)
+    features = features_of(
+        table,
+        y,
+        source,
+        image_size=image_size,
+        on_error=on_error,
+        stacklevel=stacklevel + 1,
+    )
+    kept = slice(None) if features.rows is None else features.rows
+    return LabelledRows(
+        name,
+        features.X,
+        y[kept],
+        features.row_names,
+        features.names,
+        None if groups is None else groups[kept],
+        features.skipped,
+    )
 
 
-def _labels_of(labels: Any, path: Path, polars: Any) -> NDArray[Any]:
+def labels_of(labels: Any, source: Any) -> NDArray[Any]:
+    """Labels of a column that holds integers, booleans or text.
+
+    Parameters
+    ----------
+    labels : polars.Series
+        The column.
+    source : object
+        Where it comes from, for the error.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+        The labels; text as numpy has it.
+
+    Raises
+    ------
+    ValueError
+        If it holds anything else.
+    """
+    polars = import_extra("polars", "cli")
     if labels.dtype.is_float() and bool((labels == labels.round()).all()):
         labels = labels.cast(polars.Int64, strict=False)  # as numpy.savetxt writes them
     is_wide = labels.dtype.is_integer() and labels.dtype not in _numpy_integers(polars)
@@ -219,29 +338,56 @@ def _labels_of(labels: Any, path: Path, polars: Any) -> NDArray[Any]:
         labels.dtype.is_integer() or labels.dtype in _label_types(polars)
     ):
         raise ValueError(
-            f"{path}: the label column {labels.name!r} must hold integers, booleans or "
-            f"text, got {labels.dtype}."
+            f"{source}: the label column {labels.name!r} must hold integers, booleans "
+            f"or text, got {labels.dtype}."
         )
     y: NDArray[Any] = labels.to_numpy()
     return y.astype(str) if y.dtype.kind == "O" else y
 
 
+def _check_no_missing(column: Any, what: str, source: Any) -> None:
+    n_missing = column.null_count()
+    if n_missing > 0:
+        raise ValueError(
+            f"{source}: column {column.name!r}, the {what}, lacks {n_missing} of "
+            f"{len(column)} values; fill them or leave these rows out."
+        )
+
+
+def _check_no_counter(table: Any, source: Any) -> None:
+    """Refuse a column that counts the rows: in sorted ones it gives labels away."""
+    for column in table.get_columns():
+        if column.dtype.is_integer() and len(column) > 2:
+            steps = column.diff().drop_nulls()
+            if len(steps) == len(column) - 1 and bool((steps == 1).all()):
+                raise ValueError(
+                    f"{source}: column {column.name!r} counts the rows; name it in "
+                    "drop_columns, for it is not a feature."
+                )
+
+
 def _found_label_column(
-    columns: list[str], label_column: str | None, path: Path
+    columns: list[str], label_column: str | None, source: Any
 ) -> str:
-    asked = LABEL_COLUMNS if label_column is None else (label_column,)
-    found = [column for column in asked if column in columns]
+    check_names(columns, str(source))
+    if label_column is not None:
+        found = [column for column in columns if column == label_column]
+    else:
+        found = [column for column in columns if column in LABEL_COLUMNS]
+        found = found or [c for c in columns if c.strip().lower() in LABEL_COLUMNS]
     if len(found) > 1:
         raise ValueError(
-            f"{path} has several columns that may be the labels, "
+            f"{source} has several columns that may be the labels, "
             f"{', '.join(map(repr, found))}; choose by label_column, and name in "
-            "drop_columns what is no feature."
+            "drop_columns what is not a feature."
         )
     if found:
         return found[0]
-    wanted = f"{label_column!r}" if label_column else f"any of {', '.join(asked)}"
+    wanted = (
+        f"{label_column!r}" if label_column else f"any of {', '.join(LABEL_COLUMNS)}"
+    )
     named = ", ".join(columns[:20]) + (", ..." if len(columns) > 20 else "")
-    raise ValueError(f"{path} has no label_column {wanted}; its columns are {named}.")
+    raise ValueError(f"{source} has no label_column {wanted}; its columns are {named}.")
 
 
 def _numpy_integers(polars: Any) -> tuple[Any, ...]:
@@ -251,7 +397,3 @@ def _numpy_integers(polars: Any) -> tuple[Any, ...]:
 
 def _label_types(polars: Any) -> tuple[Any, ...]:
     return polars.String, polars.Boolean, polars.Categorical, polars.Enum
-
-
-def _is_number(dtype: Any, polars: Any) -> bool:
-    return bool(dtype.is_numeric()) or dtype == polars.Boolean

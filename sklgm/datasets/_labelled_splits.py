@@ -17,13 +17,13 @@ class LabelledSplits:
     ----------
     name : str
         Name of the data set, as tables and figures print it.
-    X_train : ndarray of float32
+    X_train : ndarray of float32, or of float64 where that would lose a column
         Training rows. Images have the shape
         (n_samples, n_channels, height, width), and values in [0, 1] unless they
         came from a file of floats; plain features have (n_samples, n_features).
     y_train : ndarray of shape (n_samples,)
         Labels of the training rows.
-    X_test : ndarray of float32
+    X_test : ndarray of the type of X_train
         Test rows, shaped like those of `X_train`.
     y_test : ndarray of shape (n_test_samples,)
         Labels of the test rows; each occurs in `y_train`.
@@ -38,9 +38,9 @@ class LabelledSplits:
     """  # noqa: E501
 
     name: str
-    X_train: NDArray[np.float32]
+    X_train: NDArray[np.floating[Any]]
     y_train: NDArray[Any]
-    X_test: NDArray[np.float32]
+    X_test: NDArray[np.floating[Any]]
     y_test: NDArray[Any]
     class_names: tuple[str, ...]
 

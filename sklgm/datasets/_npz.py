@@ -1,6 +1,7 @@
 """Arrays in a numpy ``.npz`` archive."""
 
 import os
+import stat
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sklgm._inputs import to_float
 from sklgm.datasets._labelled_splits import (
     LabelledSplits,
     check_test_size,
@@ -38,7 +40,8 @@ def load_npz(
     Returns
     -------
     LabelledSplits
-        The rows as float32 in stored order, and the labels as they are stored.
+        The rows in stored order, as float32, or as float64 where float32 would lose
+        the differences of a column, and the labels as they are stored.
 
     Raises
     ------
@@ -58,7 +61,8 @@ def load_npz(
     to channels first; they are known by a last axis of length 1 or 3 where the
     second axis has another length. Images of type uint8 are divided by 255, so that
     they lie in [0, 1]; every other number is cast to float32 and left as it is,
-    and so are rows of plain features whatever their type.
+    and so are rows of plain features whatever their type. Rows of features with a
+    column such as Unix times, which is a single number in float32, stay float64.
     """
     path = Path(path)
     check_test_size(test_size)
@@ -68,7 +72,7 @@ def load_npz(
     _check_rows(X, "X", path)
     _check_labels(y, "y", len(X), path)
     if "X_test" not in arrays:
-        X = _to_float32(_to_channels_first(X), "X", path)
+        X = _to_float(_to_channels_first(X), "X", path)
         train, test = stratified_split(
             y, test_size=test_size, random_state=random_state
         )
@@ -77,8 +81,13 @@ def load_npz(
         _check_rows(arrays["X_test"], "X_test", path)
         _check_labels(arrays["y_test"], "y_test", len(arrays["X_test"]), path)
         _check_same_kind(arrays, path)
-        X_train = _to_float32(_to_channels_first(X), "X", path)
-        X_test = _to_float32(_to_channels_first(arrays["X_test"]), "X_test", path)
+        X_train = _to_float(_to_channels_first(X), "X", path)
+        X_test = _to_float(_to_channels_first(arrays["X_test"]), "X_test", path)
+        if X_train.dtype != X_test.dtype:  # one has a column that float32 would lose
+            X_train, X_test = (
+                np.ascontiguousarray(rows, dtype=np.float64)
+                for rows in (X, arrays["X_test"])
+            )
         y_train, y_test = y, arrays["y_test"]
     return LabelledSplits(
         name=path.stem,
@@ -90,7 +99,7 @@ def load_npz(
     )
 
 
-def read_npz_rows(path: Path) -> tuple[NDArray[np.float32], NDArray[Any]]:
+def read_npz_rows(path: Path) -> tuple[NDArray[np.floating[Any]], NDArray[Any]]:
     """Read the arrays X and y of a ``.npz`` file, and no others.
 
     Parameters
@@ -100,8 +109,8 @@ def read_npz_rows(path: Path) -> tuple[NDArray[np.float32], NDArray[Any]]:
 
     Returns
     -------
-    X : ndarray of float32
-        Rows in stored order.
+    X : ndarray of float32 or float64
+        Rows in stored order; rows of features may hold NaN.
     y : ndarray of shape (n_samples,)
         Labels as they are stored.
 
@@ -114,13 +123,13 @@ def read_npz_rows(path: Path) -> tuple[NDArray[np.float32], NDArray[Any]]:
     X, y = arrays["X"], arrays["y"]
     _check_rows(X, "X", path)
     _check_labels(y, "y", len(X), path)
-    return _to_float32(_to_channels_first(X), "X", path), y
+    return _to_float(_to_channels_first(X), "X", path, may_be_missing=True), y
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist.")
-    if not zipfile.is_zipfile(path):
+    if not stat.S_ISREG(path.stat().st_mode) or not zipfile.is_zipfile(path):
         raise ValueError(f"{path} is no .npz archive, or is truncated or damaged.")
     try:
         # Opened here, because np.load leaves a damaged file open.
@@ -208,12 +217,20 @@ def _to_channels_first(X: NDArray[Any]) -> NDArray[Any]:
     return X
 
 
-def _to_float32(X: NDArray[Any], name: str, path: Path) -> NDArray[np.float32]:
+def _to_float(
+    X: NDArray[Any], name: str, path: Path, *, may_be_missing: bool = False
+) -> NDArray[np.floating[Any]]:
     if X.ndim == 4 and X.dtype == np.uint8:
         return np.ascontiguousarray(scale_pixels(X))
-    with np.errstate(over="ignore"):
-        converted = np.ascontiguousarray(X, dtype=np.float32)
-    if not np.isfinite(converted).all():
+    if X.ndim == 2:
+        converted = to_float(X)
+    else:
+        with np.errstate(over="ignore"):
+            converted = np.ascontiguousarray(X, dtype=np.float32)
+    is_fine = np.abs(converted) <= np.finfo(np.float32).max
+    if may_be_missing and X.ndim == 2:
+        is_fine |= np.isnan(converted)
+    if not is_fine.all():
         raise ValueError(
             f"{path}: {name} holds values that are NaN, infinite or too large for "
             f"float32."

@@ -16,6 +16,7 @@ def load_path(
     image_size: int | tuple[int, int] | None = None,
     test_size: float = 0.2,
     random_state: int | np.random.RandomState | None = 0,
+    on_error: str = "skip",
 ) -> LabelledSplits:
     """Load labelled data from a path with the loader that fits it.
 
@@ -31,6 +32,8 @@ def load_path(
         test set.
     random_state : int, RandomState instance or None, default=0
         Decides which rows become test rows, where the data bring no test set.
+    on_error : {"skip", "stop"}, default="skip"
+        What to do with images that cannot be read, as in :func:`load_image_folder`.
 
     Returns
     -------
@@ -56,6 +59,7 @@ def load_path(
             image_size=image_size,
             test_size=test_size,
             random_state=random_state,
+            on_error=on_error,
         )
     if path.suffix.lower() == ".npz":
         if image_size is not None:

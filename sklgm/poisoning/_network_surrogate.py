@@ -301,6 +301,11 @@ def make_surrogate(
         else:
             scale, shift = scale * step_scale, shift * step_scale + step_shift
 
+    offsets = getattr(last, "_column_offsets", None)  # of a network that centres
+    if offsets is not None:
+        scale = np.ones(len(offsets)) if scale is None else scale
+        shift = (0.0 if shift is None else shift) - offsets
+
     network = _network_of(last)
     if gaussians is not None:
         network = _with_gaussians(network, gaussians)

@@ -109,7 +109,7 @@ def render_audit_report(
     for name, limit in (("max_rows", max_rows), ("max_images", max_images)):
         if limit < 0:
             raise ValueError(f"{name}={limit!r} must be at least 0.")
-    names = [str(name) for name in _of_length(result.classes, class_names)]
+    names = [_unicode(name) for name in _of_length(result.classes, class_names)]
     texts = _RowTexts(result, names, _checked_row_names(row_names, result))
     images = None if X is None else _checked_images(X, len(result.p_values))
     suspects = result.suspects.tolist()
@@ -255,7 +255,7 @@ class _RowTexts:
         result = self.result
         claimed = _index_of(result.claimed_labels[row], result.classes)
         likely = _index_of(result.likely_labels[row], result.classes)
-        name = "" if self.row_names is None else str(self.row_names[row])
+        name = "" if self.row_names is None else _unicode(self.row_names[row])
         claimed_name, likely_name = self.class_names[claimed], self.class_names[likely]
         return {
             "row": row,
@@ -498,6 +498,11 @@ def _drawn_points(is_suspect: NDArray[np.bool_]) -> NDArray[np.intp]:
         if n > 0
     ]
     return np.sort(np.concatenate(chosen))
+
+
+def _unicode(name: Any) -> str:
+    """Escape bytes of a file name that are no Unicode: no font has them."""
+    return str(name).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _legend_name(name: str) -> str:

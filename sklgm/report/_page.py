@@ -150,5 +150,6 @@ def write_page(path: str | os.PathLike[str], page: str) -> Path:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    # Names of files need not be Unicode.
+    path.write_text(page, encoding="utf-8", errors="backslashreplace")
     return path

@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 
 import numpy as np
 import pytest
@@ -108,3 +109,28 @@ def test_audit_names_what_is_wrong(invoke, labelled_csv, tmp_path, arguments, me
     assert "Error: " in outcome.stderr
     assert message in outcome.stderr
     assert not (tmp_path / "o" / "suspects.csv").exists()
+
+
+def test_audit_skips_and_lists_images_that_cannot_be_read(invoke, tmp_path):
+    X, y = make_stripe_images(40, 2, (1, 8, 8), noise=0.1, random_state=0)
+    pets = tmp_path / "pets"
+    names = ["plain", os.fsdecode(b"caf\xe9")]
+    for index, (image, label) in enumerate(zip(X, y, strict=True)):
+        (pets / names[label]).mkdir(parents=True, exist_ok=True)
+        pixels = (255 * image[0].clip(0, 1)).astype(np.uint8)
+        Image.fromarray(pixels).save(pets / names[label] / f"{index:03d}.png")
+    (pets / names[0] / "damaged.png").write_bytes(b"no image")
+    out = tmp_path / "out"
+    options = ["--max-epochs", 1, "--cv", 2]
+    outcome = invoke("audit", pets, "--out", out, *options)
+    assert outcome.exit_code == 0, outcome.output
+    assert "Warning: 1 of 41 images" in outcome.stderr
+    assert "Set --on-error 'stop'" in outcome.stderr
+    assert "caf\\udce9" in outcome.output
+    with (out / "skipped.csv").open(newline="") as file:
+        (line,) = csv.DictReader(file)
+    assert line["name"] == "plain/damaged.png"
+    assert line["reason"].startswith("it is none of BMP, GIF, JPEG")
+    outcome = invoke("audit", pets, "--out", out, *options, "--on-error", "stop")
+    assert outcome.exit_code == 1
+    assert "plain/damaged.png in" in outcome.stderr

@@ -5,9 +5,9 @@ import zipfile
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from sklgm.datasets import load_image_folder
+from sklgm.datasets import load_image_folder, load_rows
 
 
 def encode(pixels, suffix="png", **options):
@@ -274,14 +274,47 @@ def test_more_than_16_bits_are_refused(tmp_path, dtype):
     content = encode(np.full((4, 5), 1e6, dtype=dtype), "tiff")
     path = write_folder(tmp_path, {**SPLITS, "train/cat/1.tif": content})
     with pytest.raises(ValueError, match=r"train/cat/1.tif in .*expected 8 or 16"):
-        load_image_folder(path)
+        load_image_folder(path, on_error="stop")
 
 
-def test_first_image_of_another_size_is_named(write):
-    files = {**CLASSES, "cat/3.png": gray(0, (6, 7)), "dog/1.png": gray(0, (6, 7))}
-    message = r"cat/3.png in .*photos.* has 6 x 7 .* 4 x 5; set image_size"
-    with pytest.raises(ValueError, match=message):
-        load_image_folder(write(files))
+def test_images_of_several_sizes_are_resized_to_the_median(write):
+    files = {**CLASSES, "cat/3.png": gray(51, (8, 9)), "dog/1.png": gray(52, (2, 40))}
+    with pytest.warns(UserWarning, match="3 sizes, 2 to 8 .* 5 to 40 wide: they are r"):
+        splits = load_image_folder(write(files))
+    assert splits.X_train.shape == (8, 1, 4, 5)
+    assert {51, 52} <= {*levels(splits.X_train), *levels(splits.X_test)}
+
+
+def test_large_images_of_several_sizes_are_made_smaller(tmp_path):
+    files = {**SPLITS, "train/cat/0.png": gray(7, (300, 600))}
+    for name in ("train/cat/1.png", "train/dog/0.png", "test/cat/0.png"):
+        files[name] = gray(7, (448, 896))
+    with pytest.warns(UserWarning, match="resized to 112 x 224"):
+        splits = load_image_folder(write_folder(tmp_path, files))
+    assert splits.X_train.shape == (3, 1, 112, 224)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_images_are_upright_by_their_exif(tmp_path, orientation):
+    pixels = np.zeros((16, 24, 3), dtype=np.uint8)
+    pixels[:8, :8] = 255  # a light corner
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encode(pixels, "jpeg", exif=exif, quality=100)
+    path = write_folder(tmp_path, {name: content for name in SPLITS})
+    image = load_image_folder(path).X_train[0]
+    shown = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(content))))
+    np.testing.assert_array_equal(image, shown.transpose(2, 0, 1) / np.float32(255))
+    assert image.shape == ((3, 16, 24) if orientation < 5 else (3, 24, 16))
+
+
+def test_turned_images_of_one_size_upright_are_not_resized(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = encode(np.full((5, 4), 9, dtype=np.uint8), exif=exif)
+    files = {**SPLITS, "train/cat/0.png": turned}
+    splits = load_image_folder(write_folder(tmp_path, files))
+    assert splits.X_train.shape == (3, 1, 4, 5)
 
 
 @pytest.mark.parametrize(
@@ -322,28 +355,95 @@ def test_test_size_is_checked_before_anything_is_read(tmp_path):
     ],
     ids=["empty", "text", "short-png", "short-jpeg", "postscript"],
 )
-def test_image_that_cannot_be_read_is_named(write, content):
+def test_image_that_cannot_be_read_is_skipped_and_named(write, content):
+    path = write({**CLASSES, "dog/2.png": content})
+    with pytest.warns(UserWarning, match=r"1 of 10 images in .*photos.*: dog/2.png \("):
+        splits = load_image_folder(path)
+    read = sorted(levels(splits.X_train) + levels(splits.X_test))
+    assert read == [0, 1, 2, 3, 4, 16, 17, 19, 20]
     with pytest.raises(ValueError, match=r"dog/2.png in .*photos.* cannot be read"):
-        load_image_folder(write({**CLASSES, "dog/2.png": content}))
+        load_image_folder(path, on_error="stop")
+
+
+def test_first_image_may_be_damaged(write):
+    files = {**CLASSES, "cat/0.png": b"text", "dog/1.png": color(9, 8, 7)}
+    with pytest.warns(UserWarning, match="cat/0.png"):
+        splits = load_image_folder(write(files))
+    assert splits.X_train.shape[1:] == (3, 4, 5)
+    assert len(splits.y_train) + len(splits.y_test) == 9
+
+
+def test_many_damaged_images_are_counted(write):
+    files = {**CLASSES, **{f"cat/x{i}.png": b"no" for i in range(9)}}
+    with pytest.warns(UserWarning, match="9 of 19 images .*; and 4 more. Set on_error"):
+        load_image_folder(write(files))
+
+
+def test_folder_of_damaged_images_is_refused(write):
+    files = {name: b"text" for name in CLASSES}
+    with pytest.raises(ValueError, match="no image in .*photos.* can be read: cat/0"):
+        load_image_folder(write(files))
+    files = {**SPLITS, "test/cat/0.png": b"", "test/dog/0.png": b""}
+    with (
+        pytest.warns(UserWarning, match="2 of 5 images"),
+        pytest.raises(ValueError, match="can be read, there are no test images"),
+    ):
+        load_image_folder(write(files))
+
+
+def test_on_error_must_be_known(tmp_path):
+    with pytest.raises(ValueError, match="on_error must be 'skip' or 'stop', got 'i'"):
+        load_image_folder(tmp_path, on_error="i")
 
 
 def test_broken_link_is_named(tmp_path):
     path = write_folder(tmp_path / "photos", CLASSES)
-    os.symlink(tmp_path / "absent.png", path / "cat" / "link.png")
-    with pytest.raises(ValueError, match="cat/link.png in .* cannot be read"):
+    os.symlink("absent.png", path / "cat" / "link.png")
+    with pytest.warns(UserWarning, match=r"cat/link.png \(.*No such file"):
         load_image_folder(path)
 
 
-def test_linked_class_folders_are_followed_and_loops_end(tmp_path):
+def test_links_out_of_the_folder_are_refused(tmp_path):
     files = write_folder(tmp_path / "store", CLASSES)
-    path = tmp_path / "photos"
-    path.mkdir()
-    for name in ("cat", "dog"):
-        os.symlink(files / name, path / name)
-    assert load_image_folder(path).class_names == ("cat", "dog")
+    path = write_folder(tmp_path / "photos", CLASSES)
+    os.symlink(files / "cat" / "0.png", path / "cat" / "link.png")
+    os.symlink(path / "cat" / "1.png", path / "cat" / "within.png")
+    with pytest.warns(UserWarning, match=r"1 of 12 .*cat/link.png \(it is a link"):
+        load_image_folder(path)
+    with pytest.raises(ValueError, match="cat/link.png in .* a link that leads out of"):
+        load_image_folder(path, on_error="stop")
+    os.symlink(files / "dog", path / "wolf")
+    with pytest.raises(ValueError, match="wolf is a link that leads out of"):
+        load_image_folder(path)
+
+
+def test_links_within_the_folder_are_followed_and_loops_end(tmp_path):
+    path = write_folder(tmp_path / "photos", CLASSES)
+    os.symlink(path / "dog", path / "wolf")
+    assert load_image_folder(path).class_names == ("cat", "dog", "wolf")
     os.symlink(path, path / "loop")
     with pytest.raises(ValueError, match="'loop' holds images in subfolders"):
         load_image_folder(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_pipes_are_not_read(tmp_path):
+    path = write_folder(tmp_path / "photos", CLASSES)
+    os.mkfifo(path / "cat" / "pipe.png")
+    with pytest.warns(UserWarning, match=r"cat/pipe.png \(it is no regular file\)"):
+        load_image_folder(path)
+
+
+def test_names_that_are_no_unicode_are_kept(tmp_path):
+    path = write_folder(tmp_path / "photos", CLASSES)
+    name = os.fsdecode(b"caf\xe9")
+    try:
+        os.rename(path / "cat", path / name)
+    except OSError:
+        pytest.skip("the file system keeps Unicode names only")
+    rows = load_rows(path)
+    assert set(rows.y) == {name, "dog"}
+    assert os.fsencode(rows.row_names[0]) == b"caf\xe9/0.png"
 
 
 def test_path_that_does_not_exist_is_named(tmp_path):
@@ -372,7 +472,7 @@ def test_archive_with_damaged_content_names_the_image(tmp_path):
     content[60] ^= 0xFF  # inside the first, uncompressed image
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"cat/0.png in .*photos.zip cannot be read"):
-        load_image_folder(path)
+        load_image_folder(path, on_error="stop")
 
 
 def test_encrypted_archive_is_named(tmp_path):

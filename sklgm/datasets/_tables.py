@@ -1,0 +1,318 @@
+"""Tables as they come: separators, encodings, decimal commas, lists and dates."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sklgm._running import import_extra
+
+if TYPE_CHECKING:
+    import polars
+
+
+#: Files of text that are read as tables.
+TEXT_TABLES = (".csv", ".tsv", ".tab")
+TABLES = (*TEXT_TABLES, ".parquet")
+_SEPARATORS = (",", ";", "\t", "|")
+_SEPARATOR_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+# Longer marks first: that of UTF-32 begins with that of UTF-16.
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+# Records from which the separator is recognised.
+_N_LOOKED_AT = 100
+#: What stands for a missing number. An empty field is missing in any column.
+_MISSING = ("NA", "N/A", "#N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "?", "-")
+_NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
+_INTEGER = r"^[+-]?\d+$"
+_LEADING_ZERO = r"^[+-]?0\d"
+# Such as 1,5 or 1.234,5 and -0,25e3.
+_DECIMAL_COMMA = r"^[+-]?(\d+|\d{1,3}(\.\d{3})+)?(,\d+)?([eE][+-]?\d+)?$"
+# Such as 1,234.5 beside 12: no number of thousands begins with a zero.
+_GROUPED_BY_COMMA = r"^[+-]?(\d{1,3}|[1-9]\d{0,2}(,\d{3})+)(\.\d+)?$"
+# Digits that float64 tells apart in every integer.
+_MOST_DIGITS = 15
+_ISO_DATE = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?Z?$"
+_DATE_FORMATS = (
+    "%Y-%m-%d",
+    "%Y-%m-%d %H:%M",
+    "%Y-%m-%d %H:%M:%S",
+    "%Y-%m-%d %H:%M:%S%.f",
+)
+_DOTTED_DATE = r"^\d{1,2}\.\d{1,2}\.\d{4}$"
+
+
+def read_table(
+    path: Path, label_column: str | None = None
+) -> tuple[polars.DataFrame, bool]:
+    """Read a table as it is: that of a file of text holds text alone.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A ``.csv``, ``.tsv``, ``.tab`` or ``.parquet`` file.
+    label_column : str or None, default=None
+        Column that the header has; helps to recognise the separator.
+
+    Returns
+    -------
+    table : polars.DataFrame
+        The table. Empty fields are missing.
+    has_decimal_comma : bool
+        Whether ``1,234`` is a little more than one there.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, or two columns have one name.
+    ImportError
+        If Polars is not installed.
+    """
+    polars = import_extra("polars", "cli")
+    if path.suffix.lower() == ".parquet":
+        try:
+            return polars.read_parquet(path), False
+        except Exception as error:  # a damaged table may raise anything
+            raise ValueError(f"{path} cannot be read: {error}") from error
+    text = _decoded(path.read_bytes(), path)
+    separator, text = _separator(text, label_column, path)
+    records = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    try:
+        header = [name.strip() for name in next(records, [])]
+    except csv.Error as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    try:
+        table = polars.read_csv(
+            text.encode(),
+            separator=separator,
+            infer_schema=False,  # all text: a conversion may lose something
+            null_values=[""],
+        )
+    except Exception as error:
+        raise ValueError(
+            f"{path} cannot be read as a table separated by "
+            f"{_SEPARATOR_NAMES[separator]}: {error}"
+        ) from error
+    if len(header) != table.width:
+        raise ValueError(
+            f"{path} cannot be read: its header has {len(header)} names for "
+            f"{table.width} columns separated by {_SEPARATOR_NAMES[separator]}."
+        )
+    table.columns = [str(position) for position in range(table.width)]
+    # Separators at the end of all lines make columns of nothing.
+    empty = [
+        position
+        for position, name in enumerate(header)
+        if name == "" and table[str(position)].null_count() == len(table) > 0
+    ]
+    table = table.drop(str(position) for position in empty)
+    header = [name for position, name in enumerate(header) if position not in empty]
+    check_names(header, str(path))
+    table.columns = header
+    return table, separator == ";" or _has_decimal_comma(table.get_columns())
+
+
+def check_names(names: Sequence[str], source: str) -> None:
+    """Refuse two columns of one name.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Names of the columns.
+    source : str
+        What has them, for the error.
+
+    Raises
+    ------
+    ValueError
+        If a name occurs twice.
+    """
+    twice = [name for name, n_times in Counter(names).items() if n_times > 1]
+    if twice:
+        raise ValueError(
+            f"{source} has several columns of the name {twice[0]!r}: which of them is "
+            "meant cannot be told. Rename or delete all but one."
+        )
+
+
+def parsed_column(texts: polars.Series, has_decimal_comma: bool = False) -> Any:
+    """Convert a column of text to what it holds, if nothing is merged by that.
+
+    Parameters
+    ----------
+    texts : polars.Series of String
+        The column.
+    has_decimal_comma : bool, default=False
+        Whether ``1,234`` is one and not more than a thousand.
+
+    Returns
+    -------
+    polars.Series
+        Of Int64, Float64, Boolean, Datetime, or the text.
+    """
+    polars = import_extra("polars", "cli")
+    stripped = texts.str.strip_chars()
+    known = stripped.replace(dict.fromkeys(("", *_MISSING)))
+    n_missing = known.null_count()
+    if n_missing == len(known):
+        return known if len(known) == 0 else known.cast(polars.Float64)
+    is_plain = _all_match(known, rf"^({_NUMBER}|[+-]?inf|[+-]?Inf|[+-]?Infinity)$")
+    if not is_plain and _all_match(known, _GROUPED_BY_COMMA) and not has_decimal_comma:
+        known, is_plain = known.str.replace_all(",", "", literal=True), True
+    if not is_plain and _all_match(known, _DECIMAL_COMMA):
+        known = known.str.replace_all(".", "", literal=True)
+        known, is_plain = known.str.replace(",", ".", literal=True), True
+    if is_plain:
+        return _numbers(texts, known, polars)
+    lowered = known.str.to_lowercase()
+    if _all_match(lowered, "^(true|false)$"):
+        return lowered == "true"
+    return _dates(stripped.replace({"": None}), polars)
+
+
+def parsed_labels(texts: polars.Series) -> Any:
+    """Convert labels to whole numbers where each is written as one; else text.
+
+    Parameters
+    ----------
+    texts : polars.Series of String
+        The labels.
+
+    Returns
+    -------
+    polars.Series of Int64, Float64 or String
+        ``"007"`` stays text, for it is not ``"7"``; ``"1.0"`` is the number.
+    """
+    polars = import_extra("polars", "cli")
+    stripped = texts.str.strip_chars()
+    is_number = _all_match(stripped, rf"^{_NUMBER}$")
+    if not is_number or bool(stripped.str.contains(_LEADING_ZERO).any()):
+        return texts
+    is_whole = _all_match(stripped, _INTEGER)
+    numbers = stripped.cast(polars.Int64 if is_whole else polars.Float64, strict=False)
+    if numbers.null_count() > stripped.null_count():  # more digits than a number has
+        return texts
+    return numbers
+
+
+def _numbers(texts: Any, known: Any, polars: Any) -> Any:
+    """Numbers of a column; its text where two values would become one number."""
+    if bool(known.str.contains(_LEADING_ZERO).any()):
+        numbers = known.cast(polars.Float64, strict=False)
+        if numbers.n_unique() < known.n_unique():
+            return texts
+        return numbers
+    if _all_match(known, _INTEGER):
+        most_digits = known.str.strip_chars_start("+-").str.len_chars().max()
+        if most_digits > _MOST_DIGITS:
+            integers = known.cast(polars.Int64, strict=False)
+            # More digits than an integer has: an identifier.
+            return texts if integers.null_count() > known.null_count() else integers
+        return known.cast(polars.Int64)
+    return known.cast(polars.Float64, strict=False)
+
+
+def _dates(texts: Any, polars: Any) -> Any:
+    """Dates of a column, if all its values are written as such; else its text."""
+    if _all_match(texts, _ISO_DATE):
+        plain = texts.str.replace("T", " ", literal=True).str.strip_chars_end("Z")
+        dates = polars.Series(texts.name, [None] * len(texts), dtype=polars.Datetime)
+        for form in _DATE_FORMATS:
+            read = plain.str.to_datetime(form, time_unit="us", strict=False)
+            dates = dates.zip_with(dates.is_not_null(), read)
+    elif _all_match(texts, _DOTTED_DATE):
+        dates = texts.str.to_datetime("%d.%m.%Y", time_unit="us", strict=False)
+    else:
+        return texts
+    return texts if dates.null_count() > texts.null_count() else dates
+
+
+def _all_match(texts: Any, pattern: str) -> bool:
+    """Whether all values that are there match, and there are some."""
+    matches = texts.str.contains(pattern).drop_nulls()
+    return len(matches) > 0 and bool(matches.all())
+
+
+def _decoded(content: bytes, path: Path) -> str:
+    """Text of a file, by its mark, as UTF-8, or as Windows-1252."""
+    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), None)
+    start = content[:1000]
+    if encoding is None and b"\x00" in start:
+        # Text of Latin letters in UTF-16 has every other byte zero.
+        even, odd = start[::2].count(0), start[1::2].count(0)
+        if max(even, odd) > len(start) // 4:
+            encoding = "utf-16-be" if even > odd else "utf-16-le"
+    try:
+        return content.decode(encoding or "utf-8")
+    except UnicodeDecodeError as error:
+        if encoding is not None or b"\x00" in start:
+            raise ValueError(
+                f"{path} cannot be read: its encoding is neither UTF-8 nor a damaged "
+                f"{encoding or 'UTF-16'} text; save it as UTF-8 ({error})."
+            ) from error
+    try:
+        text = content.decode("cp1252")
+    except UnicodeDecodeError:  # five bytes have no letter there
+        text = content.decode("latin-1")
+    warnings.warn(
+        f"{path} is not UTF-8: it was read as Windows-1252. Where letters look wrong, "
+        "save it as UTF-8.",
+        UserWarning,
+        stacklevel=4,
+    )
+    return text
+
+
+def _separator(text: str, label_column: str | None, path: Path) -> tuple[str, str]:
+    """Recognise what separates fields; returns it and the text of the table."""
+    if text.startswith("sep=") and len(text) > 4:  # Excel says it in the first line
+        line, _, rest = text.partition("\n")
+        if line.rstrip("\r")[4:] in _SEPARATORS:
+            return line.rstrip("\r")[4:], rest
+    fits = [_fit(text, separator, label_column) for separator in _SEPARATORS]
+    best = max(range(len(_SEPARATORS)), key=fits.__getitem__)  # the first of equals
+    return _SEPARATORS[best], text
+
+
+def _fit(text: str, separator: str, label_column: str | None) -> tuple[Any, ...]:
+    """How well a separator fits, to be compared: the header, then how alike lines."""
+    records = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    counts: list[int] = []
+    header: list[str] = []
+    try:
+        for record in records:
+            if not record:
+                continue
+            header = header or [name.strip() for name in record]
+            counts.append(len(record))
+            if len(counts) > _N_LOOKED_AT:
+                break
+    except csv.Error:
+        return False, False, 0.0, 0
+    n_fields = len(header)
+    share = counts.count(n_fields) / max(len(counts), 1)
+    return n_fields > 1, label_column in header, share, n_fields
+
+
+def _has_decimal_comma(columns: Sequence[Any]) -> bool:
+    """Whether a column of text holds numbers that must have a decimal comma."""
+    for texts in columns:
+        known = texts.str.strip_chars().replace(dict.fromkeys(("", *_MISSING)))
+        if (
+            _all_match(known, _DECIMAL_COMMA)
+            and bool(known.str.contains(",", literal=True).any())
+            and not _all_match(known, _GROUPED_BY_COMMA)
+        ):
+            return True
+    return False
