@@ -281,7 +281,9 @@ class _FixedVarianceLoss(torch.autograd.Function):
         return of_features, of_means, None, None, None, None, None
 
 
-def softmax_loss(logits: Tensor, y_encoded: Tensor) -> Tensor:
+def softmax_loss(
+    logits: Tensor, y_encoded: Tensor, label_smoothing: float = 0.0
+) -> Tensor:
     """Softmax cross-entropy of each row.
 
     Parameters
@@ -290,13 +292,23 @@ def softmax_loss(logits: Tensor, y_encoded: Tensor) -> Tensor:
         Unnormalised log probabilities.
     y_encoded : Tensor of shape (n_samples,)
         Class indices, int64.
+    label_smoothing : float in [0, 1), default=0.0
+        Share eps of the label that is spread evenly over all classes.
 
     Returns
     -------
     Tensor of shape (n_samples,)
         Loss of each row, in nats.
+
+    Notes
+    -----
+    With K classes, log probabilities ``log p_k`` and the class z of the row the loss is
+    ``-(1 - eps) log p_z - eps / K sum_k log p_k`` (Szegedy et al., "Rethinking the
+    Inception Architecture for Computer Vision", CVPR 2016, section 7).
     """
-    return F.cross_entropy(logits, y_encoded, reduction="none")
+    return F.cross_entropy(
+        logits, y_encoded, reduction="none", label_smoothing=label_smoothing
+    )
 
 
 def weighted_mean(loss: Tensor, sample_weight: Tensor | None) -> Tensor:

@@ -437,6 +437,16 @@ def test_softmax_loss_matches_the_literal_formula():
     assert softmax_loss(logits, y).tolist() == pytest.approx(expected)
 
 
+def test_smoothed_softmax_loss_matches_the_literal_formula():
+    logits, eps = [[2.0, -1.0, 0.5], [0.0, 3.0, 1.0]], 0.2
+    expected = []
+    for row, z in zip(logits, [0, 2], strict=True):
+        log_proba = [x - math.log(sum(math.exp(j) for j in row)) for x in row]
+        expected.append(-(1 - eps) * log_proba[z] - eps / 3 * sum(log_proba))
+    loss = softmax_loss(torch.tensor(logits), torch.tensor([0, 2]), eps)
+    assert loss.tolist() == pytest.approx(expected)
+
+
 def test_softmax_loss_of_equal_logits_is_the_log_of_the_number_of_classes():
     loss = softmax_loss(torch.zeros(2, 5), torch.tensor([0, 4]))
     assert loss.tolist() == pytest.approx([math.log(5)] * 2)

@@ -77,7 +77,17 @@ class LGMCriterion(Criterion):
 
 
 class SoftmaxCriterion(Criterion):
-    """Softmax cross-entropy of a batch, one value per row."""
+    """Softmax cross-entropy of a batch, one value per row.
+
+    Parameters
+    ----------
+    label_smoothing : float in [0, 1), default=0.0
+        Label smoothing in training; validation uses 0.
+    """
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        self.label_smoothing = label_smoothing
 
     def forward(
         self,
@@ -87,4 +97,5 @@ class SoftmaxCriterion(Criterion):
         training: bool,
     ) -> Tensor:
         """Loss of each row, shape (n_samples,)."""
-        return softmax_loss(outputs[0], y_encoded)
+        smoothing = self.label_smoothing if training else 0.0
+        return softmax_loss(outputs[0], y_encoded, smoothing)

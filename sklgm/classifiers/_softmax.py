@@ -1,7 +1,8 @@
 """Classifier trained with softmax cross-entropy, for comparison."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from numbers import Real
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from sklgm._net import Augmentation, BatchDataset, LossNet, SoftmaxCriterion
+from sklgm._sklearn_private import Interval
 from sklgm.classifiers._network import (
     Backbone,
     NetworkClassifier,
@@ -38,6 +40,9 @@ class SoftmaxClassifier(NetworkClassifier):
         Number of features; ``"identity"`` and a module have their own.
     normalize_features : bool, default=False
         Scale every feature vector to the norm ``sqrt(feature_dim)``.
+    label_smoothing : float in [0, 1), default=0.0
+        Share of each label that is spread evenly over all classes in training, as in
+        ``torch.nn.functional.cross_entropy``; the validation loss uses 0.
     freeze_backbone : bool, default=False
         Train the head only.
     max_epochs : int >= 0, default=20
@@ -130,12 +135,18 @@ class SoftmaxClassifier(NetworkClassifier):
     True
     """
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **NetworkClassifier._parameter_constraints,
+        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+    }
+
     def __init__(
         self,
         backbone: Backbone = "auto",
         *,
         feature_dim: int = 64,
         normalize_features: bool = False,
+        label_smoothing: float = 0.0,
         freeze_backbone: bool = False,
         max_epochs: int = 20,
         batch_size: int | str = 128,
@@ -160,6 +171,7 @@ class SoftmaxClassifier(NetworkClassifier):
         self.backbone = backbone
         self.feature_dim = feature_dim
         self.normalize_features = normalize_features
+        self.label_smoothing = label_smoothing
         self.freeze_backbone = freeze_backbone
         self.max_epochs = max_epochs
         self.batch_size = batch_size
@@ -219,7 +231,7 @@ class SoftmaxClassifier(NetworkClassifier):
         return LinearHead(feature_dim, len(class_count))
 
     def _make_criterion(self) -> nn.Module:
-        return SoftmaxCriterion()
+        return SoftmaxCriterion(self.label_smoothing)
 
     def _own_callbacks(self) -> list[tuple[str, Any]]:
         return []

@@ -1004,3 +1004,33 @@ def test_a_training_without_any_batch_is_refused(classifier, blobs):
     message = "iterator_train__drop_last=True leaves no batch .* 60 rows and batch_size"
     with pytest.raises(ValueError, match=message):
         clf.fit(*blobs)
+
+
+# Label smoothing
+
+
+def test_label_smoothing_keeps_probabilities_from_the_extremes(blobs):
+    sharp, smooth = (
+        small(SoftmaxClassifier, max_epochs=60, lr=0.03, label_smoothing=eps)
+        .fit(*blobs)
+        .predict_proba(blobs[0])
+        .max(axis=1)
+        for eps in (0.0, 0.3)
+    )
+    assert np.median(sharp) > 0.97
+    # The loss is least where the claimed class has probability 1 - eps + eps / K.
+    assert np.median(smooth) == pytest.approx(0.7 + 0.3 / 3, abs=0.03)
+
+
+def test_label_smoothing_of_zero_changes_nothing(blobs):
+    default = small(SoftmaxClassifier).fit(*blobs)
+    zero = small(SoftmaxClassifier, label_smoothing=0).fit(*blobs)
+    np.testing.assert_array_equal(
+        default.predict_proba(blobs[0]), zero.predict_proba(blobs[0])
+    )
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.0, "a"])
+def test_label_smoothing_out_of_range_is_refused(value, blobs):
+    with pytest.raises(ValueError, match="'label_smoothing' parameter"):
+        small(SoftmaxClassifier, label_smoothing=value).fit(*blobs)
