@@ -1,6 +1,6 @@
 """Rows placed in feature space to move a robust location: what no bound excludes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Any
@@ -23,13 +23,8 @@ _CHUNK_VALUES = 2**21
 _N_HALVINGS = 60
 
 
-@dataclass(frozen=True, eq=False)
-class _Move:
-    """What is done to the rows of one class."""
-
-    class_index: int
-    removed: NDArray[np.int64]  # rows of the class
-    poisons: FloatArray  # (n_poisons, n_features)
+#: Label of a class, its rows that are replaced, and what they become.
+Move = tuple[Any, NDArray[np.int64], FloatArray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,16 +40,22 @@ class LocationAttack:
     claimed_labels : ndarray of shape (n_samples,)
         Label of the class whose rows change the prediction; where it stays, the
         predicted one.
+    X_train, y_train : ndarray of shape (n_train, n_features) and (n_train,)
+        Training rows without poisons, and their labels.
+    change : {"replace", "insert"}
+        What is done to them.
+    moves : mapping of int to tuple
+        By the rows whose predictions change: for each class that is poisoned its
+        label, the training rows that are replaced and the poisons.
     """
 
     n_poisons: int
     is_changed: NDArray[np.bool_]
     claimed_labels: NDArray[Any]
-    _X_train: FloatArray = field(repr=False)
-    _y_train: NDArray[Any] = field(repr=False)
-    _classes: NDArray[Any] = field(repr=False)
-    _change: str = field(repr=False)
-    _moves: dict[int, list[_Move]] = field(repr=False)
+    X_train: FloatArray = field(repr=False)
+    y_train: NDArray[Any] = field(repr=False)
+    change: str = field(repr=False)
+    moves: Mapping[int, tuple[Move, ...]] = field(repr=False)
 
     def poison(self, index: int) -> tuple[FloatArray, NDArray[Any]]:
         """Poison the training rows so that one prediction changes.
@@ -76,16 +77,15 @@ class LocationAttack:
         ValueError
             If no poisons were found for the row.
         """
-        if index not in self._moves:
+        if index not in self.moves:
             raise ValueError(f"index={index!r}: no poisons were found for this row")
-        X, y = self._X_train.copy(), self._y_train
-        for move in self._moves[index]:
-            label = self._classes[move.class_index]
-            if self._change == "insert":
-                X = np.concatenate([X, move.poisons])
-                y = np.concatenate([y, np.full(len(move.poisons), label, y.dtype)])
+        X, y = self.X_train.copy(), self.y_train
+        for label, replaced, poisons in self.moves[index]:
+            if self.change == "insert":
+                X = np.concatenate([X, poisons])
+                y = np.concatenate([y, np.full(len(poisons), label, y.dtype)])
             else:
-                X[np.flatnonzero(self._y_train == label)[move.removed]] = move.poisons
+                X[replaced] = poisons
         return X, y
 
 
@@ -203,7 +203,8 @@ def attack_locations(
     scores = 0.5 * distances / variance - log_priors  # (n_samples, n_classes)
     predicted = scores.argmin(axis=1)
     is_changed = np.zeros(len(X), dtype=bool)
-    claimed, moves = predicted.copy(), {}
+    claimed = predicted.copy()
+    moves: dict[int, tuple[Move, ...]] = {}
     if n_poisons == 0 or len(bounds) < 2:
         n_iter = 0
     rng = check_random_state(random_state)
@@ -253,18 +254,21 @@ def attack_locations(
         claimed[row] = winner[row]
         of_row = {int(predicted[row]), int(winner[row])}
         used = of_row if threat == "any" else {int(winner[row])}
-        moves[int(row)] = [
-            _Move(k, found[row, k][0], classes[k].poisons(*found[row, k]))
+        moves[int(row)] = tuple(
+            (
+                classifier.classes_[k],
+                np.flatnonzero(y_encoded == k)[found[row, k][0]],
+                classes[k].poisons(*found[row, k]),
+            )
             for k in sorted(used)
             if (row, k) in found
-        ]
+        )
     return LocationAttack(
         int(n_poisons),
         is_changed,
         classifier.classes_[claimed],
         X_train,
         y_train,
-        classifier.classes_,
         change,
         moves,
     )
