@@ -448,8 +448,7 @@ class RobustGaussianClassifier(ClassifierMixin, BaseEstimator):
         matter. Columns of different units are brought to one scale by a scaler that
         was fitted on trusted rows and is kept frozen.
         """
-        check_is_fitted(self, "means_")
-        bounds = self._checked_bounds(threat, change)
+        bounds = self.location_bounds(threat=threat, change=change)
         instances = validate_instances(self, X, reset=False)
         return certified_poisons(
             instances.reshape(len(instances), -1),
@@ -461,8 +460,29 @@ class RobustGaussianClassifier(ClassifierMixin, BaseEstimator):
             change=change,
         )
 
-    def _checked_bounds(self, threat: str, change: str) -> list[LocationBounds]:
-        """Bounds of the classes, unless settings leave none."""
+    def location_bounds(
+        self, *, threat: Threat = "one_class", change: Change = "replace"
+    ) -> list[LocationBounds]:
+        """Sorted training columns of each class: what its location can become.
+
+        Parameters
+        ----------
+        threat : {"one_class", "any"}, default="one_class"
+            As in :meth:`certified_poisons`.
+        change : {"replace", "insert"}, default="replace"
+            As in :meth:`certified_poisons`.
+
+        Returns
+        -------
+        list of LocationBounds
+            One per class.
+
+        Raises
+        ------
+        ValueError
+            If there is no bound, as :meth:`certified_poisons`.
+        """
+        check_is_fitted(self, "means_")
         for name, value, allowed in (
             ("threat", threat, get_args(Threat)),
             ("change", change, get_args(Change)),

@@ -1,7 +1,8 @@
 """Classifier trained with softmax cross-entropy, for comparison."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from numbers import Real
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from sklgm._net import Augmentation, BatchDataset, LossNet, SoftmaxCriterion
+from sklgm._sklearn_private import Interval
 from sklgm.classifiers._network import (
     Backbone,
     NetworkClassifier,
@@ -140,6 +142,11 @@ class SoftmaxClassifier(NetworkClassifier):
     >>> clf.score(X, y) > 0.9
     True
     """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **NetworkClassifier._parameter_constraints,
+        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+    }
 
     def __init__(
         self,

@@ -29,7 +29,7 @@ else:
     pydantic = import_extra("pydantic", "cli")
     typer = import_extra("typer", "cli")
 
-_DEFAULT_PROTOCOLS = ("white-box", "transfer")
+_DEFAULT_PROTOCOLS = ("certified", "white-box", "transfer")
 _TITLE = "Clean-label poisoning: softmax against L-GM on {dataset}"
 
 #: Options that set the setting of the same meaning in every protocol that has it.
@@ -90,7 +90,7 @@ def reproduce(
         list[str] | None,
         typer.Option(
             help=f"{', '.join(PROTOCOLS)}; may be given several times. Default: "
-            f"{' and '.join(_DEFAULT_PROTOCOLS)}."
+            f"{', '.join(_DEFAULT_PROTOCOLS)}."
         ),
     ] = None,
     n_targets: Annotated[
@@ -114,7 +114,7 @@ def reproduce(
     share: Annotated[
         list[float] | None,
         typer.Option(
-            help="Poisoned share of the base class in contamination and end-to-end, "
+            help="Poisoned share of a class in certified, contamination, end-to-end, "
             "share of flipped labels in label-noise (0 for none); may be given "
             "several times."
         ),
@@ -154,7 +154,7 @@ def reproduce(
         ),
     ] = False,
 ) -> None:
-    """Train softmax and L-GM, poison both, detect the poisons, write a report."""
+    """Train softmax and L-GM, certify and poison both, write a report."""
     given: dict[str, Any] = {
         "--n-targets": n_targets,
         "--attack": attack,

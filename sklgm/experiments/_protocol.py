@@ -29,6 +29,7 @@ Item = TypeVar("Item")
 #: By name, in the order in which they run and are reported: the module whose
 #: ``PROTOCOL`` it is, imported when it is asked for.
 PROTOCOLS: Mapping[str, str] = {
+    "certified": "sklgm.experiments.certified",
     "transfer": "sklgm.experiments.transfer",
     "white-box": "sklgm.experiments.white_box",
     "end-to-end": "sklgm.experiments.end_to_end",

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 def run(
     settings: RunSettings,
-    protocols: Mapping[str, Settings] | Iterable[str] = ("white-box", "transfer"),
+    protocols: Mapping[str, Settings] | Iterable[str] = (
+        "certified",
+        "white-box",
+        "transfer",
+    ),
     *,
     command: str | None = None,
     progress: Progress | None = None,
@@ -31,7 +35,7 @@ def run(
     settings : RunSettings
         Settings of the run; see :meth:`RunSettings.of_dataset`.
     protocols : mapping of str to Settings, or iterable of str, \
-            default=("white-box", "transfer")
+            default=("certified", "white-box", "transfer")
         Which protocols to run, with their settings; names alone take those of the
         run's preset.
     command : str or None, default=None

@@ -48,11 +48,13 @@ class LocationBounds:
         Returns
         -------
         int
-            The largest r for which :meth:`interval` is defined.
+            The largest r for which both ends of :meth:`interval` are finite.
         """
         n = len(self.ordered)
-        # Where an interval is defined for r poisons it is for fewer.
-        return max(r for r in range(n + 1) if self._window(r, change) is not None)
+        # Where both ends are rows for r poisons they are for fewer.
+        return max(
+            r for r in range(n + 1) if all(map(self._holds, self._windows(r, change)))
+        )
 
     def interval(
         self, n_poisons: int, change: Change
@@ -62,28 +64,25 @@ class LocationBounds:
         Parameters
         ----------
         n_poisons : int
-            Up to so many rows are replaced or inserted; at most
-            :meth:`greatest_count`.
+            Up to so many rows are replaced or inserted.
         change : {"replace", "insert"}
             What is done to the rows of the class.
 
         Returns
         -------
         low, high : ndarray of shape (n_features,)
-            The interval of each column.
+            The interval of each column; infinite where there is no bound.
         """
-        windows = self._window(n_poisons, change)
-        assert windows is not None
-        low, high = (self._window_mean(*window) for window in windows)
+        of_low, of_high = self._windows(n_poisons, change)
+        unbounded = np.full(self.ordered.shape[1], np.inf)
+        low = self._window_mean(*of_low) if self._holds(of_low) else -unbounded
+        high = self._window_mean(*of_high) if self._holds(of_high) else unbounded
         return low, high
 
-    def _window(
+    def _windows(
         self, r: int, change: Change
-    ) -> tuple[tuple[float, float], tuple[float, float]] | None:
-        """Parts of the quantile function, in rows, whose means bound the location.
-
-        None where poisons can take the location anywhere.
-        """
+    ) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Parts of the quantile function, in rows, whose means bound the location."""
         n = len(self.ordered)
         if self.trim is None:
             # The lower median is row ceil(n / 2); windows of a row [i - 1, i].
@@ -92,16 +91,17 @@ class LocationBounds:
             else:
                 last = math.ceil((n + r) / 2)
                 first = last - r
-            windows = ((first - 1.0, float(first)), (last - 1.0, float(last)))
-        else:
-            total = n + r if change == "insert" else n
-            start, end = self.trim * total, (1.0 - self.trim) * total
-            if change == "replace":
-                windows = ((start - r, end - r), (start + r, end + r))
-            else:
-                windows = ((start - r, end - r), (start, end))
-        is_inside = windows[0][0] >= -1e-9 and windows[1][1] <= n + 1e-9
-        return windows if is_inside else None
+            return (first - 1.0, float(first)), (last - 1.0, float(last))
+        total = n + r if change == "insert" else n
+        start, end = self.trim * total, (1.0 - self.trim) * total
+        if change == "replace":
+            return (start - r, end - r), (start + r, end + r)
+        return (start - r, end - r), (start, end)
+
+    def _holds(self, window: tuple[float, float]) -> bool:
+        """Whether a window lies within the rows; else poisons are in it."""
+        start, end = window
+        return start >= -1e-9 and end <= len(self.ordered) + 1e-9
 
     def _window_mean(self, start: float, end: float) -> NDArray[np.float64]:
         """Mean of the quantile function over rows [start, end]."""

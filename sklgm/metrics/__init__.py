@@ -5,7 +5,11 @@ of score only, ``outlier_score``: higher is more outlying, and the positive clas
 is the outlier (the poison). It is minus what ``score_samples`` returns.
 """
 
-from sklgm.metrics._certified import certified_accuracy, make_certified_scorer
+from sklgm.metrics._certified import (
+    certified_accuracy,
+    make_certified_scorer,
+    predict_certified,
+)
 from sklgm.metrics._detection import (
     auroc,
     auroc_interval,
@@ -33,6 +37,7 @@ __all__ = [
     "make_certified_scorer",
     "mean_interval",
     "paired_rate_difference",
+    "predict_certified",
     "tpr_at_fpr",
     "tpr_at_fpr_rate",
     "wilson_rate",

@@ -6,7 +6,7 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_consistent_length
@@ -59,6 +59,48 @@ def certified_accuracy(
     is_right = np.asarray(y_true) == np.asarray(predicted_labels)
     holds = is_right & (np.asarray(certified_poisons) >= n_poisons)
     return wilson_rate(int(holds.sum()), len(holds), confidence=confidence)
+
+
+def predict_certified(
+    estimator: Any, X: Any, **parameters: Any
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Predictions, and how many poisons each provably withstands.
+
+    Parameters
+    ----------
+    estimator : fitted classifier, Pipeline or FrozenEstimator
+        A classifier with ``certified_poisons``, or what ends in one.
+    X : array-like of shape (n_samples, ...)
+        Rows, as the estimator's ``predict`` takes them.
+    **parameters : dict
+        For ``certified_poisons`` of the estimator: ``threat``, ``change``,
+        ``assume_trusted_features``.
+
+    Returns
+    -------
+    labels : ndarray of shape (n_samples,)
+        Predicted labels.
+    counts : ndarray of int of shape (n_samples,)
+        What ``certified_poisons`` returns.
+
+    Raises
+    ------
+    TypeError
+        If the classifier has no ``certified_poisons``.
+    """
+    while isinstance(estimator, Pipeline | FrozenEstimator):
+        if isinstance(estimator, FrozenEstimator):
+            estimator = estimator.estimator
+            continue
+        if len(estimator) > 1:
+            X = estimator[:-1].transform(X)
+        estimator = estimator[-1]
+    if not hasattr(estimator, "certified_poisons"):
+        raise TypeError(
+            f"estimator {type(estimator).__name__} has no certified_poisons: take "
+            "a RobustGaussianClassifier, LGMClassifier or PartitionedClassifier"
+        )
+    return estimator.predict(X), estimator.certified_poisons(X, **parameters)
 
 
 def make_certified_scorer(
@@ -122,20 +164,8 @@ class _CertifiedScorer:
 
     def __call__(self, estimator: Any, X: Any, y: Any) -> float:
         """Certified accuracy of a fitted estimator on the rows."""
-        while isinstance(estimator, Pipeline | FrozenEstimator):
-            if isinstance(estimator, FrozenEstimator):
-                estimator = estimator.estimator
-                continue
-            if len(estimator) > 1:
-                X = estimator[:-1].transform(X)
-            estimator = estimator[-1]
-        if not hasattr(estimator, "certified_poisons"):
-            raise TypeError(
-                f"estimator {type(estimator).__name__} has no certified_poisons: take "
-                "a RobustGaussianClassifier, LGMClassifier or PartitionedClassifier"
-            )
-        counts = estimator.certified_poisons(X, **self.parameters)
-        rate = certified_accuracy(y, estimator.predict(X), counts, self.n_poisons)
+        labels, counts = predict_certified(estimator, X, **self.parameters)
+        rate = certified_accuracy(y, labels, counts, self.n_poisons)
         return rate.value
 
     def __repr__(self) -> str:

@@ -4,6 +4,10 @@ matplotlib is imported when something is drawn. It comes with the extra ``cli``.
 """
 
 from sklgm.plotting._attacks import attack_name
+from sklgm.plotting._certified import (
+    CertifiedAccuracyDisplay,
+    plot_certified_accuracy,
+)
 from sklgm.plotting._curves import plot_roc_curves, plot_success_rates
 from sklgm.plotting._feature_space import FeatureSpaceDisplay
 from sklgm.plotting._frontier import plot_frontier
@@ -13,10 +17,12 @@ from sklgm.plotting._pooling import pool_seeds, rate_of
 from sklgm.plotting._victim_names import victim_color, victim_name, victim_rank
 
 __all__ = [
+    "CertifiedAccuracyDisplay",
     "ClaimedLikelihoodDisplay",
     "FeatureSpaceDisplay",
     "PoisonDisplay",
     "attack_name",
+    "plot_certified_accuracy",
     "plot_frontier",
     "plot_roc_curves",
     "plot_success_rates",

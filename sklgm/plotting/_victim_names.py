@@ -22,6 +22,16 @@ _STYLES = {
     "softmax_trimmed_gaussians": _Style("softmax + trimmed Gaussians", "#0072B2", "s"),
     "lgm": _Style("L-GM", "#CC79A7", "^"),
     "lgm_trim": _Style("L-GM + trim", "#009E73", "D"),
+    "softmax_median": _Style("softmax, median", "#D55E00", "o"),
+    "softmax_trimmed_mean": _Style("softmax, trimmed mean", "#D55E00", "o"),
+    "smoothed_softmax_median": _Style(
+        "softmax with label smoothing, median", "#0072B2", "s"
+    ),
+    "smoothed_softmax_trimmed_mean": _Style(
+        "softmax with label smoothing, trimmed mean", "#0072B2", "s"
+    ),
+    "lgm_median": _Style("L-GM, median", "#009E73", "D"),
+    "lgm_trimmed_mean": _Style("L-GM, trimmed mean", "#009E73", "D"),
 }
 #: Of victims that are not listed: the rest of the palette, and further markers.
 _SPARE_COLORS = ("#E69F00", "#56B4E9", "#000000", "#F0E442")

@@ -16,6 +16,7 @@ from sklgm.poisoning._gradient_matching import (
     GradientMatching,
     gradient_matching_objective,
 )
+from sklgm.poisoning._location_attack import LocationAttack, attack_locations
 from sklgm.poisoning._network_surrogate import make_surrogate
 from sklgm.poisoning._polytope import (
     BullseyePolytope,
@@ -38,8 +39,10 @@ __all__ = [
     "FeatureCollision",
     "GaussianSurrogate",
     "GradientMatching",
+    "LocationAttack",
     "Problem",
     "TrainableSurrogate",
+    "attack_locations",
     "bullseye_polytope_objective",
     "claimed_likelihood_penalty",
     "claimed_posterior_penalty",

@@ -10,6 +10,7 @@ from sklgm.plotting import (
     ClaimedLikelihoodDisplay,
     FeatureSpaceDisplay,
     PoisonDisplay,
+    plot_certified_accuracy,
     plot_frontier,
     plot_roc_curves,
     plot_success_rates,
@@ -223,7 +224,11 @@ def _draw_roc_curves(parts: Sequence[DetectionScores], **options: Any) -> Any:
     return plot_roc_curves(curves, **options).figure
 
 
-_DRAWN_FROM_TABLE = {"success_rates": plot_success_rates, "frontier": plot_frontier}
+_DRAWN_FROM_TABLE = {
+    "certified_accuracy": plot_certified_accuracy,
+    "success_rates": plot_success_rates,
+    "frontier": plot_frontier,
+}
 _DRAWN_FROM_ARRAYS: dict[str, tuple[type, Any]] = {
     "poison_images": (PoisonImages, _draw_images),
     "feature_scatter": (FeatureScatter, _draw_scatter),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 #: The defences that a run puts to the test; all other victims are compared with them.
-DEFENCES = ("lgm", "lgm_trim")
+DEFENCES = ("lgm", "lgm_trim", "lgm_median", "lgm_trimmed_mean")
 _COMPARED = ("victim", "variant", "score")
 
 #: A row of what `pool_seeds` returns.
@@ -52,12 +52,39 @@ def summaries(
     for description in descriptions:
         if description.headline is None:
             continue
-        own = table.filter(protocol=description.name).drop_nulls("attack")
+        own = table.filter(protocol=description.name)
+        if description.headline.metric == "certified_accuracy":
+            for at, group in groups(own, ["dataset"]):
+                title = titled(description.headline.title, names_of(at))
+                found += _certified_summaries(group, title)
+            continue
+        own = own.drop_nulls("attack")
         for at, group in groups(own, ["dataset", "attack", "bound", "reach"]):
             title = titled(description.headline.title, names_of(at))
             summary = _summary(group, description.headline.metric, title)
             found += [] if summary is None else [summary]
     return found
+
+
+def _certified_summaries(group: pl.DataFrame, title: str) -> list[Summary]:
+    """Compare what is certified, for the largest number of poisons."""
+    rows = group.filter(metric="certified_accuracy")
+    n_poisons = max(rows["n_poisons"].to_list(), default=0)
+    compared = _quantities(rows.filter(n_poisons=n_poisons), "certified_accuracy")
+    if not compared:
+        return []
+    lines = []
+    for row in compared:
+        color = victim_color(row["victim"])
+        detail = f"{row['n_success']:,} of {plural(row['n'], 'test row')}"
+        name = victim_name(row["victim"], row["variant"])
+        lines.append(
+            TableRow(name, [value_cell(row, "rate", color=color)], detail, color)
+        )
+    what = "Highest share of test rows that are right and proved to stay so"
+    sentences = _ranking(compared, what, is_rate=True, is_gain=True)
+    title += f", any {plural(n_poisons, 'poison')} of one class"
+    return [Summary(title, lines, sentences)]
 
 
 def _summary(group: pl.DataFrame, metric: str, title: str) -> Summary | None:
@@ -108,13 +135,15 @@ class _Contender(NamedTuple):
     is_defence: bool
 
 
-def _contender(row: _Row, *, is_rate: bool) -> _Contender:
+def _contender(row: _Row, *, is_rate: bool, is_gain: bool = False) -> _Contender:
     name = victim_name(row["victim"], row["variant"])
     name += f" ({row['score']} score)" if row["score"] else ""
     text = value_cell(row, "rate" if is_rate else "area").text
     if is_rate:
         rate = rate_of(row)
         ends = rate.value, rate.low, rate.high
+        if is_gain:
+            ends = -rate.value, -rate.high, -rate.low
     else:
         value = row["value"]
         high = value if row["high"] is None else row["high"]
@@ -123,9 +152,11 @@ def _contender(row: _Row, *, is_rate: bool) -> _Contender:
     return _Contender(*ends, text, name, row["victim"] in DEFENCES)
 
 
-def _ranking(rows: Sequence[_Row], what: str, *, is_rate: bool = False) -> list[str]:
+def _ranking(
+    rows: Sequence[_Row], what: str, *, is_rate: bool = False, is_gain: bool = False
+) -> list[str]:
     """Say who comes first, whose interval overlaps with that, and where L-GM stands."""
-    everyone = [_contender(row, is_rate=is_rate) for row in rows]
+    everyone = [_contender(row, is_rate=is_rate, is_gain=is_gain) for row in rows]
     best = min(everyone, key=lambda one: one.loss, default=None)
     if best is None or len(everyone) < 2:
         return []

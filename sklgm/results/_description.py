@@ -113,9 +113,9 @@ class FigureSpec:
 
     Parameters
     ----------
-    kind : {"success_rates", "frontier", "poison_images", "feature_scatter", \
-            "score_histogram", "roc_curves"}
-        What is drawn. The first two are drawn from the tidy table, the others from
+    kind : {"certified_accuracy", "success_rates", "frontier", "poison_images", \
+            "feature_scatter", "score_histogram", "roc_curves"}
+        What is drawn. The first three are drawn from the tidy table, the others from
         :class:`PoisonImages`, :class:`FeatureScatter` and :class:`DetectionScores`.
     title : str
         Heading, with names in braces as in :class:`TableSpec`.
@@ -132,6 +132,7 @@ class FigureSpec:
     """
 
     kind: Literal[
+        "certified_accuracy",
         "success_rates",
         "frontier",
         "poison_images",
@@ -153,13 +154,13 @@ class HeadlineSpec:
 
     Parameters
     ----------
-    metric : {"attack_success_rate", "auroc"}
+    metric : {"certified_accuracy", "attack_success_rate", "auroc"}
         What is compared, at the largest number of poisons.
     title : str, default="{dataset}, {attack}"
         Title of each, with names in braces as in :class:`TableSpec`.
     """
 
-    metric: Literal["attack_success_rate", "auroc"]
+    metric: Literal["certified_accuracy", "attack_success_rate", "auroc"]
     title: str = "{dataset}, {attack}"
 
 

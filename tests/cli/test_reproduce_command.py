@@ -134,8 +134,9 @@ def test_an_interrupted_run_goes_on_unless_told_to_restart(
 @pytest.mark.parametrize(
     ("protocols", "name"),
     [
-        (("white-box", "transfer"), "digits-quick-0"),
-        (("transfer", "white-box"), "digits-quick-0"),
+        (("certified", "white-box", "transfer"), "digits-quick-0"),
+        (("transfer", "white-box", "certified"), "digits-quick-0"),
+        (("white-box", "transfer"), "digits-transfer-white-box-quick-0"),
         (("transfer",), "digits-transfer-quick-0"),
         (("end-to-end", "transfer"), "digits-transfer-end-to-end-quick-0"),
     ],
@@ -202,11 +203,14 @@ def test_set_changes_the_run_too():
             "--share: .*less than 1, got 1",
         ),
         (
-            ["digits", "--share", "0.1"],
-            "--share is not for white-box, transfer; it is for --protocol "
+            ["digits", "--protocol", "transfer", "--share", "0.1"],
+            "--share is not for transfer; it is for --protocol certified, "
             "end-to-end, contamination, label-noise",
         ),
-        (["digits", "--rival", "cleanlab"], "--rival is not for white-box, transfer"),
+        (
+            ["digits", "--rival", "cleanlab"],
+            "--rival is not for certified, white-box, transfer",
+        ),
         (["digits", "--protocol", "black-box"], "--protocol must be one of"),
         (["digits", "--device", "quantum"], "--device 'quantum' is not a torch device"),
         (["digits", "--n-jobs", "0"], "--n-jobs must be an int but 0"),

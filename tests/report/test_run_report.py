@@ -43,6 +43,12 @@ DESCRIPTIONS = (
         question="How plausible is the label?",
         headline=HeadlineSpec("auroc", "{dataset}, {attack}: finding the poisons"),
     ),
+    ProtocolDescription(
+        name="certified",
+        title="How many are withstood?",
+        question="Whatever they are.",
+        headline=HeadlineSpec("certified_accuracy", "{dataset}, certified"),
+    ),
 )
 
 
@@ -151,6 +157,26 @@ def test_headline_of_detection_names_the_best_score_whoever_it_is():
     assert "digits, feature collision: finding the poisons" in text
     assert "against other rows: softmax (posterior score), 0.980." in text
     assert "The best L-GM model reaches 0.950." in text
+
+
+def test_headline_of_certificates_names_the_highest_share():
+    place = {"protocol": "certified", "attack": None, "metric": "certified_accuracy"}
+    rows = [
+        rate(victim, n_right, 1000, **place, n_poisons=n)
+        for victim, of_counts in (
+            ("softmax_median", {0: 990, 25: 850}),
+            ("lgm_median", {0: 980, 25: 960}),
+        )
+        for n, n_right in of_counts.items()
+    ]
+    text = page_text(rows)
+    assert "digits, certified, any 25 poisons of one class" in text
+    assert "L-GM, median 960 of 1,000 test rows 96.0 %" in text
+    assert (
+        "Highest share of test rows that are right and proved to stay so: L-GM, "
+        "median, 96.0 %."
+    ) in text
+    assert "The best L-GM model" not in text
 
 
 def test_headline_uses_the_largest_number_of_poisons_with_a_known_rate():

@@ -1,0 +1,296 @@
+"""Certified: how many poisons, of any kind, the predictions provably withstand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+import pydantic
+from numpy.typing import NDArray
+
+from sklgm.classifiers import (
+    LGMClassifier,
+    RobustGaussianClassifier,
+    SoftmaxClassifier,
+)
+from sklgm.experiments._networks import Classifier, make_networks
+from sklgm.experiments._protocol import Context, Protocol, rate
+from sklgm.experiments._settings import (
+    Distinct,
+    Minority,
+    Positive,
+    Presets,
+    RunSettings,
+    Settings,
+    Some,
+    Weight,
+)
+from sklgm.gaussian import Location
+from sklgm.metrics import paired_rate_difference
+from sklgm.poisoning import attack_locations
+from sklgm.results import (
+    ColumnSpec,
+    FigureArrays,
+    FigureSpec,
+    HeadlineSpec,
+    ProtocolDescription,
+    Row,
+    TableSpec,
+    Trial,
+)
+
+NAME = "certified"
+_CERTIFIED, _ATTACKED = "certified_accuracy", "attacked_accuracy"
+_DIFFERENCE = "certified_accuracy_difference"
+#: Victims are networks and locations; all are compared with L-GM's by the same.
+_LOCATIONS: tuple[Location, ...] = ("median", "trimmed_mean")
+_OURS = "lgm"
+
+
+class CertifiedSettings(Settings):
+    """Settings of the certified protocol.
+
+    Parameters
+    ----------
+    shares : tuple of float in (0, 0.5), default=(0.02, 0.05, 0.1, 0.2)
+        Poisoned shares of a class that predictions are to withstand.
+    margin : float >= 0, default=1.0
+        Margin of the L-GM network.
+    likelihood_weight : float >= 0, default=1.0
+        Likelihood weight of the L-GM network; far above the default of
+        :class:`sklgm.LGMClassifier`, since compact classes are what is certified.
+    variance_scale : float > 0, default=16.0
+        As in :class:`sklgm.LGMClassifier`.
+    label_smoothing : float in (0, 1), default=0.1
+        Of the second softmax network, the baseline that could beat L-GM: it makes
+        classes compact, too.
+    trim : float in (0, 0.5), default=0.25
+        Of the trimmed mean; it withstands no larger share.
+    n_iter : int >= 0, default=4
+        See :func:`sklgm.poisoning.attack_locations`; 0 does without the attack.
+    """
+
+    shares: Annotated[tuple[Minority, ...], Some, Distinct] = (0.02, 0.05, 0.1, 0.2)
+    margin: Weight = 1.0
+    likelihood_weight: Weight = 1.0
+    variance_scale: Positive = 16.0
+    label_smoothing: Annotated[float, pydantic.Field(gt=0, lt=1)] = 0.1
+    trim: Minority = 0.25
+    n_iter: Annotated[int, pydantic.Field(ge=0)] = 4
+
+    presets: ClassVar[Presets] = {
+        ("cifar10", "*"): {"likelihood_weight": 2.0, "label_smoothing": 0.2},
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class _Certified:
+    """What one victim says of the test rows."""
+
+    is_right: NDArray[np.bool_]
+    counts: NDArray[np.int64]  # poisons that each prediction withstands
+
+    def holds(self, n_poisons: int) -> NDArray[np.bool_]:
+        return self.is_right & (self.counts >= n_poisons)
+
+
+def measure(
+    context: Context, settings: CertifiedSettings
+) -> Iterator[Row | Trial | FigureArrays]:
+    """Certify the predictions of robust locations on the features of three networks.
+
+    All networks are trained on the same clean rows for as many epochs. On the rows for
+    heads, which an attacker may change, class means are estimated by the median and by
+    the trimmed mean, with equal priors. Poisons replace rows of one class, whichever.
+
+    Parameters
+    ----------
+    context : Context
+        Rows and runner; the softmax network is that of the run.
+    settings : CertifiedSettings
+        Settings of the protocol.
+
+    Yields
+    ------
+    Row
+        Accuracy of the networks themselves and of the locations, certified accuracy,
+        the accuracy that the best attack found leaves, and the paired difference of
+        L-GM to each other network.
+    """
+    counts = context.partition.share_counts(settings.shares)
+    found: dict[tuple[str, str], _Certified] = {}
+    networks = _list_networks(context, settings)
+    context.runner.progress(NAME, 0, len(networks))
+    for number, (network, clf) in enumerate(networks):
+        # The softmax network is that of the run, and perhaps trained already.
+        stage = network if network == "softmax" else f"{NAME}, {network}, {clf!r}"
+        fitted = context.trained(stage, clf)
+        name = f"{NAME}, {network}, {settings!r}"
+        items = context.stage(
+            name, partial(_measure_network, context, settings, network, fitted, counts)
+        )
+        for item in items:
+            if isinstance(item, Row):
+                yield item
+            else:
+                found[item[0]] = item[1]
+        context.runner.progress(NAME, number + 1, len(networks))
+    for (network, location), rival in found.items():
+        if network == _OURS:
+            continue
+        ours = found[_OURS, location]
+        for n, share in {0: None, **counts}.items():
+            difference = paired_rate_difference(ours.holds(n), rival.holds(n))
+            yield Row(
+                **context.columns(NAME),
+                victim=f"{network}_{location}",
+                n_poisons=n,
+                share=share,
+                metric=_DIFFERENCE,
+                value=difference.value,
+                low=difference.low,
+                high=difference.high,
+                n=difference.n,
+            )
+
+
+def _list_networks(
+    context: Context, settings: CertifiedSettings
+) -> list[tuple[str, Classifier]]:
+    """List unfitted networks by name."""
+    run: RunSettings = context.settings
+    softmax, lgm = make_networks(run).values()
+    smoothed = make_networks(run)["softmax"]
+    assert isinstance(smoothed, SoftmaxClassifier)
+    assert isinstance(lgm, LGMClassifier)
+    smoothed.set_params(label_smoothing=settings.label_smoothing)
+    lgm.set_params(
+        margin=settings.margin,
+        likelihood_weight=settings.likelihood_weight,
+        variance_scale=settings.variance_scale,
+    )
+    return [("softmax", softmax), ("smoothed_softmax", smoothed), (_OURS, lgm)]
+
+
+def _measure_network(
+    context: Context,
+    settings: CertifiedSettings,
+    network: str,
+    clf: Classifier,
+    counts: dict[int, float],
+) -> Iterator[Row | tuple[tuple[str, str], _Certified]]:
+    """Certify and attack the locations on the features of one network."""
+    rows = context.partition
+    features = clf.transform(rows.X_refit).astype(np.float64)
+    test_features = clf.transform(rows.X_test).astype(np.float64)
+    accuracy = clf.predict(rows.X_test) == rows.y_test
+    for location in _LOCATIONS:
+        row = partial(Row, **context.columns(NAME), victim=f"{network}_{location}")
+        head = RobustGaussianClassifier(
+            location=location,
+            trim=settings.trim if location == "trimmed_mean" else 0.0,
+            variance=1.0,
+            priors=np.ones(len(np.unique(rows.y_refit))),
+        ).fit(features, rows.y_refit)
+        certified = _Certified(
+            head.predict(test_features) == rows.y_test,
+            head.certified_poisons(test_features),
+        )
+        yield (network, location), certified
+        yield row(metric="backbone_accuracy", **_share(accuracy))
+        for n, share in {0: None, **counts}.items():
+            holds = certified.holds(n)
+            at: dict[str, Any] = {"n_poisons": n, "share": share}
+            yield row(metric=_CERTIFIED, **at, **_share(holds))
+            if settings.n_iter == 0 or n == 0:
+                continue
+            # What is wrong anyway, or proved to stay, need not be attacked.
+            open_rows = np.flatnonzero(certified.is_right & ~holds)
+            left = certified.is_right.copy()
+            if len(open_rows) > 0:
+                attack = attack_locations(
+                    head,
+                    features,
+                    rows.y_refit,
+                    test_features[open_rows],
+                    n,
+                    n_iter=settings.n_iter,
+                    random_state=context.settings.seed,
+                )
+                left[open_rows] = ~attack.is_changed
+            yield row(metric=_ATTACKED, attack="location", **at, **_share(left))
+
+
+def _share(cases: NDArray[np.bool_]) -> dict[str, Any]:
+    """Columns of a share of the test rows."""
+    return rate(int(cases.sum()), len(cases))
+
+
+def _check(context: Context, settings: CertifiedSettings) -> None:
+    """Raise where a class is too small for the shares."""
+    context.partition.share_counts(settings.shares)
+
+
+DESCRIPTION = ProtocolDescription(
+    name=NAME,
+    title="How many poisons are withstood, whatever they are?",
+    question="The network is trained on clean data. Class means are then estimated by "
+    "medians or trimmed means of the features of a smaller set, some rows of which an "
+    "attacker replaces by anything. For each test image it is proved how many of one "
+    "class that may be without changing its prediction: no attack can do more. The "
+    "best attack found in feature space stands beside the proof; the truth lies "
+    "between. A network that was itself trained on poisons, and test images that are "
+    "changed, are not covered.",
+    headline=HeadlineSpec(metric="certified_accuracy", title="{dataset}, certified"),
+    tables=(
+        TableSpec(
+            title="{dataset}: right, and proved to stay so",
+            split=("dataset",),
+            index=("victim",),
+            noun="poison",
+            columns=(
+                ColumnSpec("backbone_accuracy", "The network itself", "rate"),
+                ColumnSpec(
+                    _CERTIFIED, "{n_poisons}", "rate", by=("n_poisons", "share")
+                ),
+            ),
+        ),
+        TableSpec(
+            title="{dataset}: what the best attack found leaves right",
+            split=("dataset",),
+            index=("victim",),
+            columns=(
+                ColumnSpec(_ATTACKED, "{n_poisons}", "rate", by=("n_poisons", "share")),
+            ),
+        ),
+        TableSpec(
+            title="{dataset}: certified accuracy of L-GM minus that of softmax, by the "
+            "same location and on the same test rows",
+            split=("dataset",),
+            index=("victim",),
+            header_title="L-GM minus",
+            columns=(
+                ColumnSpec(
+                    _DIFFERENCE, "{n_poisons}", "share", by=("n_poisons", "share")
+                ),
+            ),
+        ),
+    ),
+    figures=(
+        FigureSpec(
+            kind="certified_accuracy",
+            title="Certified accuracy ({dataset})",
+            caption="Share of the test rows that are right and proved to stay so, "
+            "against the share of a class that is poisoned. Open triangles are what "
+            "the best attack found leaves right: the truth lies between. Higher is "
+            "better.",
+            alt="Lines of certified accuracy against the poisoned share, one per model",
+            split=("dataset",),
+        ),
+    ),
+)
+
+PROTOCOL = Protocol(DESCRIPTION, CertifiedSettings, measure, _check)

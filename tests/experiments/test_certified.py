@@ -1,0 +1,123 @@
+"""Protocol certified: robust locations on the features of three networks."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from sklgm.classifiers import LGMClassifier
+from sklgm.experiments import get_protocol, run
+from sklgm.experiments.certified import DESCRIPTION, _list_networks
+from sklgm.metrics import paired_rate_difference
+from sklgm.report import protocol_tables, table_figures
+from tests.experiments.conftest import chosen, tiny_run, tiny_settings
+
+VICTIMS = {
+    f"{network}_{location}"
+    for network in ("softmax", "smoothed_softmax", "lgm")
+    for location in ("median", "trimmed_mean")
+}
+COUNTS = {0: None, 3: 0.1, 12: 0.4}  # of 30 rows of a class
+
+
+@pytest.fixture(scope="module")
+def certified_run(tiny_npz):
+    return tiny_run(tiny_npz, "certified", shares=(0.1, 0.4), n_iter=2)[0]
+
+
+def test_networks_differ_in_what_the_settings_say(tiny_context):
+    settings = get_protocol("certified").settings(margin=0.7, likelihood_weight=0.5)
+    networks = dict(_list_networks(tiny_context, settings))
+    assert list(networks) == ["softmax", "smoothed_softmax", "lgm"]
+    assert networks["softmax"].label_smoothing == 0.0
+    assert networks["smoothed_softmax"].label_smoothing == 0.1
+    lgm = networks["lgm"]
+    assert isinstance(lgm, LGMClassifier)
+    assert (lgm.margin, lgm.likelihood_weight, lgm.variance_scale) == (0.7, 0.5, 16.0)
+    assert len({clf.max_epochs for clf in networks.values()}) == 1
+
+
+def test_every_victim_is_certified_for_every_share(certified_run):
+    table = certified_run.table
+    for metric, counts in (
+        ("certified_accuracy", COUNTS),
+        ("attacked_accuracy", {n: s for n, s in COUNTS.items() if n}),
+    ):
+        rows = chosen(table, metric=metric)
+        assert set(rows["victim"]) == VICTIMS
+        for victim in VICTIMS:
+            own = chosen(rows, victim=victim)
+            assert dict(own.select("n_poisons", "share").rows()) == counts
+    assert set(table["n"]) == {120}
+    assert table.drop("value", "low", "high").is_duplicated().sum() == 0
+
+
+def test_certificate_is_below_attack_and_falls_with_the_poisons(certified_run):
+    table = certified_run.table
+    for victim in VICTIMS:
+        own = chosen(table, victim=victim)
+        certified = chosen(own, metric="certified_accuracy").sort("n_poisons")
+        attacked = chosen(own, metric="attacked_accuracy").sort("n_poisons")
+        assert certified["value"].is_sorted(descending=True)
+        assert (attacked["value"] >= certified["value"][1:]).all()
+        assert (attacked["value"] <= certified["value"][0]).all()
+    at_most = chosen(table, metric="attacked_accuracy", n_poisons=12)
+    assert at_most["value"].min() < chosen(table, n_poisons=0)["value"].max()
+
+
+def test_differences_are_paired_and_add_up(certified_run):
+    table = certified_run.table
+    rows = chosen(table, metric="certified_accuracy_difference")
+    assert set(rows["victim"]) == {v for v in VICTIMS if not v.startswith("lgm")}
+    for row in rows.iter_rows(named=True):
+        network, location = row["victim"].split("softmax_")
+        ours, rival = (
+            chosen(
+                table,
+                victim=victim,
+                metric="certified_accuracy",
+                n_poisons=row["n_poisons"],
+            )["value"].item()
+            for victim in (f"lgm_{location}", f"{network}softmax_{location}")
+        )
+        assert row["value"] == pytest.approx(ours - rival)
+        assert row["low"] <= row["value"] <= row["high"]
+    assert paired_rate_difference([1, 1], [1, 0]).value == 0.5
+
+
+def test_tables_and_figure_are_filled(certified_run):
+    tables = protocol_tables(certified_run.table, DESCRIPTION)
+    assert [len(table.rows) for table in tables] == [6, 6, 4]
+    assert tables[0].columns == [
+        "Model",
+        "The network itself",
+        "0 poisons",
+        "3 poisons",
+        "12 poisons",
+    ]
+    (spec,) = DESCRIPTION.figures
+    (figure,) = table_figures(certified_run.table, "certified", spec)
+    names = {t.get_text() for t in figure.figure.axes[0].get_legend().get_texts()}
+    assert "L-GM, median" in names
+
+
+def test_the_attack_can_be_left_out(tiny_npz):
+    table = tiny_run(tiny_npz, "certified", shares=(0.1,), n_iter=0)[0].table
+    assert "attacked_accuracy" not in set(table["metric"])
+    assert table.filter(pl.col("attack").is_not_null()).is_empty()
+
+
+def test_classes_that_are_too_small_are_an_error_before_any_training(tiny_npz):
+    stages = []
+    with pytest.raises(ValueError, match="at least 3 training rows of each class"):
+        run(
+            tiny_settings(tiny_npz, n_refit=6),
+            ("certified",),
+            progress=lambda stage, n_done, n: stages.append(stage),
+        )
+    assert set(stages) == {"load data"}
+
+
+def test_counts_are_of_the_rows_for_heads(tiny_context):
+    counts = tiny_context.partition.share_counts((0.1, 0.4))
+    assert counts == {n: share for n, share in COUNTS.items() if n}
+    assert np.bincount(tiny_context.partition.y_refit).tolist() == [30, 30, 30]

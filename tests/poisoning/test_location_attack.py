@@ -1,0 +1,217 @@
+"""Poisons in feature space: never stronger than a certificate, or than the truth."""
+
+import numpy as np
+import pytest
+
+from sklgm import LGMClassifier, RobustGaussianClassifier
+from sklgm.gaussian import LocationBounds
+from sklgm.poisoning import attack_locations
+from sklgm.poisoning._location_attack import _AttackedClass
+from tests.poisoning.location_problems import FAR, Problem, location_of, true_changes
+
+
+def check_problems(seeds):
+    """Certificate <= truth <= attack, row by row; how often each says "stays"."""
+    stays = np.zeros(3, dtype=int)
+    for seed in seeds:
+        problem = Problem(seed)
+        r = problem.n_poisons
+        is_certified = problem.certified >= r
+        is_changed = true_changes(problem, r)
+        attack = attack_locations(
+            problem.clf,
+            problem.X,
+            problem.y,
+            problem.X_new,
+            r,
+            **problem.kind,
+            random_state=0,
+        )
+        assert not (is_certified & is_changed).any(), seed
+        assert not (attack.is_changed & ~is_changed).any(), seed
+        for i in np.flatnonzero(attack.is_changed):
+            X, y = attack.poison(i)
+            check_poisons(problem, X, y, r)
+            (label,) = problem.refitted(X, y).predict(problem.X_new[[i]])
+            assert label != problem.predicted[i], seed
+        stays += [is_certified.sum(), (~is_changed).sum(), (~attack.is_changed).sum()]
+    return stays
+
+
+def check_poisons(problem, X, y, r):
+    """No more rows of a class are poisons than r, and labels of rows stay."""
+    n = len(problem.X)
+    differs = (X[:n] != problem.X).any(axis=1)
+    np.testing.assert_array_equal(y[:n], problem.y)
+    if problem.change == "insert":
+        assert not differs.any()
+        counts = np.bincount(y[n:], minlength=1)
+    else:
+        assert len(X) == n
+        counts = np.bincount(y[differs], minlength=1)
+    assert counts.max() <= r
+    if problem.threat == "one_class":
+        assert np.count_nonzero(counts) <= 1
+
+
+def test_certificate_truth_and_attack_stand_in_this_order():
+    certified, true, attacked = check_problems(range(64))
+    assert 0 < certified <= true <= attacked < 4 * 64
+    assert attacked - true <= 0.02 * true  # the search finds nearly all there is
+
+
+@pytest.mark.slow
+def test_certificate_truth_and_attack_stand_in_this_order_10000_times():
+    certified, true, attacked = check_problems(range(1000, 11000))
+    assert 0 < certified <= true <= attacked
+    assert attacked - true <= 0.01 * true
+
+
+def strong_search(problem, k, row, r, rng, n_swaps):
+    """Hill climbing over the replaced rows, by literal locations; squared distance."""
+    is_own = problem.clf.classes_[k] == problem.predicted[row]
+    rows, x = problem.X[problem.y == k], problem.X_new[row]
+    bounds = LocationBounds(np.sort(rows, axis=0), problem.trim)
+    attacked = _AttackedClass(
+        rows, bounds, r, problem.change, 50, np.random.RandomState(0)
+    )
+    removed, _ = attacked.search(x[None], is_own)
+
+    def squares(removed):
+        kept = np.delete(rows, removed, axis=0)
+        ends = [
+            location_of(np.vstack([kept, np.full((r, len(x)), e)]), problem.trim)
+            for e in (-FAR, FAR)
+        ]
+        if is_own:
+            return np.maximum((x - ends[0]) ** 2, (x - ends[1]) ** 2).sum()
+        return np.square(x - np.clip(x, *ends)).sum()
+
+    best, best_squares = removed[0].copy(), squares(removed[0])
+    for _ in range(n_swaps if problem.change == "replace" else 0):
+        tried = best.copy()
+        kept = np.setdiff1d(np.arange(len(rows)), best)
+        tried[rng.integers(len(best))] = rng.choice(kept)
+        found = squares(tried)
+        if (found > best_squares) if is_own else (found < best_squares):
+            best, best_squares = tried, found
+    return best_squares, is_own
+
+
+def check_strong_searches(seeds, n_swaps):
+    """No search breaks a certificate at its own count; how many were tried."""
+    n_searches = 0
+    for seed in seeds:
+        problem = Problem(seed, n_rows=(20, 40), dim=(3, 9))
+        rng = np.random.default_rng(seed)
+        variance = float(problem.clf.covariances_)
+        log_priors = np.log(problem.clf.priors_)
+        squares = np.square(problem.X_new[:, None] - problem.clf.means_).sum(axis=2)
+        scores = 0.5 * squares / variance - log_priors
+        for row in np.flatnonzero(problem.certified > 0)[:1]:
+            r, n_classes = int(problem.certified[row]), len(problem.clf.classes_)
+            own = int(scores[row].argmin())
+            reached = scores[row].copy()
+            for k in range(n_classes):
+                found, is_own = strong_search(problem, k, row, r, rng, n_swaps)
+                score = 0.5 * found / variance - log_priors[k]
+                if problem.threat == "any":
+                    reached[k] = score
+                elif is_own:
+                    assert score < np.delete(scores[row], k).min(), seed
+                else:
+                    assert score > scores[row, own], seed
+            assert reached.argmin() == own, seed
+            n_searches += 1
+    return n_searches
+
+
+def test_no_strong_search_breaks_a_certificate():
+    assert check_strong_searches(range(16), n_swaps=30) >= 8
+
+
+@pytest.mark.slow
+def test_no_strong_search_of_200_breaks_a_certificate():
+    assert check_strong_searches(range(100, 420), n_swaps=300) >= 200
+
+
+def test_inserted_rows_are_attacked_exactly():
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1, 2], 30)
+    X = 2.0 * np.eye(3, 5)[y] + rng.normal(size=(90, 5))
+    clf = RobustGaussianClassifier(location="median", variance=1.0, priors=[1, 1, 1])
+    clf.fit(X, y)
+    certified = clf.certified_poisons(X, change="insert")
+    for r in (1, 4, 9):
+        attack = attack_locations(clf, X, y, X, r, change="insert")
+        np.testing.assert_array_equal(attack.is_changed, certified < r)
+
+
+def test_more_poisons_than_a_location_withstands_change_every_prediction():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(40, 3)), np.repeat(["a", "b"], 20)
+    for location, n_poisons in (("median", 10), ("trimmed_mean", 6)):
+        clf = RobustGaussianClassifier(location=location, trim=0.25).fit(X, y)
+        attack = attack_locations(clf, X, y, X, n_poisons)
+        assert attack.is_changed.all()
+        found = RobustGaussianClassifier(location=location, trim=0.25)
+        for i in range(0, 40, 7):
+            (label,) = found.fit(*attack.poison(i)).predict(X[[i]])
+            assert label != clf.predict(X[[i]])[0]
+
+
+def test_no_poisons_change_nothing(blobs):
+    X, y = blobs
+    clf = RobustGaussianClassifier(location="median").fit(X, y)
+    attack = attack_locations(clf, X, y, X, 0)
+    assert not attack.is_changed.any()
+    np.testing.assert_array_equal(attack.claimed_labels, clf.predict(X))
+    with pytest.raises(ValueError, match="index=0: no poisons were found"):
+        attack.poison(0)
+
+
+def test_the_same_seed_gives_the_same_poisons(blobs):
+    X, y = blobs
+    clf = RobustGaussianClassifier(location="median").fit(X, y)
+    given = X.copy()
+    first, second = (attack_locations(clf, X, y, X, 6, random_state=3) for _ in "ab")
+    np.testing.assert_array_equal(first.is_changed, second.is_changed)
+    assert first.is_changed.any()
+    for i in np.flatnonzero(first.is_changed):
+        np.testing.assert_array_equal(first.poison(i)[0], second.poison(i)[0])
+    np.testing.assert_array_equal(X, given)
+
+
+def test_the_head_of_a_network_is_attacked_on_its_features(blobs):
+    X, y = blobs
+    clf = LGMClassifier(location="median", max_epochs=4, random_state=0).fit(X, y)
+    features = clf.transform(X)
+    certified = clf.certified_poisons(X, assume_trusted_features=True)
+    attack = attack_locations(clf.head_, features, y, features, 5)
+    assert not (attack.is_changed & (certified >= 5)).any()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n_poisons": -1}, "n_poisons must be an int >= 0, got -1"),
+        ({"n_iter": 0}, "n_iter must be an int >= 1, got 0"),
+        ({"threat": "all"}, "threat must be one of"),
+        ({"X_train": "reversed"}, "must be the rows that classifier was fitted on"),
+        ({"y_train": [5] * 60}, "y_train"),
+    ],
+)
+def test_wrong_arguments_say_what_was_expected(changes, message, blobs):
+    X, y = blobs
+    clf = RobustGaussianClassifier(location="median").fit(X, y)
+    given = {"X_train": X, "y_train": y, "X": X, "n_poisons": 1, **changes}
+    if isinstance(given["X_train"], str):
+        given["X_train"] = -X
+    with pytest.raises(ValueError, match=message):
+        attack_locations(clf, **given)
+
+
+def test_other_classifiers_are_refused(blobs):
+    clf = LGMClassifier("identity", max_epochs=0).fit(*blobs)
+    with pytest.raises(TypeError, match="such as head_ of an LGMClassifier"):
+        attack_locations(clf, *blobs, blobs[0], 1)
