@@ -19,7 +19,7 @@ from sklgm._net._loaders import ordered_loader
 from sklgm.losses import weighted_mean
 
 # What of ``iterator_valid__*`` says how rows are read, and not which or in what order.
-_INFERENCE_SETTINGS = (
+INFERENCE_SETTINGS = (
     "batch_size",
     "collate_fn",
     "num_workers",
@@ -100,7 +100,7 @@ class LossNet(NeuralNet):
         if not self.module_.training:  # a callback has passed rows through the net
             self._set_training(True)
         X, y_encoded = batch
-        features = self.module_.features(X["X"].to(self.device))
+        features = self._features(X)
         loss, logits = self.criterion_.of_training(
             features, y_encoded.to(self.device), self.module_.head
         )
@@ -112,8 +112,9 @@ class LossNet(NeuralNet):
         """Compute the outputs of the network for a batch."""
         if not isinstance(x, dict):
             x = {"X": to_tensor(x, device=self.device)}
-        outputs: tuple[Tensor, ...] = self.module_(x["X"].to(self.device))
-        return outputs
+        features = self._features(x)
+        logits, *further = self.module_.head(features)
+        return (logits, features, *further)
 
     def get_loss(
         self,
@@ -127,6 +128,16 @@ class LossNet(NeuralNet):
             y_pred, y_true.to(self.device), self.module_.head, training
         )
         return self._weighted_mean(loss, X or {})
+
+    def _features(self, X: Mapping[str, Tensor]) -> Tensor:
+        """Features of a batch, whose rows may have passed a frozen backbone before."""
+        network = self.module_
+        features: Tensor = (
+            network.scaled(X["output"].to(self.device))
+            if "output" in X
+            else network.features(X["X"].to(self.device))
+        )
+        return features
 
     def _weighted_mean(self, loss: Tensor, X: Mapping[str, Tensor]) -> Tensor:
         weight = X.get("sample_weight")  # none: all are 1
@@ -249,7 +260,7 @@ def batches_of(net: LossNet, dataset: BatchDataset) -> Iterator[tuple[Tensor, ..
         Of each batch: logits (n_rows, n_classes) and features (n_rows, feature_dim).
     """
     given = net.get_params_for("iterator_valid")
-    settings = {name: given[name] for name in _INFERENCE_SETTINGS if name in given}
+    settings = {name: given[name] for name in INFERENCE_SETTINGS if name in given}
     loader = ordered_loader(dataset, **settings)
     # A DataLoader draws a seed from torch's global generator at each iteration.
     with torch.random.fork_rng(devices=[]):

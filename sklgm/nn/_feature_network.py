@@ -56,15 +56,30 @@ class FeatureNetwork(nn.Module):
         Tensor of shape (n_samples, feature_dim)
             Output of the backbone, scaled if ``normalize_features``.
         """
-        features: Tensor
+        output: Tensor
         if self.autocast and self.training:
             with torch.autocast(X.device.type, torch.bfloat16):
-                features = self.backbone(X).to(X.dtype)
+                output = self.backbone(X).to(X.dtype)
         else:
-            features = self.backbone(X)
-        if self.normalize_features:
-            features = F.normalize(features, dim=1) * math.sqrt(features.shape[1])
-        return features
+            output = self.backbone(X)
+        return self.scaled(output)
+
+    def scaled(self, output: Tensor) -> Tensor:
+        """Features that the head sees, of rows that passed the backbone before.
+
+        Parameters
+        ----------
+        output : Tensor of shape (n_samples, feature_dim)
+            Output of the backbone.
+
+        Returns
+        -------
+        Tensor of shape (n_samples, feature_dim)
+            The same, scaled if ``normalize_features``.
+        """
+        if not self.normalize_features:
+            return output
+        return F.normalize(output, dim=1) * math.sqrt(output.shape[1])
 
     def forward(
         self, X: Tensor, sample_weight: Tensor | None = None
