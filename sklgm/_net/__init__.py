@@ -29,6 +29,11 @@ from sklgm._net._criteria import (
     LGMCriterion,
     SoftmaxCriterion,
 )
+from sklgm._net._frozen import (
+    backbone_outputs,
+    changes_parameters,
+    with_backbone,
+)
 from sklgm._net._loaders import (
     SlicedBatches,
     ordered_loader,
@@ -57,8 +62,10 @@ __all__ = [
     "SoftmaxCriterion",
     "TrimmedGaussians",
     "ValidationAccuracy",
+    "backbone_outputs",
     "batches_of",
     "build_net",
+    "changes_parameters",
     "infer",
     "keep_batch",
     "make_augmentation",
@@ -74,4 +81,5 @@ __all__ = [
     "shared_tensor",
     "stops_early",
     "train_loader",
+    "with_backbone",
 ]

@@ -33,11 +33,15 @@ class BatchDataset(Dataset[Batch]):
     rows : ndarray of shape (n_samples,) or None, default=None
         The instances of this data set, by index: nothing is copied but batches.
         None: all.
+    are_outputs : bool, default=False
+        Whether X is what a frozen backbone made of the instances.
 
     Attributes
     ----------
     is_kept : Tensor of bool of shape (n_samples,)
         Rows that enter the loss; :meth:`keep` sets it.
+    key : {"X", "output"}
+        Name of the instances, or of their outputs, in batches.
     """
 
     def __init__(
@@ -47,8 +51,11 @@ class BatchDataset(Dataset[Batch]):
         sample_weight: NDArray[np.float64] | None,
         dtype: torch.dtype,
         rows: NDArray[np.int64] | None = None,
+        *,
+        are_outputs: bool = False,
     ) -> None:
         self.X = X
+        self.key = "output" if are_outputs else "X"
         self.rows = np.arange(len(X)) if rows is None else rows
         n_samples = len(self.rows)
         self.y_encoded = (
@@ -102,9 +109,28 @@ class BatchDataset(Dataset[Batch]):
         steps = np.maximum(1, np.minimum(int(1.0 / share), counts // n_rows))
         chosen = np.sort(order[rank % np.repeat(steps, counts) == 0])
         drawn = BatchDataset(self.X, None, None, self.dtype, self.rows[chosen])
+        drawn.key = self.key
         drawn.y_encoded = self.y_encoded[chosen]
         drawn.sample_weight = self.sample_weight[chosen]
         return drawn
+
+    def of_outputs(self, outputs: NDArray[np.floating]) -> "BatchDataset":
+        """Put the outputs of a backbone in the place of the instances.
+
+        Parameters
+        ----------
+        outputs : ndarray of shape (n_samples, feature_dim)
+            Of the rows of this data set, in their order.
+
+        Returns
+        -------
+        BatchDataset
+            The same labels and weights.
+        """
+        of_outputs = BatchDataset(outputs, None, None, self.dtype, are_outputs=True)
+        of_outputs.y_encoded = self.y_encoded
+        of_outputs.sample_weight = self.sample_weight
+        return of_outputs
 
     def __getitem__(self, index: int) -> Batch:
         return self.__getitems__([index])
@@ -120,7 +146,7 @@ class BatchDataset(Dataset[Batch]):
                 self.X[self.rows[rows]], dtype=_NUMPY_DTYPES[self.dtype]
             )
         batch = {
-            "X": torch.from_numpy(X),
+            self.key: torch.from_numpy(X),
             "sample_weight": torch.from_numpy(weight).to(self.dtype),
         }
         return batch, torch.from_numpy(self.y_encoded[rows])

@@ -94,7 +94,7 @@ class SlicedBatches:
             weight = None if weight is None else weight[order]
         for start, stop in self._bounds(n_samples):
             X = self.instances.index_select(0, rows[start:stop])
-            batch = {"X": X.to(dtype)}
+            batch = {self.dataset.key: X.to(dtype)}
             if weight is not None:
                 batch["sample_weight"] = weight[start:stop]
             yield batch, y_encoded[start:stop]

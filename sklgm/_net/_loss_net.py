@@ -19,7 +19,7 @@ from sklgm._net._loaders import ordered_loader
 from sklgm.losses import weighted_mean
 
 # What of ``iterator_valid__*`` says how rows are read, and not which or in what order.
-_INFERENCE_SETTINGS = (
+INFERENCE_SETTINGS = (
     "batch_size",
     "collate_fn",
     "num_workers",
@@ -100,7 +100,7 @@ class LossNet(NeuralNet):
         if not self.module_.training:  # a callback has passed rows through the net
             self._set_training(True)
         X, y_encoded = batch
-        features = self.module_.features(X["X"].to(self.device))
+        features = self._features(X)
         weight = X.get("sample_weight")  # none: all are 1
         loss, logits, _ = self.criterion_.of_training(
             features,
@@ -115,8 +115,9 @@ class LossNet(NeuralNet):
         """Compute the outputs of the network for a batch."""
         if not isinstance(x, dict):
             x = {"X": to_tensor(x, device=self.device)}
-        outputs: tuple[Tensor, ...] = self.module_(x["X"].to(self.device))
-        return outputs
+        features = self._features(x)
+        logits, *further = self.module_.head(features)
+        return (logits, features, *further)
 
     def get_loss(
         self,
@@ -131,6 +132,16 @@ class LossNet(NeuralNet):
         )
         weight = (X or {}).get("sample_weight")
         return weighted_mean(loss, None if weight is None else weight.to(loss.device))
+
+    def _features(self, X: Mapping[str, Tensor]) -> Tensor:
+        """Features of a batch, whose rows may have passed a frozen backbone before."""
+        network = self.module_
+        features: Tensor = (
+            network.scaled(X["output"].to(self.device))
+            if "output" in X
+            else network.features(X["X"].to(self.device))
+        )
+        return features
 
 
 @lru_cache
@@ -249,7 +260,7 @@ def batches_of(net: LossNet, dataset: BatchDataset) -> Iterator[tuple[Tensor, ..
         Of each batch: logits (n_rows, n_classes) and features (n_rows, feature_dim).
     """
     given = net.get_params_for("iterator_valid")
-    settings = {name: given[name] for name in _INFERENCE_SETTINGS if name in given}
+    settings = {name: given[name] for name in INFERENCE_SETTINGS if name in given}
     loader = ordered_loader(dataset, **settings)
     # A DataLoader draws a seed from torch's global generator at each iteration.
     with torch.random.fork_rng(devices=[]):

@@ -6,7 +6,9 @@ from sklgm._running._environment import (
     user_cache,
 )
 from sklgm._running._extras import import_extra
+from sklgm._running._progress import progress_bar
 from sklgm._running._runner import Progress, Runner, stage_key, stages_folder
+from sklgm._running._scratch import scratch_array
 
 __all__ = [
     "Progress",
@@ -14,6 +16,8 @@ __all__ = [
     "describe_environment",
     "import_extra",
     "installed_version",
+    "progress_bar",
+    "scratch_array",
     "stage_key",
     "stages_folder",
     "user_cache",

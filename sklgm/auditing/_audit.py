@@ -21,6 +21,7 @@ from sklgm._running import Progress, Runner, describe_environment, stage_key
 from sklgm._sklearn_private import safe_indexing
 from sklgm.auditing._result import AuditResult
 from sklgm.classifiers import LGMClassifier
+from sklgm.classifiers._fixed_part import FixedPart
 from sklgm.metrics._levels import is_flagged
 from sklgm.outliers._calibration import (
     FoldScores,
@@ -201,6 +202,12 @@ def audit(
         data = (rows, claimed_labels, splits, known, estimator)
         key = _stage_key(score_kind, data, device_name)
     runner = Runner(progress, folder=resume_from, key=key)
+    fixed = FixedPart.of(estimator)
+    if fixed is not None:  # models of the folds differ in the rest alone
+        estimator = fixed.trainable
+        rows, known = runner.once(
+            "fixed part", partial(_pass_once, fixed, rows, known, runner.progress)
+        )
     claimed = encode_labels(claimed_labels, classes, name="y")
     ask = partial(
         _ask_fold,
@@ -374,6 +381,14 @@ def _stage_key(score_kind: str, data: Any, device: str) -> str:
             f"they are known again: {error}. Give functions of a module instead of "
             "lambdas, or resume_from=None"
         ) from error
+
+
+def _pass_once(
+    fixed: FixedPart, rows: Any, known: Trusted | None, progress: Progress
+) -> tuple[Any, Trusted | None]:
+    """Rows and trusted rows after the part that no fold trains."""
+    passed = fixed.fit_transform(rows, progress)
+    return passed, known and (fixed.transform(known[0]), known[1])
 
 
 def _ask_fold(

@@ -118,7 +118,9 @@ class LGMClassifier(NetworkClassifier):
     normalize_features : bool, default=False
         Scale every feature vector to the norm ``sqrt(feature_dim)``.
     freeze_backbone : bool, default=False
-        Train the head only.
+        Train the head only. Each row passes the backbone once, as in prediction; its
+        features are kept, in a temporary file from 1 GiB on. With ``augment``, or a
+        callback that thaws the backbone (skorch's ``Unfreezer``), in every epoch.
     max_epochs : int >= 0, default=20
         Passes over the training rows, those of ``softmax_warmup`` among them. With 0
         the class means are estimated from the features of the backbone as it is.

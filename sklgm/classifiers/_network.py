@@ -3,7 +3,7 @@
 import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -42,7 +42,9 @@ from sklgm._net import (
     Augmentation,
     BatchDataset,
     LossNet,
+    backbone_outputs,
     build_net,
+    changes_parameters,
     infer,
     make_augmentation,
     n_complete_epochs,
@@ -319,10 +321,16 @@ class NetworkClassifier(
                 network.test_time_flip = self.test_time_flip
             else:
                 network = self._make_network(count, train)
+            if self._passes_backbone_once():
+                training = replace(
+                    training,
+                    train=self._of_outputs(network, train, device),
+                    valid=valid and self._of_outputs(network, valid, device),
+                )
             trained = self._train(network, training, is_new=not continues)
             net = trained.net
             self._check_finite(net)
-            self._publish(net, classes, dtype, trained.head)
+            self._publish(net, classes, trained.head)
         net.train_split = None  # the fitted net must not carry the validation rows
         if net.was_interrupted:
             self._warn_of_interruption(net)
@@ -438,10 +446,12 @@ class NetworkClassifier(
             else:
                 net = self.net_
                 net.end_schedule()
+            if self._passes_backbone_once() and net.module_.freeze_backbone:
+                train = self._of_outputs(net.module_, train, device)
             self._start_chunk(net, train, before, count)
             net.partial_fit(train, epochs=1)
             self._check_finite(net)
-            self._publish(net, self.classes_, dtype)
+            self._publish(net, self.classes_)
         if net.was_interrupted:
             self._warn_of_interruption(net)
 
@@ -613,6 +623,28 @@ class NetworkClassifier(
             )
         return device
 
+    def _passes_backbone_once(self) -> bool:
+        """Whether each row has one output of the backbone, whatever is trained."""
+        return (
+            self.freeze_backbone
+            and self.augment is None
+            and not _is_identity(self.backbone)
+            and not changes_parameters(self.callbacks or ())
+        )
+
+    def _of_outputs(
+        self, network: FeatureNetwork, dataset: BatchDataset, device: torch.device
+    ) -> BatchDataset:
+        """Rows after the backbone of a network."""
+        outputs = backbone_outputs(
+            network.backbone,
+            dataset,
+            device,
+            self._checked_nested_params(),
+            test_time_flip=self.test_time_flip,
+        )
+        return dataset.of_outputs(outputs)
+
     def _check_continued(self) -> None:
         for name, fitted in self._structure().items():
             asked = getattr(self, name)
@@ -754,15 +786,13 @@ class NetworkClassifier(
         self,
         net: LossNet,
         classes: NDArray[Any],
-        dtype: torch.dtype,
         head: Any = None,
     ) -> None:
         self.classes_ = classes
         self.net_ = net
         self.history_ = net.history
         self.n_iter_ = n_complete_epochs(net)
-        backbone = net.module_.backbone
-        self._n_features_out = output_dim(backbone, self.input_shape_, dtype)
+        self._n_features_out = net.module_.head.feature_dim
         self._publish_head(net.module_.head, classes, head)
 
     def _warn_of_interruption(self, net: LossNet) -> None:
@@ -813,6 +843,10 @@ class NetworkClassifier(
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = []
         return tags
+
+
+def _is_identity(backbone: Any) -> bool:
+    return isinstance(backbone, str) and backbone == "identity"
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -47,7 +47,9 @@ class SoftmaxClassifier(NetworkClassifier):
         Share of each label that is spread evenly over all classes in training, as in
         ``torch.nn.functional.cross_entropy``; the validation loss uses 0.
     freeze_backbone : bool, default=False
-        Train the head only.
+        Train the head only. Each row passes the backbone once, as in prediction; its
+        features are kept, in a temporary file from 1 GiB on. With ``augment``, or a
+        callback that thaws the backbone (skorch's ``Unfreezer``), in every epoch.
     max_epochs : int >= 0, default=20
         Passes over the training rows.
     batch_size : int >= 1 or "all", default=128

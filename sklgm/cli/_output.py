@@ -7,17 +7,25 @@ import shlex
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sklgm._running import import_extra, stages_folder
+from sklgm._running import import_extra, progress_bar, stages_folder
 
 if TYPE_CHECKING:
     import typer
 else:
     typer = import_extra("typer", "cli")
+
+__all__ = [
+    "command_line",
+    "errors_in_one_line",
+    "in_options",
+    "output_folder",
+    "progress_bar",
+]
 
 #: What a command answers with one line, and not with a traceback.
 _EXPECTED = (OSError, ValueError, TypeError, ImportError, RuntimeError)
@@ -136,33 +144,6 @@ def output_folder(folder: Path, restart: bool) -> Iterator[Path]:
     yield unfinished
     import_extra("matplotlib.pyplot", "cli").close("all")
     shutil.rmtree(unfinished, ignore_errors=True)
-
-
-@contextmanager
-def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
-    """Show the stages of a run on the standard error stream.
-
-    Yields
-    ------
-    callable
-        Takes the name of a stage, steps done and steps in all.
-    """
-    progress = import_extra("rich.progress", "cli")
-    with progress.Progress(
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TimeElapsedColumn(),
-        console=import_extra("rich.console", "cli").Console(stderr=True),
-    ) as bar:
-        tasks: dict[str, Any] = {}
-
-        def show(stage: str, n_done: int, n_steps: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(stage, total=n_steps)
-            bar.update(tasks[stage], completed=n_done, total=n_steps)
-
-        yield show
 
 
 def command_line() -> str:

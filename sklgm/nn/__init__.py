@@ -12,7 +12,7 @@ from sklgm.nn._backbones import (
     resnet18,
     vgg19,
 )
-from sklgm.nn._feature_network import FeatureNetwork
+from sklgm.nn._feature_network import FeatureNetwork, backbone_output
 from sklgm.nn._heads import GaussianMixtureHead, LinearHead
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "GaussianMixtureHead",
     "LinearHead",
     "airbench",
+    "backbone_output",
     "cnn",
     "identity",
     "make_backbone",

@@ -7,6 +7,27 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
+def backbone_output(backbone: nn.Module, X: Tensor, *, flips: bool) -> Tensor:
+    """Output of a backbone, or its mean over images and their mirror images.
+
+    Parameters
+    ----------
+    backbone : nn.Module
+        Maps X to (n_samples, feature_dim).
+    X : Tensor of shape (n_samples, *input_shape)
+        Instances.
+    flips : bool
+        Whether to average over each image and its mirror image.
+
+    Returns
+    -------
+    Tensor of shape (n_samples, feature_dim)
+        The output.
+    """
+    output: Tensor = backbone(X)
+    return (output + backbone(X.flip(-1))) / 2.0 if flips else output
+
+
 class FeatureNetwork(nn.Module):
     """Backbone and head as one network.
 
@@ -61,17 +82,31 @@ class FeatureNetwork(nn.Module):
         Tensor of shape (n_samples, feature_dim)
             Output of the backbone, scaled if ``normalize_features``.
         """
-        features: Tensor
+        output: Tensor
         if self.autocast and self.training:
             with torch.autocast(X.device.type, torch.bfloat16):
-                features = self.backbone(X).to(X.dtype)
+                output = self.backbone(X).to(X.dtype)
         else:
-            features = self.backbone(X)
-        if self.test_time_flip and not self.backbone.training:
-            features = (features + self.backbone(X.flip(-1))) / 2.0
-        if self.normalize_features:
-            features = F.normalize(features, dim=1) * math.sqrt(features.shape[1])
-        return features
+            flips = self.test_time_flip and not self.backbone.training
+            output = backbone_output(self.backbone, X, flips=flips)
+        return self.scaled(output)
+
+    def scaled(self, output: Tensor) -> Tensor:
+        """Features that the head sees, of rows that passed the backbone before.
+
+        Parameters
+        ----------
+        output : Tensor of shape (n_samples, feature_dim)
+            Output of the backbone.
+
+        Returns
+        -------
+        Tensor of shape (n_samples, feature_dim)
+            The same, scaled if ``normalize_features``.
+        """
+        if not self.normalize_features:
+            return output
+        return F.normalize(output, dim=1) * math.sqrt(output.shape[1])
 
     def forward(
         self, X: Tensor, sample_weight: Tensor | None = None

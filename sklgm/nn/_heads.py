@@ -248,6 +248,7 @@ class LinearHead(nn.Module):
 
     def __init__(self, feature_dim: int, n_classes: int) -> None:
         super().__init__()
+        self.feature_dim = feature_dim
         self.linear = nn.Linear(feature_dim, n_classes)
 
     def forward(self, features: Tensor) -> tuple[Tensor]:

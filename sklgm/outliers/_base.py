@@ -3,6 +3,7 @@
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -26,6 +27,7 @@ from sklgm._sklearn_private import (
     fit_context,
     safe_indexing,
 )
+from sklgm.classifiers._fixed_part import FixedPart
 from sklgm.metrics._levels import is_flagged
 from sklgm.outliers._calibration import (
     Calibration,
@@ -51,6 +53,7 @@ from sklgm.outliers._trusted import Trusted, check_trusted
 
 _OPTIONAL_ATTRIBUTES = (
     "_claims_",
+    "_fixed_",
     "_is_train_outlier_",
     "_label_free_",
     "_models_",
@@ -110,7 +113,7 @@ class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
         self.random_state = random_state
 
     @abstractmethod
-    def _fit_model(self, X: Any, y: NDArray[Any] | None) -> Any:
+    def _fit_model(self, estimator: Any, X: Any, y: NDArray[Any] | None) -> Any:
         """Model of training rows; it has ``classes_`` where y is given."""
 
     @abstractmethod
@@ -196,8 +199,13 @@ class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
         splits = self._splits(y, len(instances))
         classes, claimed = self._encoded(y)
         known = self._trusted_rows(trusted, X, classes)
-        models, folds = self._ask(X, y, claimed, classes, splits, known)
-        self.estimators_ = [self._published(model) for model in models]
+        estimator, fixed = self.estimator, FixedPart.of(self.estimator)
+        if fixed is not None:  # models differ in the rest alone
+            estimator, X = fixed.trainable, fixed.fit_transform(X)
+            known = known and (fixed.transform(known[0]), known[1])
+        models, folds = self._ask(estimator, X, y, claimed, classes, splits, known)
+        self._fixed_ = fixed
+        self.estimators_ = [self._published(_joined(model, fixed)) for model in models]
 
         label_free = calibrate_label_free(folds, self._label_free_has_units())
         if label_free is not None:
@@ -435,6 +443,7 @@ class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
 
     def _ask(
         self,
+        estimator: Any,
         X: Any,
         y: NDArray[Any] | None,
         claimed: NDArray[np.int64] | None,
@@ -446,9 +455,8 @@ class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
 
         def ask(number: int, split: Split) -> tuple[Any, FoldScores]:
             train, rows = split
-            model = self._fit_model(
-                safe_indexing(X, train), None if y is None else y[train]
-            )
+            of_train = None if y is None else y[train]
+            model = self._fit_model(estimator, safe_indexing(X, train), of_train)
             if classes is not None and not np.array_equal(model.classes_, classes):
                 raise ValueError(
                     f"estimator knows the classes {list(model.classes_)}, but y holds "
@@ -519,6 +527,8 @@ class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
         """Score new rows by each fold; with the laws, thresholds and claims."""
         check_is_fitted(self, "_models_")
         rows = _model_input(X, validate_instances(self, X, reset=False))
+        if self._fixed_ is not None:
+            rows = self._fixed_.transform(rows)
         if labels is None:
             if not hasattr(self, "_label_free_"):
                 raise ValueError(NO_DENSITY.format(name=_name(self._models_[0])))
@@ -591,6 +601,13 @@ class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
         tags.input_tags.two_d_array = True
         tags.input_tags.three_d_array = True
         return tags
+
+
+def _joined(model: Any, fixed: FixedPart | None) -> Any:
+    """Model that takes rows as they were given, of one that takes features."""
+    if fixed is None:
+        return model
+    return replace(model, estimator=fixed.joined(model.estimator))
 
 
 def _model_input(X: Any, instances: NDArray[Any]) -> Any:

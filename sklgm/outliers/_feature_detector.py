@@ -76,10 +76,12 @@ class FeatureDetector(ClaimedLabelDetector):
     ) -> NDArray[np.float64]:
         """Score of features under the classes they claim; higher is more normal."""
 
-    def _fit_model(self, X: Any, y: NDArray[Any] | None) -> FeatureModel:
-        estimator, as_given = None, np.asarray(X)
-        if self.estimator is not None:
-            estimator = fitted_estimator(self.estimator, X, y)
+    def _fit_model(
+        self, estimator: Any, X: Any, y: NDArray[Any] | None
+    ) -> FeatureModel:
+        as_given = np.asarray(X)
+        if estimator is not None:
+            estimator = fitted_estimator(estimator, X, y)
             as_given = np.asarray(estimator.transform(X))
         rounding, features = relative_rounding(as_given), flat_features(as_given)
         labels = np.zeros(len(features), dtype=np.int64) if y is None else y

@@ -250,8 +250,10 @@ class LGMOutlierDetector(ClaimedLabelDetector):
         )
         self.score_kind = score_kind
 
-    def _fit_model(self, X: Any, y: NDArray[Any] | None) -> _ModelWithLaw:
-        model = train(self.estimator, X, y)
+    def _fit_model(
+        self, estimator: Any, X: Any, y: NDArray[Any] | None
+    ) -> _ModelWithLaw:
+        model = train(estimator, X, y)
         law = None
         if self.calibration == "chi2" and y is not None:
             last = split_steps(model.estimator)[1]

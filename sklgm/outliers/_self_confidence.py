@@ -134,8 +134,10 @@ class SelfConfidenceDetector(ClaimedLabelDetector):
             random_state=random_state,
         )
 
-    def _fit_model(self, X: Any, y: NDArray[Any] | None) -> TrainedModel:
-        return train(self.estimator, X, y)
+    def _fit_model(
+        self, estimator: Any, X: Any, y: NDArray[Any] | None
+    ) -> TrainedModel:
+        return train(estimator, X, y)
 
     def _read(self, model: TrainedModel, X: Any) -> Evidence:
         return read_evidence(model.estimator, X, model.n_train)

@@ -53,7 +53,7 @@ class ColumnScoreDetector(ClaimedLabelDetector):
         )
         self.score_kind = score_kind
 
-    def _fit_model(self, X, y):
+    def _fit_model(self, estimator, X, y):
         return _Classes(y)
 
     def _read(self, model, X):

@@ -91,7 +91,7 @@ def test_hotellings_law_of_a_shared_covariance_is_exact(n_rows, d):
         rng = np.random.default_rng(draw)
         X, y = gaussian_rows(rng, n_rows, d)
         detector = ClassMahalanobisDetector(covariance="empirical", calibration="chi2")
-        model = detector._fit_model(X, y)
+        model = detector._fit_model(detector.estimator, X, y)
         X_new, y_new = gaussian_rows(rng, 1, d)  # one row of a class: independent
         scores = detector._claimed_scores(model, detector._read(model, X_new), y_new)
         p_values.append(detector._distance_law(model).p_values(scores, y_new)[0])

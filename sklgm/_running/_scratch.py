@@ -1,0 +1,44 @@
+"""Arrays too large for memory, in files that vanish with them."""
+
+import contextlib
+import math
+import os
+import tempfile
+import weakref
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+# Bytes from which on an array is a file.
+_LARGE = 2**30
+
+
+def scratch_array(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """Make an array to be filled: in memory, or memory-mapped where it is large.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Its shape.
+    dtype : dtype
+        Its type.
+
+    Returns
+    -------
+    ndarray of the shape
+        Of 1 GiB and more a ``numpy.memmap``, in the folder for temporary files
+        (``TMPDIR``); its file is deleted with the array.
+    """
+    if math.prod(shape) * np.dtype(dtype).itemsize < _LARGE:
+        return np.empty(shape, dtype)
+    handle, path = tempfile.mkstemp(prefix="sklgm-")
+    os.close(handle)
+    array: NDArray[Any] = np.memmap(path, dtype, "w+", shape=shape)
+    weakref.finalize(array, _delete, path)
+    return array
+
+
+def _delete(path: str) -> None:
+    with contextlib.suppress(OSError):  # in use, on Windows
+        os.unlink(path)
