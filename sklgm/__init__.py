@@ -21,6 +21,7 @@ if _typing.TYPE_CHECKING:
         SelfConfidenceDetector,
         SpectralSignatureDetector,
     )
+    from sklgm.persistence import load, save
     from sklgm.poisoning import PoisonCrafter
 
 __version__ = _version("sklgm")
@@ -41,6 +42,8 @@ __all__ = [
     "SoftmaxClassifier",
     "SpectralSignatureDetector",
     "audit",
+    "load",
+    "save",
 ]
 
 # Imported when they are first used: the command line shows its help without torch.
@@ -61,6 +64,7 @@ _PACKAGES = {
         "SelfConfidenceDetector",
         "SpectralSignatureDetector",
     ),
+    "persistence": ("load", "save"),
     "poisoning": ("PoisonCrafter",),
 }
 

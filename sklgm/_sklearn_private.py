@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from sklearn.base import _fit_context
+from sklearn.tree._tree import Tree
 from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._metadata_requests import _routing_enabled as routing_enabled
 from sklearn.utils._param_validation import (
@@ -27,6 +28,7 @@ __all__ = [
     "Interval",
     "InvalidParameterError",
     "StrOptions",
+    "Tree",
     "check_method_params",
     "check_partial_fit_first_call",
     "check_sample_weight",

@@ -42,6 +42,7 @@ from sklgm._sklearn_private import (
     safe_indexing,
 )
 from sklgm.outliers import LGMOutlierDetector
+from sklgm.persistence import PersistenceMixin
 
 
 @dataclass(slots=True)
@@ -65,7 +66,7 @@ class _TagsOfSampler(Tags):
     sampler_tags: _SamplerTags = field(default_factory=_SamplerTags)
 
 
-class PoisonFilter(OneToOneFeatureMixin, BaseEstimator):
+class PoisonFilter(OneToOneFeatureMixin, PersistenceMixin, BaseEstimator):
     """Sampler that drops training rows whose claimed label a detector rejects.
 
     A step of imbalanced-learn's ``Pipeline``: rows are dropped in ``fit`` only, and
@@ -225,7 +226,9 @@ def _estimator_has(method: str) -> Any:
     return check
 
 
-class FilteredClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class FilteredClassifier(
+    MetaEstimatorMixin, ClassifierMixin, PersistenceMixin, BaseEstimator
+):
     """Classifier trained on the rows that a detector lets pass.
 
     Rows are dropped inside ``fit``, so that cross-validation and searches see the

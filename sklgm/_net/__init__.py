@@ -49,6 +49,7 @@ from sklgm._net._loss_net import (
     restored_on_error,
     stops_early,
 )
+from sklgm._net._state import net_state, restore_net, weights_of
 
 __all__ = [
     "AUGMENTATIONS",
@@ -72,14 +73,17 @@ __all__ = [
     "make_schedule",
     "n_complete_epochs",
     "net_dtype",
+    "net_state",
     "ordered_loader",
     "random_flip",
     "random_shift",
+    "restore_net",
     "restored_on_error",
     "set_class_means",
     "set_trimmed_gaussians",
     "shared_tensor",
     "stops_early",
     "train_loader",
+    "weights_of",
     "with_backbone",
 ]

@@ -49,6 +49,8 @@ from sklgm._net import (
     make_augmentation,
     n_complete_epochs,
     net_dtype,
+    net_state,
+    restore_net,
     restored_on_error,
     stops_early,
 )
@@ -62,7 +64,19 @@ from sklgm._sklearn_private import (
 )
 from sklgm.classifiers._presets import PRESETS
 from sklgm.classifiers._skorch_params import SkorchParams
+from sklgm.classifiers._stored_network import (
+    check_backbone,
+    loading_device,
+    stored_network,
+)
 from sklgm.nn import BackboneFactory, FeatureNetwork, make_backbone, output_dim
+from sklgm.persistence import (
+    GivenError,
+    PersistenceMixin,
+    UnstorableError,
+    pack,
+    unpack,
+)
 
 Backbone = str | nn.Module | BackboneFactory
 Optimizer = str | Callable[..., torch.optim.Optimizer]
@@ -79,6 +93,8 @@ LR_SCHEDULES = ("one_cycle", "triangle", "step", "constant")
 
 # Rows that a backbone starts from, where it takes something from the data.
 _START_ROWS = 512
+
+_PACKED = "packed"  # what the state of a pickle is called
 
 
 def _trains_in_chunks(classifier: Any) -> bool:
@@ -139,6 +155,7 @@ class NetworkClassifier(
     ClassNamePrefixFeaturesOutMixin,
     ClassifierMixin,
     TransformerMixin,
+    PersistenceMixin,
     SkorchParams,
     metaclass=ABCMeta,
 ):
@@ -835,6 +852,66 @@ class NetworkClassifier(
         logits = self._feature_logits(self._features(instances))
         labels: NDArray[Any] = self.classes_[logits.argmax(axis=1)]
         return labels
+
+    def _stored_state(self) -> dict[str, Any]:
+        """Attributes for a file; the net as what training made of it."""
+        state = {k: v for k, v in vars(self).items() if k not in ("net_", "history_")}
+        if hasattr(self, "net_"):
+            check_backbone(self.backbone, self.input_shape_, self.net_.module_)
+            state["net_"] = net_state(self.net_)
+        return state
+
+    def _restore_state(self, state: dict[str, Any], device: Any) -> None:
+        """Take attributes from a file, and build the net again."""
+        of_net = state.pop("net_", None)
+        self.__dict__.update(state)
+        if of_net is None:
+            return
+        if not (isinstance(self.optimizer, str) or callable(self.optimizer)):
+            raise GivenError(
+                "optimizer must be the class that was fitted with, got "
+                f"{self.optimizer!r}"
+            )
+        network = stored_network(self.backbone, self.input_shape_, of_net)
+        rows = BatchDataset(np.empty((0, 1)), None, None, torch.float32)
+        self.net_ = self._make_net(
+            network,
+            self._make_criterion(),
+            Training(
+                rows,
+                None,
+                self.classes_,
+                loading_device(device, self.device),
+                torch.Generator(),
+            ),
+            n_epochs=0,
+            callbacks=self._own_callbacks(),
+            patience=self.patience if of_net["stops_early"] else None,
+            param_groups=of_net["param_groups"],
+        )
+        restore_net(self.net_, of_net)
+        self.history_ = self.net_.history
+
+    def __getstate__(self) -> dict[str, Any]:
+        """State for pickle, copies and skops: as in a file, where that is possible.
+
+        A skorch net would hold pickles of its own.
+        """
+        if hasattr(self, "net_"):
+            try:
+                packed = pack(self, is_complete=True)
+                return {_PACKED: np.frombuffer(packed, np.uint8)}
+            except UnstorableError:
+                pass
+        state: dict[str, Any] = super().__getstate__()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the state that `__getstate__` gave."""
+        if _PACKED in state:
+            name = f"the state of {type(self).__name__}"
+            state = vars(unpack(state[_PACKED].tobytes(), name))
+        super().__setstate__(state)
 
     def __sklearn_tags__(self) -> Tags:
         """Tags: images are accepted besides rows."""

@@ -21,11 +21,14 @@ from sklearn.utils.validation import (
 
 from sklgm._random import RandomState, draw_seed
 from sklgm._sklearn_private import HasMethods, Interval, fit_context, safe_indexing
+from sklgm.persistence import PersistenceMixin
 
 _DIGEST_SIZE = 16
 
 
-class PartitionedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class PartitionedClassifier(
+    MetaEstimatorMixin, ClassifierMixin, PersistenceMixin, BaseEstimator
+):
     """Majority vote of clones that are trained on disjoint partitions of the rows.
 
     A poisoned row is in one partition and changes one vote, whatever it is. So each

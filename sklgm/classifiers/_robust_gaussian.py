@@ -36,6 +36,7 @@ from sklgm.gaussian import (
     log_variances_shape,
     squared_mahalanobis,
 )
+from sklgm.persistence import PersistenceMixin
 
 # Variance of a column that is constant in every class, in units of its scale.
 _CONSTANT_VARIANCE = 1e-3
@@ -43,7 +44,7 @@ _CONSTANT_VARIANCE = 1e-3
 _CHUNK = 4096
 
 
-class RobustGaussianClassifier(ClassifierMixin, BaseEstimator):
+class RobustGaussianClassifier(ClassifierMixin, PersistenceMixin, BaseEstimator):
     """One Gaussian per class, estimated so that a few bad rows do not move it.
 
     It classifies fixed features, or plain numeric columns, by the class Gaussian

@@ -130,7 +130,7 @@ class ShiftedBatchNorm2d(nn.BatchNorm2d):
     def __init__(self, n_channels: int) -> None:
         super().__init__(n_channels, momentum=_MOMENTUM, affine=False)
         self.shift = nn.Parameter(torch.zeros(n_channels))
-        self.register_buffer("unit", torch.ones(n_channels), persistent=False)
+        self.register_buffer("unit", torch.ones(n_channels))
 
     def forward(self, X: Tensor) -> Tensor:
         """Normalise and shift, shape (n_samples, n_channels, height, width)."""

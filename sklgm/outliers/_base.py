@@ -50,6 +50,7 @@ from sklgm.outliers._distance_law import DistanceLaw
 from sklgm.outliers._evidence import NO_DENSITY, Evidence, ask_folds
 from sklgm.outliers._folds import Split, make_folds
 from sklgm.outliers._trusted import Trusted, check_trusted
+from sklgm.persistence import PersistenceMixin
 
 _OPTIONAL_ATTRIBUTES = (
     "_claims_",
@@ -67,7 +68,7 @@ _OPTIONAL_ATTRIBUTES = (
 )
 
 
-class ClaimedLabelDetector(OutlierMixin, BaseEstimator, ABC):
+class ClaimedLabelDetector(OutlierMixin, PersistenceMixin, BaseEstimator, ABC):
     """Base of detectors that judge a row by the label it claims.
 
     It trains a model for each fold, asks it about the rows that did not train it, and

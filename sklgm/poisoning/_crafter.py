@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from sklgm._inputs import resolve_device, validate_instances
 from sklgm._random import RandomState, draw_seed
 from sklgm._sklearn_private import HasMethods, Interval, StrOptions, fit_context
+from sklgm.persistence import PersistenceMixin
 from sklgm.poisoning._attack import Attack
 from sklgm.poisoning._bases import (
     check_bases,
@@ -35,7 +36,9 @@ from sklgm.poisoning._surrogate import Surrogate
 FloatArray = NDArray[np.floating[Any]]
 
 
-class PoisonCrafter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class PoisonCrafter(
+    OneToOneFeatureMixin, TransformerMixin, PersistenceMixin, BaseEstimator
+):
     """Poison a training set with clean labels, to test how a model withstands it.
 
     `fit_transform` returns the training X with some rows of the base class overwritten
