@@ -9,13 +9,17 @@ from sklgm._running._extras import import_extra
 from sklgm._running._progress import progress_bar
 from sklgm._running._runner import Progress, Runner, stage_key, stages_folder
 from sklgm._running._scratch import scratch_array
+from sklgm._running._workers import count_workers, divided_threads, limited_threads
 
 __all__ = [
     "Progress",
     "Runner",
+    "count_workers",
     "describe_environment",
+    "divided_threads",
     "import_extra",
     "installed_version",
+    "limited_threads",
     "progress_bar",
     "scratch_array",
     "stage_key",

@@ -5,14 +5,15 @@ from __future__ import annotations
 import importlib.resources
 import os
 from collections.abc import Callable, Iterable
-from numbers import Integral
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import joblib
-from threadpoolctl import threadpool_limits
 
 from sklgm._running._environment import describe_environment, user_cache
+from sklgm._running._workers import check_n_jobs, count_workers, run_tasks
 
 if TYPE_CHECKING:
     import torch
@@ -29,8 +30,7 @@ class Runner:
         Called with the name of a stage, steps done and steps in all.
     n_jobs : int or None, default=None
         Processes for what can be done side by side, as in joblib; None is one for each
-        core, and one for what computes on a GPU. Each computes on one thread, however
-        many there are, so that results do not depend on it.
+        core, and one for what computes on a GPU.
     folder : path-like or None, default=None
         Where finished stages are kept, for a run that continues an interrupted one.
         None keeps none. Read by unpickling: it must be the user's own.
@@ -51,8 +51,7 @@ class Runner:
         folder: str | os.PathLike[str] | None = None,
         key: Any = (),
     ) -> None:
-        if n_jobs is not None and (not isinstance(n_jobs, Integral) or n_jobs == 0):
-            raise ValueError(f"n_jobs must be an int but 0, or None, got {n_jobs!r}")
+        check_n_jobs(n_jobs)
         self.progress = progress or _no_progress
         self.n_jobs = n_jobs
         self._key = key
@@ -77,6 +76,27 @@ class Runner:
         """
         return self._stage((stage, self._key), function)
 
+    def n_workers(self, n_tasks: int, device: torch.device | None = None) -> int:
+        """Count the processes that share some tasks.
+
+        Parameters
+        ----------
+        n_tasks : int
+            Number of tasks.
+        device : torch.device or None, default=None
+            Where they compute; None is the CPU. Processes would share a GPU, and its
+            memory: there is one of them unless the user asked for more.
+
+        Returns
+        -------
+        int
+            At least 1.
+        """
+        n_jobs = self.n_jobs
+        if n_jobs is None:
+            n_jobs = -1 if device is None or device.type == "cpu" else 1
+        return count_workers(n_jobs, n_tasks)
+
     def map(
         self,
         stage: str,
@@ -85,6 +105,8 @@ class Runner:
         n_tasks: int,
         *,
         device: torch.device | None = None,
+        n_threads: int | None = 1,
+        is_kept: bool = False,
     ) -> list[Any]:
         """Call a function with the arguments of each task, side by side.
 
@@ -93,14 +115,18 @@ class Runner:
         stage : str
             Name shown with the progress.
         function : callable
-            Of a module, so that other processes can import it.
+            What to call; it and its results can be pickled.
         tasks : iterable of tuple
             Arguments, made when they are needed.
         n_tasks : int
             How many there are.
         device : torch.device or None, default=None
-            Where the function computes; None is the CPU. Processes would share a GPU,
-            and its memory: there is one of them unless the user asked for more.
+            Where the function computes; see :meth:`n_workers`.
+        n_threads : int or None, default=1
+            Threads of each process. The default leaves results the same whatever
+            ``n_jobs`` is. None divides those of this process: for few long tasks.
+        is_kept : bool, default=False
+            Keep the result of each task as :meth:`once` does.
 
         Returns
         -------
@@ -108,17 +134,24 @@ class Runner:
             Results in the order of the tasks.
         """
         self.progress(stage, 0, n_tasks)
-        n_jobs = self.n_jobs
-        if n_jobs is None:
-            n_jobs = -1 if device is None or device.type == "cpu" else 1
-        results = []
-        with joblib.parallel_config("loky", inner_max_num_threads=1):
-            parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator")
-            jobs = (joblib.delayed(_on_one_thread)(function, *task) for task in tasks)
-            for result in parallel(jobs):
-                results.append(result)
+        names = [f"{stage}, {i}" for i in range(n_tasks)]
+        is_done = [is_kept and self._is_done(name) for name in names]
+        computed = run_tasks(
+            function,
+            (task for task, done in zip(tasks, is_done, strict=True) if not done),
+            n_workers=self.n_workers(n_tasks, device),
+            n_threads=n_threads,
+        )
+        results: list[Any] = []
+        with closing(computed):  # an error here ends the workers, too
+            for name in names:
+                compute = partial(next, computed)
+                results.append(self.once(name, compute) if is_kept else compute())
                 self.progress(stage, len(results), n_tasks)
         return results
+
+    def _is_done(self, stage: str) -> bool:
+        return bool(self._stage.check_call_in_cache((stage, self._key), _call))
 
 
 def stages_folder(out: str | os.PathLike[str]) -> Path:
@@ -178,19 +211,6 @@ def stage_key(settings: Any, data: Any, device: str) -> str:
 
 def _call(key: Any, function: Callable[[], Any]) -> Any:
     return function()
-
-
-def _on_one_thread(function: Callable[..., Any], *arguments: Any) -> Any:
-    import torch
-
-    # With one job this is the process of the user, who has set threads for the rest.
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            return function(*arguments)
-    finally:
-        torch.set_num_threads(n_threads)
 
 
 def _no_progress(stage: str, n_done: int, n_steps: int) -> None:

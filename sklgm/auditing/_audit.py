@@ -17,7 +17,14 @@ from sklearn.preprocessing import StandardScaler
 
 from sklgm._inputs import encode_labels, resolve_device, split_steps
 from sklgm._random import RandomState, draw_seed
-from sklgm._running import Progress, Runner, describe_environment, stage_key
+from sklgm._running import (
+    Progress,
+    Runner,
+    count_workers,
+    describe_environment,
+    divided_threads,
+    stage_key,
+)
 from sklgm._sklearn_private import safe_indexing
 from sklgm.auditing._result import AuditResult
 from sklgm.classifiers import LGMClassifier
@@ -41,7 +48,7 @@ _PROBABILITIES = ("predict_log_proba", "predict_proba")
 _N_TYPICAL = 4
 # Of the default estimator. Few rows make few steps an epoch.
 _LR, _BATCH_SIZE = 0.003, 128
-_N_EPOCHS, _N_STEPS, _MAX_EPOCHS = 8, 1000, 200
+_N_EPOCHS, _N_STEPS, _MAX_EPOCHS = 8, 150, 200
 
 
 def audit(
@@ -56,6 +63,7 @@ def audit(
     backbone: str = "auto",
     max_epochs: int | None = None,
     device: str | torch.device = "auto",
+    n_jobs: int | None = None,
     random_state: RandomState = None,
     progress: Progress | None = None,
     resume_from: str | os.PathLike[str] | None = None,
@@ -95,9 +103,14 @@ def audit(
         where X holds precomputed features.
     max_epochs : int >= 1 or None, default=None
         Epochs of the default estimator. None is 8, and where rows are few as many as
-        make 1,000 steps of 128 rows, at most 200.
+        make 150 steps of 128 rows, at most 200.
     device : str or torch.device, default="auto"
         Of the default estimator, as in :class:`~sklgm.LGMClassifier`.
+    n_jobs : int or None, default=None
+        Worker processes that train the folds, as in joblib: None is 1, or what a
+        ``joblib.parallel_config`` says, and -1 one for each core. The threads of torch
+        and BLAS are divided among them; results depend on the threads of each, to the
+        last bits, and on nothing else.
     random_state : int, RandomState instance or None, default=None
         Seed of the folds and of the default estimator.
     progress : callable or None, default=None
@@ -197,11 +210,13 @@ def audit(
         "seed": seed,
     }
     device_name = _device_name(device)
+    n_workers = count_workers(n_jobs, len(splits))
+    n_threads = divided_threads(n_workers)
     key = None
     if resume_from is not None:
         data = (rows, claimed_labels, splits, known, estimator)
-        key = _stage_key(score_kind, data, device_name)
-    runner = Runner(progress, folder=resume_from, key=key)
+        key = _stage_key((score_kind, n_threads), data, device_name)
+    runner = Runner(progress, n_jobs=n_workers, folder=resume_from, key=key)
     fixed = FixedPart.of(estimator)
     if fixed is not None:  # models of the folds differ in the rest alone
         estimator = fixed.trainable
@@ -271,7 +286,8 @@ def audit(
         environment={
             **describe_environment(),
             "device": device_name,
-            "n_threads": torch.get_num_threads(),
+            "n_threads": n_threads,
+            "n_workers": n_workers,
         },
         log_proba=log_proba,
     )
@@ -372,9 +388,9 @@ def _device_name(device: str | torch.device) -> str:
     return str(resolved)
 
 
-def _stage_key(score_kind: str, data: Any, device: str) -> str:
+def _stage_key(settings: Any, data: Any, device: str) -> str:
     try:
-        return stage_key(score_kind, data, device)
+        return stage_key(settings, data, device)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise ValueError(
             "resume_from needs an estimator and a cv that can be pickled, so that "

@@ -37,6 +37,7 @@ _OPTIONS = {
     "backbone": "--backbone",
     "device": "--device",
     "cv": "--cv",
+    "n_jobs": "--n-jobs",
     "random_state": "--seed",
 }
 
@@ -110,6 +111,12 @@ def audit(
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda or another torch device.")
     ] = "auto",
+    n_jobs: Annotated[
+        int | None,
+        typer.Option(
+            help="Processes that train folds. Default: one per core, one on a GPU."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
     out: Annotated[
         Path | None,
@@ -129,8 +136,11 @@ def audit(
     """Find rows whose label is implausible; write lists and a report."""
     folder = out or Path("sklgm-audit") / path.resolve().stem
     with errors_in_one_line(_OPTIONS), warnings_in_one_line(_OPTIONS):
+        from sklgm._inputs import resolve_device
         from sklgm.datasets import load_rows
 
+        if n_jobs is None:
+            n_jobs = -1 if resolve_device(device).type == "cpu" else 1
         load = partial(
             load_rows,
             label_column=label_column,
@@ -153,6 +163,7 @@ def audit(
             max_epochs=max_epochs,
             cv=cv,
             device=device,
+            n_jobs=n_jobs,
             random_state=seed,
         )
     _print_summary(result)

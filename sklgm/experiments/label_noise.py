@@ -9,7 +9,8 @@ import pydantic
 from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
-from sklgm._running import import_extra
+from sklgm._inputs import resolve_device
+from sklgm._running import import_extra, limited_threads
 from sklgm.auditing import AuditResult, audit
 from sklgm.experiments._protocol import Context, Protocol, rate
 from sklgm.experiments._settings import Count, Distinct, Presets, Settings, Some
@@ -74,23 +75,24 @@ def measure(context: Context, settings: LabelNoiseSettings) -> Iterator[Row]:
     X = np.concatenate([rows.X_backbone, rows.X_refit])
     y = np.concatenate([rows.y_backbone, rows.y_refit])
     n_shares = len(settings.shares)
+    n_workers = context.runner.n_workers(settings.cv, resolve_device(run.device))
     context.runner.progress("audit label noise", 0, n_shares)
     for number, share in enumerate(settings.shares):
         claimed = flip_labels(y, share, random_state=run.seed)
-        result = context.runner.once(
-            f"{NAME}, {share:g}",
-            partial(
-                audit,
-                X,
-                claimed,
-                false_alarm_rate=_FALSE_ALARM_RATE,
-                cv=settings.cv,
-                max_epochs=settings.max_epochs,
-                backbone=run.backbone,
-                device=run.device,
-                random_state=run.seed,
-            ),
+        audit_rows = partial(
+            audit,
+            X,
+            claimed,
+            false_alarm_rate=_FALSE_ALARM_RATE,
+            cv=settings.cv,
+            max_epochs=settings.max_epochs,
+            backbone=run.backbone,
+            device=run.device,
+            n_jobs=n_workers,
+            random_state=run.seed,
         )
+        with limited_threads(1):  # of each worker: numbers do not depend on n_jobs
+            result = context.runner.once(f"{NAME}, {share:g}", audit_rows)
         row = partial(
             Row,
             **context.columns(NAME),

@@ -4,6 +4,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -20,6 +21,7 @@ from sklearn.utils.validation import (
 
 from sklgm._inputs import encode_labels, split_steps, validate_instances
 from sklgm._random import draw_seed
+from sklgm._running import Runner, count_workers
 from sklgm._sklearn_private import (
     HasMethods,
     Interval,
@@ -93,6 +95,7 @@ class ClaimedLabelDetector(OutlierMixin, PersistenceMixin, BaseEstimator, ABC):
             HasMethods(["split", "get_n_splits"]),
             Iterable,
         ],
+        "n_jobs": [Integral, None],
         "random_state": ["random_state"],
     }
 
@@ -104,6 +107,7 @@ class ClaimedLabelDetector(OutlierMixin, PersistenceMixin, BaseEstimator, ABC):
         false_alarm_rate: float,
         calibration: str,
         cv: Any,
+        n_jobs: int | None,
         random_state: int | np.random.RandomState | None,
     ) -> None:
         self.estimator = estimator
@@ -111,6 +115,7 @@ class ClaimedLabelDetector(OutlierMixin, PersistenceMixin, BaseEstimator, ABC):
         self.false_alarm_rate = false_alarm_rate
         self.calibration = calibration
         self.cv = cv
+        self.n_jobs = n_jobs
         self.random_state = random_state
 
     @abstractmethod
@@ -453,28 +458,48 @@ class ClaimedLabelDetector(OutlierMixin, PersistenceMixin, BaseEstimator, ABC):
         known: Trusted | None,
     ) -> tuple[list[Any], list[FoldScores]]:
         """Model of each fold, and what it says of the rows that did not train it."""
-
-        def ask(number: int, split: Split) -> tuple[Any, FoldScores]:
-            train, rows = split
-            of_train = None if y is None else y[train]
-            model = self._fit_model(estimator, safe_indexing(X, train), of_train)
-            if classes is not None and not np.array_equal(model.classes_, classes):
-                raise ValueError(
-                    f"estimator knows the classes {list(model.classes_)}, but y holds "
-                    f"{classes.tolist()}"
-                )
-            of_claims = None if claimed is None else claimed[rows]
-            held_out = self._score_rows(model, safe_indexing(X, rows), of_claims)
-            has_law = self.calibration == "chi2" and claimed is not None
-            return model, FoldScores(
-                rows,
-                held_out,
-                None if known is None else self._score_rows(model, *known),
-                self._distance_law(model) if has_law else None,
-            )
-
-        answers = ask_folds(ask, splits)
+        ask = partial(
+            self._ask_fold,
+            estimator=estimator,
+            X=X,
+            y=y,
+            claimed=claimed,
+            classes=classes,
+            known=known,
+        )
+        runner = Runner(n_jobs=count_workers(self.n_jobs, len(splits)))
+        answers = ask_folds(ask, splits, runner)
         return [model for model, _ in answers], [scores for _, scores in answers]
+
+    def _ask_fold(
+        self,
+        number: int,
+        split: Split,
+        *,
+        estimator: Any,
+        X: Any,
+        y: NDArray[Any] | None,
+        claimed: NDArray[np.int64] | None,
+        classes: NDArray[Any] | None,
+        known: Trusted | None,
+    ) -> tuple[Any, FoldScores]:
+        train, rows = split
+        of_train = None if y is None else y[train]
+        model = self._fit_model(estimator, safe_indexing(X, train), of_train)
+        if classes is not None and not np.array_equal(model.classes_, classes):
+            raise ValueError(
+                f"estimator knows the classes {list(model.classes_)}, but y holds "
+                f"{classes.tolist()}"
+            )
+        of_claims = None if claimed is None else claimed[rows]
+        held_out = self._score_rows(model, safe_indexing(X, rows), of_claims)
+        has_law = self.calibration == "chi2" and claimed is not None
+        return model, FoldScores(
+            rows,
+            held_out,
+            None if known is None else self._score_rows(model, *known),
+            self._distance_law(model) if has_law else None,
+        )
 
     def _score_rows(
         self, model: Any, X: Any, claimed: NDArray[np.int64] | None

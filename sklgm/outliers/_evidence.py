@@ -183,39 +183,31 @@ def fitted_estimator(estimator: Any, X: Any, y: NDArray[Any] | None) -> Any:
 
 
 def ask_folds(
-    ask: Callable[[int, Split], _Answer],
-    splits: list[Split],
-    runner: Runner | None = None,
+    ask: Callable[[int, Split], _Answer], splits: list[Split], runner: Runner
 ) -> list[_Answer]:
-    """Train and ask the model of each fold, with progress, and again if interrupted.
+    """Train and ask the model of each fold, side by side, and again if interrupted.
 
     Parameters
     ----------
     ask : callable
         Given the number of a fold and its ``(train_rows, held_out_rows)``: trains a
-        model on the first, and says what it says of the others.
+        model on the first, and says what it says of the others. It and its answers can
+        be pickled if the runner has several workers.
     splits : list of (train_rows, held_out_rows)
         The folds.
-    runner : Runner or None, default=None
-        Shows progress and keeps what finished folds said; None does neither.
+    runner : Runner
+        Its workers share the folds, and its threads are divided among them; it shows
+        progress and keeps what finished folds said.
 
     Returns
     -------
     list
         What each fold said.
     """
-    runner = Runner() if runner is None else runner
     stage = "train and score folds"
-    answers = []
-    runner.progress(stage, 0, len(splits))
-    for number, split in enumerate(splits):
-
-        def of_fold(number: int = number, split: Split = split) -> _Answer:
-            return ask(number, split)
-
-        answers.append(runner.once(f"fold {number}", of_fold))
-        runner.progress(stage, number + 1, len(splits))
-    return answers
+    return runner.map(
+        stage, ask, enumerate(splits), len(splits), n_threads=None, is_kept=True
+    )
 
 
 def flat_features(features: ArrayLike) -> NDArray[np.float64]:

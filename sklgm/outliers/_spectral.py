@@ -49,6 +49,10 @@ class SpectralSignatureDetector(FeatureDetector):
         Folds: each row of ``fit`` is judged by a model that was trained without it. A
         number of folds is shuffled and stratified by label; a splitter must hold out
         every row once. Not used for a model that is not trained.
+    n_jobs : int or None, default=None
+        Worker processes that train and ask the models of the folds, as in joblib: None
+        is 1, or what a ``joblib.parallel_config`` says, and -1 one for each core. The
+        threads of torch and BLAS are divided among them.
     random_state : int, RandomState instance or None, default=None
         Seed of the folds.
 
@@ -119,6 +123,7 @@ class SpectralSignatureDetector(FeatureDetector):
         false_alarm_rate: float = 0.01,
         calibration: str = "auto",
         cv: Any = 5,
+        n_jobs: int | None = None,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         super().__init__(
@@ -127,6 +132,7 @@ class SpectralSignatureDetector(FeatureDetector):
             false_alarm_rate=false_alarm_rate,
             calibration=calibration,
             cv=cv,
+            n_jobs=n_jobs,
             random_state=random_state,
         )
 

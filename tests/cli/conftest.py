@@ -18,3 +18,9 @@ def invoke():
 def own_cache(monkeypatch, tmp_path):
     """Unfinished runs of a test are not looked for in the user's cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def one_core(monkeypatch):
+    """Commands start no workers unless they are told to: starting them takes longer."""
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")

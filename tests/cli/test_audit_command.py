@@ -46,6 +46,14 @@ def test_audit_writes_lists_and_report(invoke, labelled_csv, tmp_path):
     assert not stages_folder(out).exists()
 
 
+def test_audit_trains_folds_in_processes(invoke, labelled_csv, tmp_path):
+    settings = ["--max-epochs", 2, "--cv", 2, "--n-jobs", 2]
+    outcome = invoke("audit", labelled_csv, "--out", tmp_path / "out", *settings)
+    assert outcome.exit_code == 0, outcome.output
+    summary = json.loads((tmp_path / "out" / "audit.json").read_text())
+    assert summary["environment"]["n_workers"] == 2
+
+
 def test_audit_takes_trusted_rows(invoke, labelled_csv, tmp_path):
     lines = labelled_csv.read_text().splitlines()
     trusted = tmp_path / "trusted.csv"
@@ -100,6 +108,7 @@ def test_audit_prints_labels_as_they_are(invoke, labelled_csv, tmp_path):
         (["--device", "gpu9"], "--device 'gpu9'"),
         (["--false-alarm-rate", "2"], "--false-alarm-rate must be a float in (0, 1)"),
         (["--backbone", "vgg"], "--backbone"),
+        (["--n-jobs", "0"], "--n-jobs must be an int but 0"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else None,
 )
