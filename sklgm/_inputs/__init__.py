@@ -1,5 +1,6 @@
 """What users give: instances, labels, weights, streams, pipelines."""
 
+from sklgm._inputs._image_files import ImageFiles, decode_images
 from sklgm._inputs._instances import (
     InputShape,
     Instances,
@@ -19,11 +20,13 @@ from sklgm._inputs._targets import (
 )
 
 __all__ = [
+    "ImageFiles",
     "InputShape",
     "Instances",
     "StreamedInstances",
     "as_array",
     "check_every_class_has_weight",
+    "decode_images",
     "encode_labels",
     "resolve_device",
     "resolve_dtype",
