@@ -25,6 +25,7 @@ OPTIONAL = {
 MODULES = [
     "sklgm",
     "sklgm.datasets",
+    "sklgm.features",
     "sklgm.filtering",
     "sklgm.gaussian",
     "sklgm.losses",

@@ -1,5 +1,6 @@
 """What users give: instances, labels, weights, streams, pipelines."""
 
+from sklgm._inputs._image_files import ImageFiles, check_on_error, decode_images
 from sklgm._inputs._instances import (
     InputShape,
     Instances,
@@ -21,12 +22,15 @@ from sklgm._inputs._targets import (
 from sklgm._inputs._telling_columns import warn_of_telling_columns
 
 __all__ = [
+    "ImageFiles",
     "InputShape",
     "Instances",
     "StreamedInstances",
     "as_array",
     "check_every_class_has_weight",
+    "check_on_error",
     "column_offsets",
+    "decode_images",
     "encode_labels",
     "resolve_device",
     "resolve_dtype",

@@ -21,6 +21,7 @@ from sklgm.cli._output import (
 if TYPE_CHECKING:
     import typer
 
+    from sklgm._inputs import ImageFiles
     from sklgm.auditing import AuditResult
     from sklgm.datasets import LabelledRows
 else:
@@ -35,6 +36,8 @@ _OPTIONS = {
     "score_kind": "--score-kind",
     "max_epochs": "--max-epochs",
     "backbone": "--backbone",
+    "architecture": "--backbone",
+    "weights": "--weights",
     "device": "--device",
     "cv": "--cv",
     "n_jobs": "--n-jobs",
@@ -96,9 +99,17 @@ def audit(
         str,
         typer.Option(
             help="auto, mlp, cnn, resnet18, vgg19, or identity for precomputed "
-            "features."
+            "features; with --weights any classification network of torchvision."
         ),
     ] = "auto",
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="State dict (.safetensors or .pth) of the network that --backbone "
+            "names: images are judged by its features, at its own size. Features are "
+            "kept in the user's cache."
+        ),
+    ] = None,
     max_epochs: Annotated[
         int | None,
         typer.Option(
@@ -148,13 +159,26 @@ def audit(
             image_size=image_size,
             on_error=on_error,
         )
-        rows = load(path)
         known = None
-        if trusted is not None:
-            known = load(trusted).with_features(rows.feature_names)
+        if weights is None:
+            rows = load(path)
+            if trusted is not None:
+                known = load(trusted).with_features(rows.feature_names)
+            shown: Any = rows.X
+        else:
+            if image_size is not None:
+                raise ValueError(
+                    f"image_size={image_size} is not for weights={str(weights)!r}: the "
+                    "network resizes images to its own size"
+                )
+            (rows, shown), known = _load_features(
+                path, trusted, backbone, weights, device
+            )
+            backbone = "identity"
         result = _audit_and_write(
             rows,
             known,
+            shown,
             folder,
             restart,
             false_alarm_rate=false_alarm_rate,
@@ -175,9 +199,47 @@ def audit(
         typer.echo(folder / name)
 
 
+def _load_features(
+    path: Path, trusted: Path | None, architecture: str, weights: Path, device: str
+) -> tuple[tuple[LabelledRows, ImageFiles], LabelledRows | None]:
+    """Features of images by a pretrained network; say what became of its last layer."""
+    from sklgm.datasets import LabelledRows, list_image_folder
+    from sklgm.features import extract, load_torchvision
+
+    for folder in (path, trusted):
+        if folder is not None and not folder.exists():
+            raise FileNotFoundError(f"{folder} does not exist.")
+        if folder is not None and not (folder.is_dir() or folder.suffix == ".zip"):
+            raise ValueError(f"weights is for image folders only, got {folder}.")
+    network = load_torchvision(architecture, weights)
+    layer = (
+        "weights have no classification layer"
+        if network.n_classes is None
+        else f"took off the classification layer of {network.n_classes} classes"
+    )
+    typer.echo(f"{architecture}: {layer}; {network.feature_dim} features per image.")
+
+    def of_folder(folder: Path) -> tuple[LabelledRows, ImageFiles]:
+        files, y = list_image_folder(folder)
+        with progress_bar() as show:
+            X = extract(
+                network,
+                files,
+                transform=network.transform,
+                device=device,
+                cache=True,
+                progress=show,
+            )
+        name = folder.resolve().name if folder.is_dir() else folder.stem
+        return LabelledRows(name, X, y, files.names), files
+
+    return of_folder(path), None if trusted is None else of_folder(trusted)[0]
+
+
 def _audit_and_write(
     rows: LabelledRows,
     known: LabelledRows | None,
+    shown: Any,
     folder: Path,
     restart: bool,
     **settings: Any,
@@ -200,7 +262,7 @@ def _audit_and_write(
         write_audit_report(
             folder / "report.html",
             result,
-            rows.X,
+            shown,
             rows.row_names,
             title=f"Audit of the labels of {rows.name}",
             command=command_line(),

@@ -1,9 +1,10 @@
 """Verified loading of labelled data, and small generators for tests and examples."""
 
+from sklgm._inputs import ImageFiles
 from sklgm.datasets._cache import get_data_home
 from sklgm.datasets._cifar10 import fetch_cifar10
 from sklgm.datasets._digits import load_digits_images
-from sklgm.datasets._folder import load_image_folder
+from sklgm.datasets._folder import list_image_folder, load_image_folder
 from sklgm.datasets._labelled_rows import LabelledRows, load_rows
 from sklgm.datasets._labelled_splits import LabelledSplits
 from sklgm.datasets._mnist import fetch_mnist
@@ -12,11 +13,13 @@ from sklgm.datasets._path import load_path
 from sklgm.datasets._synthetic import make_gaussian_classes, make_stripe_images
 
 __all__ = [
+    "ImageFiles",
     "LabelledRows",
     "LabelledSplits",
     "fetch_cifar10",
     "fetch_mnist",
     "get_data_home",
+    "list_image_folder",
     "load_digits_images",
     "load_image_folder",
     "load_npz",

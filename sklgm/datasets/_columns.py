@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sklgm._inputs import to_float, warn_of_telling_columns
+from sklgm._inputs import decode_images, to_float, warn_of_telling_columns
 from sklgm._running import import_extra
-from sklgm.datasets._image_files import decode_images
 from sklgm.datasets._labelled_splits import scale_pixels
 
 if TYPE_CHECKING:

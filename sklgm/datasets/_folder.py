@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from sklgm.datasets._image_files import check_on_error, decode_images
+from sklgm._inputs import ImageFiles, check_on_error, decode_images
 from sklgm.datasets._labelled_splits import (
     LabelledSplits,
     check_test_size,
@@ -145,6 +145,41 @@ def load_image_folder(
         y_test=y[test],
         class_names=tuple(np.unique(y[train]).tolist()),
     )
+
+
+def list_image_folder(
+    path: str | os.PathLike[str],
+) -> tuple[ImageFiles, NDArray[Any]]:
+    """List images that lie in one folder per class, without reading them.
+
+    Use it with :func:`sklgm.features.extract`, for more images than fit into memory or
+    for images of several sizes.
+
+    Parameters
+    ----------
+    path : str or path-like
+        As for :func:`load_image_folder`; where there are training and test folders,
+        the training folders.
+
+    Returns
+    -------
+    files : ImageFiles
+        Their names, sorted by class and name.
+    y : ndarray of shape (n_samples,)
+        Names of their folders.
+
+    Raises
+    ------
+    FileNotFoundError
+        If `path` does not exist.
+    ValueError
+        If there are no class folders, a class folder has no image, or the archive is
+        damaged or encrypted.
+    """
+    with ExitStack() as stack:
+        folders = read_class_folders(path, None, stack)
+    names = _in_order(folders.train_files)
+    return ImageFiles(names, folders.path), _repeat_labels(folders.train_files)
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from sklgm._inputs import check_on_error, decode_images
 from sklgm._running import import_extra
 from sklgm.datasets._columns import features_of
 from sklgm.datasets._folder import check_image_size, read_class_folders
-from sklgm.datasets._image_files import check_on_error, decode_images
 from sklgm.datasets._labelled_splits import scale_pixels
 from sklgm.datasets._npz import read_npz_rows
 from sklgm.datasets._tables import (

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sklgm._inputs import ImageFiles
 from sklgm._running import import_extra
 from sklgm.auditing._result import AuditResult
 from sklgm.plotting import ClaimedLikelihoodDisplay, FeatureSpaceDisplay
@@ -45,7 +46,7 @@ _FIGURE_STYLE = {"font.size": 11.5, "legend.fontsize": 10.5}
 
 def render_audit_report(
     result: AuditResult,
-    X: ArrayLike | None = None,
+    X: ArrayLike | ImageFiles | None = None,
     row_names: Sequence[str] | None = None,
     *,
     title: str,
@@ -65,10 +66,11 @@ def render_audit_report(
     ----------
     result : AuditResult
         What the audit found.
-    X : array-like of shape (n_samples, ...), default=None
+    X : array-like of shape (n_samples, ...) or ImageFiles, default=None
         The audited rows. Images of shape (n_samples, n_channels, height, width) with
         1 or 3 channels are shown, clipped to [0, 1], those of dtype uint8 to
-        [0, 255]; rows of numbers, (n_samples, n_features), are not.
+        [0, 255]; rows of numbers, (n_samples, n_features), are not. Of files those
+        that are shown are read.
     row_names : sequence of str of length n_samples, default=None
         Such as file names.
     title : str
@@ -149,7 +151,7 @@ def render_audit_report(
 def write_audit_report(
     path: str | os.PathLike[str],
     result: AuditResult,
-    X: ArrayLike | None = None,
+    X: ArrayLike | ImageFiles | None = None,
     row_names: Sequence[str] | None = None,
     *,
     title: str,
@@ -166,7 +168,7 @@ def write_audit_report(
         File to write; its folder is made.
     result : AuditResult
         What the audit found.
-    X : array-like of shape (n_samples, ...), default=None
+    X : array-like of shape (n_samples, ...) or ImageFiles, default=None
         The audited rows; images are shown.
     row_names : sequence of str of length n_samples, default=None
         Such as file names.
@@ -229,9 +231,25 @@ def _checked_row_names(
     return row_names
 
 
-def _checked_images(X: ArrayLike, n_samples: int) -> NDArray[Any] | None:
+class _FileImages:
+    """Images in files, decoded when they are shown; smaller ones are not enlarged."""
+
+    def __init__(self, files: ImageFiles) -> None:
+        self.files = files
+        self.shape = (len(files), 3, _MAX_IMAGE_SIDE, _MAX_IMAGE_SIDE)
+
+    def __getitem__(self, row: int) -> NDArray[np.uint8]:
+        image = self.files.image(row)
+        image.thumbnail((_MAX_IMAGE_SIDE, _MAX_IMAGE_SIDE))
+        return np.asarray(image).transpose(2, 0, 1)
+
+
+def _checked_images(
+    X: ArrayLike | ImageFiles, n_samples: int
+) -> NDArray[Any] | _FileImages | None:
     """Return images that can be shown, None where X holds none."""
-    shape = np.shape(X)
+    images = _FileImages(X) if isinstance(X, ImageFiles) else X
+    shape = np.shape(images)
     if len(shape) not in (2, 4):
         raise ValueError(
             f"X of shape {shape} must have the shape (n_samples, n_features) or "
@@ -240,7 +258,9 @@ def _checked_images(X: ArrayLike, n_samples: int) -> NDArray[Any] | None:
     if shape[0] != n_samples:
         raise ValueError(f"X has {shape[0]} rows, but {n_samples} were audited.")
     is_shown = len(shape) == 4 and shape[1] in (1, 3) and min(shape[2:]) > 0
-    return np.asarray(X) if is_shown else None
+    if isinstance(images, _FileImages):
+        return images
+    return np.asarray(images) if is_shown else None
 
 
 @dataclass(frozen=True)
@@ -286,7 +306,10 @@ class _Gallery:
 
     @classmethod
     def of(
-        cls, images: NDArray[Any], result: AuditResult, rows: Sequence[int]
+        cls,
+        images: NDArray[Any] | _FileImages,
+        result: AuditResult,
+        rows: Sequence[int],
     ) -> _Gallery:
         """Encode the suspect `rows` of `images`, and each typical one once."""
         typical_of_class = [

@@ -4,7 +4,9 @@ import os
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torchvision import models
 
 from sklgm.datasets import make_stripe_images
 from sklgm.experiments import stages_folder
@@ -95,6 +97,98 @@ def test_audit_prints_labels_as_they_are(invoke, labelled_csv, tmp_path):
     assert outcome.exit_code == 0, outcome.output
     assert "[/cat]" in outcome.output
     assert "[red]dog" in outcome.output
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A random network of torchvision whose filters tell directions apart."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "own.pth"
+    network = models.mobilenet_v3_small(weights=None, num_classes=5)
+    torch.save(network.state_dict(), path)
+    return path
+
+
+def save_stripes(folder, n_samples, n_wrong, random_state=0):
+    """Images of two directions and several sizes; the first ones claim the other."""
+    X, y = make_stripe_images(
+        n_samples, 2, (3, 16, 16), noise=0.05, random_state=random_state
+    )
+    for index, (image, label) in enumerate(zip(X, y, strict=True)):
+        claimed = 1 - label if index < n_wrong else label
+        pixels = (255 * image.clip(0, 1)).astype(np.uint8).transpose(1, 2, 0)
+        path = folder / f"class {claimed}" / f"{index:03d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).resize((32 + index, 40)).save(path)
+
+
+def test_audit_by_a_pretrained_network(invoke, weights, tmp_path):
+    save_stripes(tmp_path / "stripes", 60, n_wrong=2)
+    arguments = [
+        "audit", tmp_path / "stripes", "--out", tmp_path / "out", "--cv", 3,
+        "--backbone", "mobilenet_v3_small", "--weights", weights, "--max-epochs", 20,
+    ]  # fmt: skip
+    outcome = invoke(*arguments)
+    assert outcome.exit_code == 0, outcome.output
+    assert (
+        "mobilenet_v3_small: took off the classification layer of 5 classes; "
+        "1024 features per image."
+    ) in outcome.stdout
+    assert "extract features" in outcome.stderr
+    suspects = (tmp_path / "out" / "suspects.csv").read_text()
+    assert "/000.png" in suspects
+    assert "/001.png" in suspects
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "data:image/png;base64," in page
+    # Features wait in the cache for the next audit.
+    (kept,) = (tmp_path / "cache" / "sklgm" / "features").rglob("*.safetensors")
+    before = kept.stat().st_mtime_ns
+    assert invoke(*arguments).exit_code == 0
+    assert [p.stat().st_mtime_ns for p in kept.parent.iterdir()] == [before]
+    assert (tmp_path / "out" / "suspects.csv").read_text() == suspects
+
+
+def test_audit_by_a_pretrained_network_takes_trusted_images(invoke, weights, tmp_path):
+    save_stripes(tmp_path / "stripes", 40, n_wrong=2)
+    save_stripes(tmp_path / "checked", 20, n_wrong=0, random_state=1)
+    outcome = invoke(
+        "audit", tmp_path / "stripes", "--trusted", tmp_path / "checked", "--out",
+        tmp_path / "out", "--cv", 3, "--backbone", "mobilenet_v3_small", "--weights",
+        weights, "--false-alarm-rate", 0.1, "--max-epochs", 10,
+    )  # fmt: skip
+    assert outcome.exit_code == 0, outcome.output
+    assert "Judged against 20 trusted rows" in outcome.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--backbone", "auto"], "--backbone must be a classification network"),
+        (["--backbone", "resnet18"], "are not those of --backbone 'resnet18'"),
+        (["--image-size", "32"], "--image-size 32 is not for --weights"),
+        (["--weights", "none.pth"], "--weights 'none.pth' is no file"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else None,
+)
+def test_pretrained_networks_that_will_not_do(
+    invoke, weights, tmp_path, arguments, message
+):
+    save_stripes(tmp_path / "stripes", 10, n_wrong=0)
+    outcome = invoke(
+        "audit", tmp_path / "stripes", "--out", tmp_path / "o", "--backbone",
+        "mobilenet_v3_small", "--weights", weights, *arguments,
+    )  # fmt: skip
+    assert outcome.exit_code == 1
+    assert message in outcome.stderr
+
+
+def test_weights_are_for_images(invoke, labelled_csv, weights, tmp_path):
+    outcome = invoke(
+        "audit", labelled_csv, "--out", tmp_path / "o", "--weights", weights,
+        "--backbone", "mobilenet_v3_small",
+    )  # fmt: skip
+    assert outcome.exit_code == 1
+    assert "--weights is for image folders only" in outcome.stderr
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from sklgm.datasets import load_image_folder, load_rows
+from sklgm.datasets import list_image_folder, load_image_folder, load_rows
 
 
 def encode(pixels, suffix="png", **options):
@@ -304,6 +304,8 @@ def test_images_are_upright_by_their_exif(tmp_path, orientation):
     path = write_folder(tmp_path, {name: content for name in SPLITS})
     image = load_image_folder(path).X_train[0]
     shown = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(content))))
+    files, _ = list_image_folder(path)
+    np.testing.assert_array_equal(np.asarray(files.image(0)), shown)
     np.testing.assert_array_equal(image, shown.transpose(2, 0, 1) / np.float32(255))
     assert image.shape == ((3, 16, 24) if orientation < 5 else (3, 24, 16))
 

@@ -1,10 +1,13 @@
-"""Decoding image files into one array."""
+"""Image files: read when they are needed, or decoded into one array."""
 
+import os
 import warnings
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +49,120 @@ def check_on_error(on_error: str) -> None:
     """Raise ValueError unless `on_error` is ``"skip"`` or ``"stop"``."""
     if on_error not in ON_ERROR:
         raise ValueError(f"on_error must be 'skip' or 'stop', got {on_error!r}.")
+
+
+class ImageFiles(Sequence[str]):
+    """Names of image files, which are read when they are needed.
+
+    Parameters
+    ----------
+    names : sequence of str or path-like
+        Paths, relative to ``path``; or names in an archive.
+    path : path-like, default="."
+        A folder, or a ``.zip`` archive that is read in place.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str | os.PathLike[str]],
+        path: str | os.PathLike[str] = ".",
+    ) -> None:
+        self.names = tuple(os.fspath(name) for name in names)
+        self.path = Path(path)
+        self._archive: zipfile.ZipFile | None = None
+        self._process = 0  # an open archive cannot be shared by processes
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "ImageFiles": ...
+
+    def __getitem__(self, index: int | slice) -> "str | ImageFiles":
+        if isinstance(index, slice):
+            return ImageFiles(self.names[index], self.path)
+        return self.names[index]
+
+    def __repr__(self) -> str:
+        return f"ImageFiles({len(self)} files in {str(self.path)!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_archive": None}
+
+    def image(self, index: int) -> "Image.Image":
+        """Decode a file.
+
+        Parameters
+        ----------
+        index : int
+            Its position.
+
+        Returns
+        -------
+        PIL.Image.Image
+            In RGB, upright; of an animation the first frame.
+
+        Raises
+        ------
+        ValueError
+            If it cannot be read.
+        """
+        from PIL import Image
+
+        try:
+            with Image.open(BytesIO(self._content(index)), formats=_FORMATS) as opened:
+                return _to_gray_or_rgb(_upright(opened)).convert("RGB")
+        except Exception as error:  # a damaged image may raise anything
+            raise ValueError(
+                f"the image {self.names[index]} in {self.path} cannot be read: {error}"
+            ) from error
+
+    def fingerprint(self, index: int) -> tuple[Any, ...]:
+        """Tell a file from others, and from itself once it is changed.
+
+        Parameters
+        ----------
+        index : int
+            Its position.
+
+        Returns
+        -------
+        tuple
+            Path, size and time of change; in an archive the checksum of the content.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        """
+        name = self.names[index]
+        if self._is_archive():
+            info = self._opened().getinfo(name)
+            return str(self.path.resolve()), name, info.file_size, info.CRC
+        path = (self.path / name).resolve()
+        try:
+            stat = path.stat()
+        except OSError as error:
+            raise FileNotFoundError(f"the image {path} does not exist") from error
+        return str(path), stat.st_size, stat.st_mtime_ns
+
+    def _content(self, index: int) -> bytes:
+        name = self.names[index]
+        if self._is_archive():
+            return self._opened().read(name)
+        return (self.path / name).read_bytes()
+
+    def _is_archive(self) -> bool:
+        return self.path.suffix.lower() == ".zip" and self.path.is_file()
+
+    def _opened(self) -> zipfile.ZipFile:
+        if self._archive is None or self._process != os.getpid():
+            self._archive = zipfile.ZipFile(self.path)
+            self._process = os.getpid()
+        return self._archive
 
 
 def decode_images(
@@ -180,22 +297,27 @@ def _common_size(
 
 def _decode_image(content: bytes, size: tuple[int, int] | None) -> NDArray[np.uint8]:
     """Decode one image to shape (1, h, w) if it is grayscale, else (3, h, w)."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     try:
         file = Image.open(BytesIO(content), formats=_FORMATS)
     except UnidentifiedImageError as error:  # whose text names an object in memory
         raise ValueError(f"it is none of {', '.join(_FORMATS)}") from error
     with file as opened:
-        # Cameras store what the sensor saw, and which side was up.
-        upright: Image.Image = opened
-        if opened.getexif().get(_ORIENTATION, 1) != 1:
-            upright = ImageOps.exif_transpose(opened)
-        image = _to_gray_or_rgb(upright)
+        image = _to_gray_or_rgb(_upright(opened))
         if size is not None and size != (image.height, image.width):
             image = image.resize(size[::-1], Image.Resampling.BILINEAR)
         pixels = np.asarray(image)
     return pixels[np.newaxis] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def _upright(image: "Image.Image") -> "Image.Image":
+    """Turn an image: cameras store what the sensor saw, and which side was up."""
+    from PIL import ImageOps
+
+    if image.getexif().get(_ORIENTATION, 1) == 1:
+        return image
+    return ImageOps.exif_transpose(image)
 
 
 def _to_gray_or_rgb(image: "Image.Image") -> "Image.Image":
