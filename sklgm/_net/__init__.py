@@ -1,5 +1,6 @@
 """The only package that imports skorch: the net, its loss hook, its callbacks."""
 
+from sklgm._net._accelerated import common_seed
 from sklgm._net._augment import (
     AUGMENTATIONS,
     Augmentation,
@@ -59,6 +60,7 @@ __all__ = [
     "ValidationAccuracy",
     "batches_of",
     "build_net",
+    "common_seed",
     "infer",
     "keep_batch",
     "make_augmentation",

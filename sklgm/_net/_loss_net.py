@@ -250,7 +250,8 @@ def batches_of(net: LossNet, dataset: BatchDataset) -> Iterator[tuple[Tensor, ..
     """
     given = net.get_params_for("iterator_valid")
     settings = {name: given[name] for name in _INFERENCE_SETTINGS if name in given}
-    loader = ordered_loader(dataset, **settings)
+    device = torch.device(str(net.device))
+    loader = ordered_loader(dataset, device=device, is_read_again=False, **settings)
     # A DataLoader draws a seed from torch's global generator at each iteration.
     with torch.random.fork_rng(devices=[]):
         for batch in loader:

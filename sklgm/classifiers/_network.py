@@ -42,6 +42,7 @@ from sklgm._net import (
     BatchDataset,
     LossNet,
     build_net,
+    common_seed,
     infer,
     make_augmentation,
     n_complete_epochs,
@@ -79,6 +80,10 @@ def _trains_in_chunks(classifier: Any) -> bool:
     if classifier.early_stopping:
         raise AttributeError(
             "early_stopping=True: partial_fit has no validation rows; set it to False"
+        )
+    if classifier.accelerator is not None:
+        raise AttributeError(
+            "accelerator trains by fit alone: set it to None for partial_fit"
         )
     classifier._check_trains_in_chunks()
     return True
@@ -162,6 +167,8 @@ class NetworkClassifier(
         "dtype": [StrOptions({"float32", "float64"}), torch.dtype],
         "augment": [StrOptions(set(AUGMENTATIONS)), callable, None],
         "autocast": ["boolean"],
+        "compile": ["boolean"],
+        "accelerator": [HasMethods(["prepare", "backward", "reduce"]), None],
         "callbacks": [list, tuple, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -187,6 +194,8 @@ class NetworkClassifier(
     dtype: str | torch.dtype
     augment: str | Augmentation | None
     autocast: bool
+    compile: bool
+    accelerator: Any
     callbacks: Sequence[Any] | None
     random_state: Any
     verbose: int
@@ -252,6 +261,8 @@ class NetworkClassifier(
         weight = weight / mean_weight
 
         seed = draw_seed(self.random_state)
+        if self.accelerator is not None:
+            seed = common_seed(self.accelerator, seed)
         dtype = resolve_dtype(self.dtype)
         train_rows, valid = np.flatnonzero(weight > 0), None
         if self.early_stopping:
@@ -276,6 +287,8 @@ class NetworkClassifier(
                 network = self.net_.module_.to(dtype)
                 network.set_frozen(self.freeze_backbone)
                 network.autocast = self.autocast
+                if self.compile:
+                    network.backbone.compile()
             else:
                 network = self._make_network(count, dtype)
             trained = self._train(network, training, is_new=not continues)
@@ -330,7 +343,8 @@ class NetworkClassifier(
             ``early_stopping=True``.
         AttributeError
             If ``early_stopping=True`` or ``trim > 0``: a chunk has no validation rows,
-            and cannot tell which rows of a class fit it best.
+            and cannot tell which rows of a class fit it best. Also with an
+            ``accelerator``.
         TypeError
             As :meth:`fit`.
 
@@ -554,6 +568,13 @@ class NetworkClassifier(
     def _training_device(self, dtype: torch.dtype) -> torch.device:
         """Where to train, if what is asked for can be had there."""
         device = resolve_device(self.device)
+        if self.accelerator is not None:
+            if self.device != "auto":
+                raise ValueError(
+                    "accelerator has the device of each process: leave device='auto', "
+                    f"got {self.device!r}"
+                )
+            device = self.accelerator.device
         if self.autocast and (
             device.type not in _AUTOCAST_DEVICES or dtype != torch.float32
         ):
@@ -591,6 +612,8 @@ class NetworkClassifier(
         backbone = make_backbone(self.backbone, self.input_shape_, self.feature_dim)
         backbone = backbone.to(dtype)
         feature_dim = output_dim(backbone, self.input_shape_, dtype)
+        if self.compile:
+            backbone.compile()
         return FeatureNetwork(
             backbone,
             self._make_head(feature_dim, class_count).to(dtype),
@@ -630,6 +653,7 @@ class NetworkClassifier(
             valid_dataset=training.valid,
             generator=training.generator,
             augmentation=make_augmentation(self.augment, self.input_shape_),
+            accelerator=self.accelerator,
             nested=nested,
         )
 
