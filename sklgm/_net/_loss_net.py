@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sklgm._net._augment import Augmentation
 from sklgm._net._batches import Batch, BatchDataset
+from sklgm._net._criteria import TrainingLoss
 from sklgm._net._loaders import ordered_loader
 from sklgm.losses import weighted_mean
 
@@ -101,14 +102,8 @@ class LossNet(NeuralNet):
             self._set_training(True)
         X, y_encoded = batch
         features = self._features(X)
-        weight = X.get("sample_weight")  # none: all are 1
-        loss, logits, _ = self.criterion_.of_training(
-            features,
-            y_encoded.to(self.device),
-            self.module_.head,
-            None if weight is None else weight.to(self.device),
-        )
-        loss.backward()
+        loss, logits, _ = self._training_loss(features, X, y_encoded)
+        loss.backward()  # type: ignore[no-untyped-call]
         return {"loss": loss, "y_pred": (logits, features)}
 
     def infer(self, x: Any, **fit_params: Any) -> tuple[Tensor, ...]:
@@ -132,6 +127,19 @@ class LossNet(NeuralNet):
         )
         weight = (X or {}).get("sample_weight")
         return weighted_mean(loss, None if weight is None else weight.to(loss.device))
+
+    def _training_loss(
+        self, features: Tensor, X: Mapping[str, Tensor], y_encoded: Tensor
+    ) -> TrainingLoss:
+        """Loss of the features of a training batch."""
+        weight = X.get("sample_weight")  # none: all are 1
+        loss: TrainingLoss = self.criterion_.of_training(
+            features,
+            y_encoded.to(self.device),
+            self.module_.head,
+            None if weight is None else weight.to(self.device),
+        )
+        return loss
 
     def _features(self, X: Mapping[str, Tensor]) -> Tensor:
         """Features of a batch, whose rows may have passed a frozen backbone before."""
@@ -261,7 +269,8 @@ def batches_of(net: LossNet, dataset: BatchDataset) -> Iterator[tuple[Tensor, ..
     """
     given = net.get_params_for("iterator_valid")
     settings = {name: given[name] for name in INFERENCE_SETTINGS if name in given}
-    loader = ordered_loader(dataset, **settings)
+    device = torch.device(str(net.device))
+    loader = ordered_loader(dataset, device=device, is_read_again=False, **settings)
     # A DataLoader draws a seed from torch's global generator at each iteration.
     with torch.random.fork_rng(devices=[]):
         for batch in loader:
