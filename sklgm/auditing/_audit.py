@@ -30,6 +30,7 @@ from sklgm.auditing._result import AuditResult
 from sklgm.classifiers import LGMClassifier
 from sklgm.classifiers._fixed_part import FixedPart
 from sklgm.metrics._levels import is_flagged
+from sklgm.nn import automatic_backbone
 from sklgm.outliers._calibration import (
     FoldScores,
     RowScores,
@@ -47,6 +48,7 @@ SCORE_KINDS = ("posterior", "likelihood")
 _PROBABILITIES = ("predict_log_proba", "predict_proba")
 _N_TYPICAL = 4
 # Of the default estimator. Few rows make few steps an epoch.
+_PRESET = "natural_images_small"
 _LR, _BATCH_SIZE = 0.003, 128
 _N_EPOCHS, _N_STEPS, _MAX_EPOCHS = 8, 150, 200
 
@@ -100,10 +102,11 @@ def audit(
         Folds, shuffled and stratified, or a splitter that holds out every row once.
     backbone : str, default="auto"
         Of the default estimator, as in :class:`~sklgm.LGMClassifier`; ``"identity"``
-        where X holds precomputed features.
+        where X holds precomputed features. ``"auto"`` trains colour images of at least
+        32 x 32 pixels by the preset ``"natural_images_small"``, in bfloat16.
     max_epochs : int >= 1 or None, default=None
-        Epochs of the default estimator. None is 8, and where rows are few as many as
-        make 150 steps of 128 rows, at most 200.
+        Epochs of the default estimator. None is 8, or 20 for natural images, and where
+        rows are few as many as make 150 steps, at most 200.
     device : str or torch.device, default="auto"
         Of the default estimator, as in :class:`~sklgm.LGMClassifier`.
     n_jobs : int or None, default=None
@@ -359,21 +362,19 @@ def _default_estimator(
     seed: int,
 ) -> Any:
     """L-GM classifier that fits images, or rows of numbers on any scales."""
-    n_train = min(len(train_rows) for train_rows, _ in splits)
+    if backbone == "auto" and automatic_backbone(rows.shape[1:]) == "airbench":
+        classifier = LGMClassifier.from_preset(_PRESET)
+    else:
+        classifier = LGMClassifier(
+            backbone, max_epochs=_N_EPOCHS, lr=_LR, batch_size=_BATCH_SIZE
+        )
     if max_epochs is None:
-        n_steps = -(-n_train // _BATCH_SIZE)
-        max_epochs = max(_N_EPOCHS, min(-(-_N_STEPS // n_steps), _MAX_EPOCHS))
-    classifier = LGMClassifier(
-        backbone,
-        max_epochs=max_epochs,
-        lr=_LR,
-        batch_size=_BATCH_SIZE,
-        device=device,
-        random_state=seed,
-    )
-    if rows.ndim > 2:
-        return classifier
-    return make_pipeline(StandardScaler(), classifier)
+        n_train = min(len(train_rows) for train_rows, _ in splits)
+        n_steps = -(-n_train // int(classifier.batch_size))
+        at_least = min(-(-_N_STEPS // n_steps), _MAX_EPOCHS)
+        max_epochs = max(classifier.max_epochs, at_least)
+    classifier.set_params(max_epochs=max_epochs, device=device, random_state=seed)
+    return classifier if rows.ndim > 2 else make_pipeline(StandardScaler(), classifier)
 
 
 def _without_addresses(thing: Any) -> str:

@@ -26,7 +26,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "natural_images_long": {**_NATURAL_IMAGES, "max_epochs": 45},
     "natural_images_small": {
         **_NATURAL_IMAGES,
-        "max_epochs": 32,
+        "max_epochs": 20,
         "batch_size": 250,
         "lr": 0.73 / 2,
     },

@@ -229,6 +229,27 @@ BACKBONES: dict[str, BackboneFactory] = {
 }
 
 
+def automatic_backbone(input_shape: InputShape, *, is_small: bool = False) -> str:
+    """Choose a backbone for instances of a shape.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        Shape of one instance.
+    is_small : bool, default=False
+        Whether to choose a small one.
+
+    Returns
+    -------
+    {"airbench", "cnn", "mlp"}
+        What ``"auto"``, or ``"small"``, means in :func:`make_backbone`.
+    """
+    if len(input_shape) != 3 or min(input_shape[1:]) < 4:
+        return "mlp"
+    is_natural = input_shape[0] == 3 and min(input_shape[1:]) >= 32
+    return "airbench" if is_natural and not is_small else "cnn"
+
+
 def make_backbone(
     backbone: str | nn.Module | BackboneFactory,
     input_shape: InputShape,
@@ -266,12 +287,8 @@ def make_backbone(
         return copy.deepcopy(backbone)
     if isinstance(backbone, str):
         name = backbone
-        if name == "auto":
-            name = _small_name(input_shape)
-            if name == "cnn" and input_shape[0] == 3 and min(input_shape[1:]) >= 32:
-                name = "airbench"
-        elif name == "small":
-            name = _small_name(input_shape)
+        if name in ("auto", "small"):
+            name = automatic_backbone(input_shape, is_small=name == "small")
         if name not in BACKBONES:
             raise ValueError(
                 f"backbone must be 'auto', 'small', one of {sorted(BACKBONES)}, an "
@@ -331,11 +348,6 @@ def output_dim(backbone: nn.Module, input_shape: InputShape, dtype: torch.dtype)
             f"instances of shape {input_shape} it returned {shape}"
         )
     return int(features.shape[1])
-
-
-def _small_name(input_shape: InputShape) -> str:
-    is_image = len(input_shape) == 3 and min(input_shape[1:]) >= 4
-    return "cnn" if is_image else "mlp"
 
 
 def _image_shape(

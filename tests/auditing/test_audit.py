@@ -23,6 +23,7 @@ from sklgm import (
     PoisonFilter,
     audit,
 )
+from sklgm.auditing._audit import _default_estimator
 from sklgm.poisoning import flip_labels
 
 LINEAR = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
@@ -177,6 +178,29 @@ def test_default_estimator_takes_images(digits):
     result = audit(X, y[:400], cv=2, max_epochs=80, random_state=0)
     assert result.map_features.shape == (200, 64)
     assert result.p_values.shape == (400,)
+
+
+@pytest.mark.parametrize(
+    ("shape", "backbone", "expected"),
+    [
+        ((3, 32, 32), "auto", "airbench"),
+        ((3, 32, 32), "small", "small"),
+        ((1, 32, 32), "auto", "auto"),
+        ((3, 16, 32), "auto", "auto"),
+    ],
+)
+def test_default_estimator_trains_natural_images_by_a_preset(shape, backbone, expected):
+    rows = np.zeros((40, *shape), dtype=np.float32)
+    splits = [(np.arange(30), np.arange(30, 40))]
+    made = _default_estimator(rows, splits, backbone, None, "cpu", 3)
+    assert (made.backbone, made.random_state, made.device) == (expected, 3, "cpu")
+    assert made.test_time_flip == (expected == "airbench")
+    assert made.max_epochs == 150  # of one step
+    assert _default_estimator(rows, splits, backbone, 2, "cpu", 3).max_epochs == 2
+    many = [(np.arange(30_000), np.arange(30, 40))]
+    epochs = 20 if expected == "airbench" else 8
+    made = _default_estimator(rows, many, backbone, None, "cpu", 3)
+    assert made.max_epochs == epochs
 
 
 def test_every_row_is_judged_by_the_model_of_its_fold(flipped):

@@ -41,7 +41,7 @@ def test_a_recipe_takes_the_place_of_backbone_epochs_and_margin(tiny_npz):
 
     settings = tiny_settings(tiny_npz, recipe="natural_images_small")
     for clf in make_networks(settings).values():
-        assert (clf.backbone, clf.max_epochs, clf.feature_dim) == ("airbench", 32, 8)
+        assert (clf.backbone, clf.max_epochs, clf.feature_dim) == ("airbench", 20, 8)
     assert make_networks(settings)["lgm"].margin == 1.0
     assert make_networks(settings, max_epochs=2)["softmax"].max_epochs == 2
 
