@@ -1,5 +1,6 @@
 """The only package that imports skorch: the net, its loss hook, its callbacks."""
 
+from sklgm._net._accelerated import common_seed
 from sklgm._net._augment import (
     AUGMENTATIONS,
     Augmentation,
@@ -67,6 +68,7 @@ __all__ = [
     "batches_of",
     "build_net",
     "changes_parameters",
+    "common_seed",
     "infer",
     "keep_batch",
     "make_augmentation",

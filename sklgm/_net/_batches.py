@@ -13,6 +13,12 @@ from sklgm._inputs import Instances
 
 Batch = tuple[dict[str, Tensor], Tensor]
 
+# Rows that batch normalisation needs of a batch, in each process.
+MIN_ROWS = 2
+
+# Rows that are gathered at once on their way to a device.
+_ROWS_PER_COPY = 8192
+
 _NUMPY_DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
 
 
@@ -68,6 +74,7 @@ class BatchDataset(Dataset[Batch]):
         )
         self.is_kept = torch.ones(n_samples, dtype=torch.bool)
         self.dtype = dtype
+        self._resident: dict[torch.device, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -77,6 +84,35 @@ class BatchDataset(Dataset[Batch]):
         # Shared, so that worker processes that outlive an epoch see it change.
         self.is_kept.share_memory_()  # type: ignore[no-untyped-call]
         self.is_kept.copy_(torch.from_numpy(is_kept))
+
+    def is_resident(self, device: torch.device) -> bool:
+        """Whether its instances were copied to a device."""
+        return device in self._resident
+
+    def resident(self, instances: Tensor, device: torch.device) -> Tensor:
+        """Copy the instances of this data set to a device, once.
+
+        Parameters
+        ----------
+        instances : Tensor of shape (n_instances, *input_shape)
+            View of ``X``.
+        device : torch.device
+            Where batches are to be cut.
+
+        Returns
+        -------
+        Tensor of shape (n_samples, *input_shape)
+            In the order of ``rows``, of the type of X; kept for the next epoch.
+        """
+        if device not in self._resident:
+            rows = torch.from_numpy(self.rows)
+            shape = (len(rows), *instances.shape[1:])
+            copied = torch.empty(shape, dtype=instances.dtype, device=device)
+            for start in range(0, len(rows), _ROWS_PER_COPY):
+                part = slice(start, start + _ROWS_PER_COPY)
+                copied[part] = instances.index_select(0, rows[part]).to(device)
+            self._resident[device] = copied
+        return self._resident[device]
 
     def class_count(self, n_classes: int) -> NDArray[np.float64]:
         """Sum the weights of each class, shape (n_classes,)."""
@@ -162,13 +198,44 @@ class NoSingleRowSampler(BatchSampler):
 
     Batch normalisation cannot be trained on a single row, so a last batch of one
     joins the batch before it. ``batch_size=1`` asks for single rows and gets them.
+
+    Parameters
+    ----------
+    sampler : iterable of int
+        Order of the rows; the same in all processes.
+    batch_size : int >= 1
+        Rows of one batch, of all processes.
+    drop_last : bool
+        Leave out a last batch that is not full.
+    n_processes : int >= 1, default=1
+        Processes that share each batch, none of them with a single row.
+    process_index : int in [0, n_processes), default=0
+        Which of them this is.
     """
 
+    def __init__(
+        self,
+        sampler: Any,
+        batch_size: int,
+        drop_last: bool,
+        *,
+        n_processes: int = 1,
+        process_index: int = 0,
+    ) -> None:
+        super().__init__(sampler, batch_size, drop_last)
+        self.n_processes = n_processes
+        self.process_index = process_index
+
     def __iter__(self) -> Iterator[list[int]]:
+        for batch in self._joined():
+            yield batch[self.process_index :: self.n_processes]
+
+    def _joined(self) -> Iterator[list[int]]:
+        n_least = min(MIN_ROWS * self.n_processes, self.batch_size)
         previous: list[int] | None = None
         for batch in super().__iter__():
             if previous is not None:
-                if len(batch) == 1 < self.batch_size:
+                if len(batch) < n_least:
                     batch = previous + batch
                 else:
                     yield previous

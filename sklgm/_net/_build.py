@@ -9,6 +9,7 @@ from skorch.callbacks import EarlyStopping, PassthroughScoring
 from skorch.helper import predefined_split
 from torch import nn
 
+from sklgm._net._accelerated import AcceleratedNet, check_accelerator
 from sklgm._net._augment import Augmentation
 from sklgm._net._batches import BatchDataset
 from sklgm._net._callbacks import ValidationAccuracy, has_schedule, make_schedule
@@ -45,6 +46,7 @@ def build_net(
     valid_dataset: BatchDataset | None,
     generator: torch.Generator,
     augmentation: Augmentation | None,
+    accelerator: Any,
     nested: Mapping[str, Any],
 ) -> LossNet:
     """Build and initialise a skorch net around a network.
@@ -83,6 +85,8 @@ def build_net(
         Source of the shuffling.
     augmentation : callable or None
         Changes the instances of training batches; see :func:`make_augmentation`.
+    accelerator : accelerate.Accelerator or None
+        Processes that train the net together, each on its device.
     nested : mapping of str to object
         skorch's nested parameters, such as ``optimizer__weight_decay``.
 
@@ -111,8 +115,10 @@ def build_net(
     settings: dict[str, Any] = {
         "iterator_train": train_loader,
         "iterator_train__generator": generator,
+        "iterator_train__device": device,
         "iterator_valid": ordered_loader,
         "iterator_valid__batch_size": _INFERENCE_BATCH_SIZE,
+        "iterator_valid__device": device,
         **nested,
     }
     if verbose == 0 and not any(name.startswith(_PRINT_LOG) for name in nested):
@@ -121,7 +127,14 @@ def build_net(
     settings.pop("iterator_valid__shuffle", None)
     if optimizer in _FUSED and not _NOT_FUSED & set(nested):
         settings.setdefault("optimizer__fused", True)
-    net = LossNet(
+    kind: type[LossNet] = LossNet
+    if accelerator is not None:
+        check_accelerator(accelerator, batch_size, n_rows)
+        kind = AcceleratedNet
+        settings["iterator_train__n_processes"] = accelerator.num_processes
+        settings["iterator_train__process_index"] = accelerator.process_index
+        verbose = verbose if accelerator.is_main_process else 0
+    net = kind(
         network,
         criterion,
         optimizer=optimizer,
@@ -136,6 +149,8 @@ def build_net(
     )
     net.augmentation = augmentation
     net.initialize()
+    if isinstance(net, AcceleratedNet):
+        net.share_with(accelerator)
     net.constant_rates = [
         {name: group[name] for name in _SCHEDULED if name in group}
         for group in net.optimizer_.param_groups

@@ -77,7 +77,7 @@ class ValidationAccuracy(Callback):
     ) -> None:
         """Record ``valid_acc`` of the batch."""
         if not training and y_pred is not None:
-            hits = y_pred[0].argmax(dim=1).cpu() == batch[1]
+            hits = y_pred[0].argmax(dim=1).cpu() == batch[1].cpu()
             net.history.record_batch("valid_acc", float(hits.double().mean()))
 
 

@@ -10,9 +10,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader, RandomSampler, Sampler, SequentialSampler
 
 from sklgm._inputs import Instances
-from sklgm._net._batches import Batch, BatchDataset, NoSingleRowSampler, keep_batch
+from sklgm._net._batches import (
+    MIN_ROWS,
+    Batch,
+    BatchDataset,
+    NoSingleRowSampler,
+    keep_batch,
+)
+from sklgm._net._placement import choose_placement, gathered, prefetched
 
 Batches = Iterable[Batch]
+
+_CPU = torch.device("cpu")
 
 
 def shared_tensor(X: Instances) -> Tensor | None:
@@ -60,6 +69,12 @@ class SlicedBatches:
     joins_single_row : bool, default=False
         Let a last batch of one row join the batch before it, as
         :class:`NoSingleRowSampler` does.
+    n_processes, process_index : int, default=1, 0
+        Processes that share each batch, and which of them this is.
+    device : torch.device, default=torch.device("cpu")
+        Where the network is; on a GPU batches arrive there.
+    is_read_again : bool, default=True
+        Whether there are several epochs; see :func:`choose_placement`.
     """
 
     def __init__(
@@ -71,6 +86,10 @@ class SlicedBatches:
         generator: torch.Generator | None = None,
         drop_last: bool = False,
         joins_single_row: bool = False,
+        n_processes: int = 1,
+        process_index: int = 0,
+        device: torch.device = _CPU,
+        is_read_again: bool = True,
     ) -> None:
         self.dataset = dataset
         self.instances = instances
@@ -78,28 +97,61 @@ class SlicedBatches:
         self.generator = generator
         self.drop_last = drop_last
         self.joins_single_row = joins_single_row
+        self.n_processes = n_processes
+        self.process_index = process_index
+        self.device = device
+        n_bytes = len(dataset) * instances[:1].nbytes
+        self.placement = choose_placement(n_bytes, device, is_read_again=is_read_again)
+        if dataset.is_resident(device):
+            self.placement = "resident"
 
     def __iter__(self) -> Iterator[Batch]:
         """Batches of one epoch."""
         # As a DataLoader does: dropout must not depend on where the rows are.
         torch.empty((), dtype=torch.int64).random_()
         n_samples, dtype = len(self.dataset), self.dataset.dtype
-        rows = torch.from_numpy(self.dataset.rows)
-        y_encoded = torch.from_numpy(self.dataset.y_encoded)
-        weight = self._weight()
         order: Tensor | None = None
         if self.generator is not None:
             order = torch.randperm(n_samples, generator=self.generator)
-            rows, y_encoded = rows[order], y_encoded[order]
-            weight = None if weight is None else weight[order]
-        for start, stop in self._bounds(n_samples):
-            X = self.instances.index_select(0, rows[start:stop])
-            batch = {self.dataset.key: X.to(dtype)}
+        rows, y_encoded, weight = self._of_epoch(order)
+        bounds = self._bounds(n_samples)
+        is_pinned = self.placement == "prefetched"
+        instances = (
+            self.dataset.resident(self.instances, self.device)
+            if self.placement == "resident"
+            else self.instances
+        )
+
+        def make(number: int) -> Batch:
+            start, stop = bounds[number]
+            own = slice(start + self.process_index, stop, self.n_processes)
+            X = gathered(instances, rows[own], dtype, is_pinned=is_pinned)
+            if is_pinned:
+                X = X.to(self.device, non_blocking=True).to(dtype)
+            batch = {self.dataset.key: X}
             if weight is not None:
-                batch["sample_weight"] = weight[start:stop]
-            yield batch, y_encoded[start:stop]
+                batch["sample_weight"] = weight[own]
+            return batch, y_encoded[own]
+
+        numbers = range(len(bounds))
+        yield from prefetched(make, numbers) if is_pinned else map(make, numbers)
         if self.generator is not None:  # a RandomSampler ends with a second draw
             torch.randperm(n_samples, generator=self.generator)
+
+    def _of_epoch(self, order: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Rows, labels and weights of this epoch, (n_samples,), where they are used."""
+        is_resident = self.placement == "resident"
+        rows = torch.from_numpy(self.dataset.rows)
+        if is_resident:  # only these rows were copied
+            rows = torch.arange(len(rows))
+        y_encoded, weight = torch.from_numpy(self.dataset.y_encoded), self._weight()
+        if order is not None:
+            rows, y_encoded = rows[order], y_encoded[order]
+            weight = None if weight is None else weight[order]
+        if self.placement != "host":
+            y_encoded = y_encoded.to(self.device)
+            weight = None if weight is None else weight.to(self.device)
+        return rows.to(self.device) if is_resident else rows, y_encoded, weight
 
     def _weight(self) -> Tensor | None:
         """Weights of this epoch (n_samples,); None if all are 1."""
@@ -112,8 +164,9 @@ class SlicedBatches:
         n_last = n_samples - starts[-1]
         if self.drop_last and n_last < self.batch_size:
             starts, n_samples = starts[:-1], starts[-1]
-        elif self.joins_single_row and n_last == 1 < min(self.batch_size, n_samples):
-            starts = starts[:-1]
+        elif self.joins_single_row and len(starts) > 1:
+            n_least = min(MIN_ROWS * self.n_processes, self.batch_size)
+            starts = starts[:-1] if n_last < n_least else starts
         return list(zip(starts, [*starts[1:], n_samples], strict=True))
 
 
@@ -124,6 +177,9 @@ def train_loader(
     generator: torch.Generator,
     shuffle: bool = True,
     drop_last: bool = False,
+    n_processes: int = 1,
+    process_index: int = 0,
+    device: torch.device = _CPU,
     **kwargs: Any,
 ) -> Batches:
     """Training batches; ``iterator_train__*`` are the arguments.
@@ -140,6 +196,12 @@ def train_loader(
         Draw an order of the rows for each epoch.
     drop_last : bool, default=False
         Leave out a last batch that is not full.
+    n_processes : int >= 1, default=1
+        Processes that share each batch.
+    process_index : int in [0, n_processes), default=0
+        Which of them this is.
+    device : torch.device, default=torch.device("cpu")
+        Where the network is; see :class:`SlicedBatches`.
     **kwargs : dict
         Of ``torch.utils.data.DataLoader``, which is used if there are any.
 
@@ -168,17 +230,33 @@ def train_loader(
             generator=generator if shuffle else None,
             drop_last=drop_last,
             joins_single_row=True,
+            n_processes=n_processes,
+            process_index=process_index,
+            device=device,
         )
     rows: Sampler[int] = (
         RandomSampler(dataset, generator=generator)
         if shuffle
         else SequentialSampler(dataset)
     )
-    batches = NoSingleRowSampler(rows, batch_size, drop_last)
+    batches = NoSingleRowSampler(
+        rows,
+        batch_size,
+        drop_last,
+        n_processes=n_processes,
+        process_index=process_index,
+    )
     return DataLoader(dataset, batch_sampler=batches, collate_fn=keep_batch, **kwargs)
 
 
-def ordered_loader(dataset: BatchDataset, *, batch_size: int, **kwargs: Any) -> Batches:
+def ordered_loader(
+    dataset: BatchDataset,
+    *,
+    batch_size: int,
+    device: torch.device = _CPU,
+    is_read_again: bool = True,
+    **kwargs: Any,
+) -> Batches:
     """Batches in the order of the rows; ``iterator_valid__*`` are the arguments.
 
     Parameters
@@ -187,6 +265,10 @@ def ordered_loader(dataset: BatchDataset, *, batch_size: int, **kwargs: Any) -> 
         Rows to pass through a net.
     batch_size : int >= 1
         Rows per batch.
+    device : torch.device, default=torch.device("cpu")
+        Where the network is; see :class:`SlicedBatches`.
+    is_read_again : bool, default=True
+        Whether there are several epochs.
     **kwargs : dict
         Of ``torch.utils.data.DataLoader``, which is used if there are any.
 
@@ -197,6 +279,12 @@ def ordered_loader(dataset: BatchDataset, *, batch_size: int, **kwargs: Any) -> 
     """
     instances = None if kwargs else shared_tensor(dataset.X)
     if instances is not None:
-        return SlicedBatches(dataset, instances, batch_size=batch_size)
+        return SlicedBatches(
+            dataset,
+            instances,
+            batch_size=batch_size,
+            device=device,
+            is_read_again=is_read_again,
+        )
     settings = {"collate_fn": keep_batch, **kwargs}
     return DataLoader(dataset, batch_size=batch_size, **settings)

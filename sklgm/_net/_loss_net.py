@@ -17,6 +17,7 @@ from sklgm._net._augment import Augmentation
 from sklgm._net._batches import Batch, BatchDataset
 from sklgm._net._loaders import ordered_loader
 from sklgm.losses import weighted_mean
+from sklgm.nn import FeatureNetwork
 
 # What of ``iterator_valid__*`` says how rows are read, and not which or in what order.
 INFERENCE_SETTINGS = (
@@ -108,7 +109,7 @@ class LossNet(NeuralNet):
             self.module_.head,
             None if weight is None else weight.to(self.device),
         )
-        loss.backward()
+        loss = self._backward(loss, len(y_encoded))
         return {"loss": loss, "y_pred": (logits, features)}
 
     def infer(self, x: Any, **fit_params: Any) -> tuple[Tensor, ...]:
@@ -134,14 +135,36 @@ class LossNet(NeuralNet):
         return weighted_mean(loss, None if weight is None else weight.to(loss.device))
 
     def _features(self, X: Mapping[str, Tensor]) -> Tensor:
-        """Features of a batch, whose rows may have passed a frozen backbone before."""
-        network = self.module_
-        features: Tensor = (
-            network.scaled(X["output"].to(self.device))
-            if "output" in X
-            else network.features(X["X"].to(self.device))
-        )
-        return features
+        return features_of(self.module_, X, torch.device(str(self.device)))
+
+    def _backward(self, loss: Tensor, n_rows: int) -> Tensor:
+        """Compute gradients of the loss of so many rows; return what is recorded."""
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+
+def features_of(
+    network: FeatureNetwork, X: Mapping[str, Tensor], device: torch.device
+) -> Tensor:
+    """Features of a batch, whose rows may have passed a frozen backbone before.
+
+    Parameters
+    ----------
+    network : FeatureNetwork
+        The network, on the device.
+    X : mapping of str to Tensor
+        A batch: ``"X"``, or ``"output"`` of the backbone.
+    device : torch.device
+        Where to compute.
+
+    Returns
+    -------
+    Tensor of shape (n_rows, feature_dim)
+        What the head sees.
+    """
+    if "output" in X:
+        return network.scaled(X["output"].to(device))
+    return network.features(X["X"].to(device))
 
 
 @lru_cache
@@ -261,7 +284,8 @@ def batches_of(net: LossNet, dataset: BatchDataset) -> Iterator[tuple[Tensor, ..
     """
     given = net.get_params_for("iterator_valid")
     settings = {name: given[name] for name in INFERENCE_SETTINGS if name in given}
-    loader = ordered_loader(dataset, **settings)
+    device = torch.device(str(net.device))
+    loader = ordered_loader(dataset, device=device, is_read_again=False, **settings)
     # A DataLoader draws a seed from torch's global generator at each iteration.
     with torch.random.fork_rng(devices=[]):
         for batch in loader:

@@ -45,6 +45,7 @@ from sklgm._net import (
     backbone_outputs,
     build_net,
     changes_parameters,
+    common_seed,
     infer,
     make_augmentation,
     n_complete_epochs,
@@ -102,6 +103,10 @@ def _trains_in_chunks(classifier: Any) -> bool:
     if classifier.early_stopping:
         raise AttributeError(
             "early_stopping=True: partial_fit has no validation rows; set it to False"
+        )
+    if classifier.accelerator is not None:
+        raise AttributeError(
+            "accelerator trains by fit alone: set it to None for partial_fit"
         )
     classifier._check_trains_in_chunks()
     return True
@@ -188,6 +193,8 @@ class NetworkClassifier(
         "augment": [StrOptions(set(AUGMENTATIONS)), callable, None],
         "autocast": ["boolean"],
         "test_time_flip": ["boolean"],
+        "compile": ["boolean"],
+        "accelerator": [HasMethods(["prepare", "backward", "reduce"]), None],
         "callbacks": [list, tuple, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -218,6 +225,8 @@ class NetworkClassifier(
     augment: str | Augmentation | None
     autocast: bool
     test_time_flip: bool
+    compile: bool
+    accelerator: Any
     callbacks: Sequence[Any] | None
     random_state: Any
     verbose: int
@@ -311,6 +320,8 @@ class NetworkClassifier(
         weight = weight / mean_weight
 
         seed = draw_seed(self.random_state)
+        if self.accelerator is not None:
+            seed = common_seed(self.accelerator, seed)
         dtype = resolve_dtype(self.dtype)
         train_rows, valid = np.flatnonzero(weight > 0), None
         if self.early_stopping:
@@ -336,6 +347,8 @@ class NetworkClassifier(
                 network.set_frozen(self.freeze_backbone)
                 network.autocast = self.autocast
                 network.test_time_flip = self.test_time_flip
+                if self.compile:
+                    network.backbone.compile()
             else:
                 network = self._make_network(count, train)
             if self._passes_backbone_once():
@@ -396,7 +409,8 @@ class NetworkClassifier(
             ``early_stopping=True``.
         AttributeError
             If ``early_stopping=True`` or ``trim > 0``: a chunk has no validation rows,
-            and cannot tell which rows of a class fit it best.
+            and cannot tell which rows of a class fit it best. Also with an
+            ``accelerator``.
         TypeError
             As :meth:`fit`.
 
@@ -630,6 +644,13 @@ class NetworkClassifier(
     def _training_device(self, dtype: torch.dtype) -> torch.device:
         """Where to train, if what is asked for can be had there."""
         device = resolve_device(self.device)
+        if self.accelerator is not None:
+            if self.device != "auto":
+                raise ValueError(
+                    "accelerator has the device of each process: leave device='auto', "
+                    f"got {self.device!r}"
+                )
+            device = self.accelerator.device
         if self.autocast and (
             device.type not in _AUTOCAST_DEVICES or dtype != torch.float32
         ):
@@ -701,6 +722,8 @@ class NetworkClassifier(
             rows = range(0, len(train), step)[:_START_ROWS]
             start_from(train.__getitems__(rows)[0]["X"])
         feature_dim = output_dim(backbone, self.input_shape_, dtype)
+        if self.compile:
+            backbone.compile()
         return FeatureNetwork(
             backbone,
             self._make_head(feature_dim, class_count).to(dtype),
@@ -748,6 +771,7 @@ class NetworkClassifier(
             valid_dataset=training.valid,
             generator=training.generator,
             augmentation=make_augmentation(self.augment, self.input_shape_),
+            accelerator=self.accelerator,
             nested=nested,
         )
 
