@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from sklgm._net._batches import MIN_ROWS, Batch
-from sklgm._net._loss_net import LossNet
+from sklgm._net._loss_net import LossNet, features_of
 from sklgm._running import import_extra
 from sklgm.nn import FeatureNetwork
 
@@ -106,7 +106,7 @@ class AcceleratedNet(LossNet):
     """
 
     accelerator: Accelerator | None = None
-    replica: Callable[[Tensor, bool], Tensor] | None = None
+    replica: Callable[[Mapping[str, Tensor]], Tensor] | None = None
 
     def share_with(self, accelerator: Accelerator) -> None:
         """Copy the network of the first process to all, and train it together.
@@ -117,29 +117,10 @@ class AcceleratedNet(LossNet):
             The processes.
         """
         self.accelerator = accelerator
-        replica = accelerator.prepare(_Features(self.module_))
+        replica = accelerator.prepare(_Features(self.module_, accelerator.device))
         self.replica = replica.__call__  # skorch takes modules in initialize alone
         if accelerator.process_index > 0:  # other draws of dropout for other rows
             torch.manual_seed(torch.initial_seed() + accelerator.process_index)
-
-    def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
-        """Compute the loss of this process's rows and the gradients of all."""
-        if self.accelerator is None:
-            return super().train_step_single(batch, **fit_params)
-        if not self.module_.training:
-            self._set_training(True)
-        assert self.replica is not None
-        X, y_encoded = batch
-        is_output = "output" in X
-        instances = X["output" if is_output else "X"].to(self.device)
-        features = self.replica(instances, is_output)
-        mean, logits, _ = self._training_loss(features, X, y_encoded)
-        # Gradients are averaged over processes, which need not have as many rows.
-        n_rows = torch.tensor(float(len(y_encoded)), device=mean.device)
-        share = n_rows / self.accelerator.reduce(n_rows, "mean")
-        self.accelerator.backward(share * mean)
-        of_all = self.accelerator.reduce(share * mean.detach(), "mean")
-        return {"loss": of_all, "y_pred": (logits, features)}
 
     def validation_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
         """Compute a loss that is the same in all processes, so that all stop at once.
@@ -169,13 +150,30 @@ class AcceleratedNet(LossNet):
             self.accelerator.wait_for_everyone()
             del self.accelerator, self.replica
 
+    def _features(self, X: Mapping[str, Tensor]) -> Tensor:
+        if self.replica is None or not self.module_.training:
+            return super()._features(X)
+        return self.replica(X)
+
+    def _backward(self, loss: Tensor, n_rows: int) -> Tensor:
+        """Average the gradients over all rows; return the mean loss of all."""
+        if self.accelerator is None:
+            return super()._backward(loss, n_rows)
+        # Processes are averaged, and need not have as many rows.
+        n_own = torch.tensor(float(n_rows), device=loss.device)
+        loss = loss * (n_own / self.accelerator.reduce(n_own, "mean"))
+        self.accelerator.backward(loss)
+        of_all: Tensor = self.accelerator.reduce(loss.detach(), "mean")
+        return of_all
+
 
 class _Features(nn.Module):
     """What of a network the loss is computed from; its parameters are all of it."""
 
-    def __init__(self, network: FeatureNetwork) -> None:
+    def __init__(self, network: FeatureNetwork, device: torch.device) -> None:
         super().__init__()
         self.network = network
+        self.device = device
 
-    def forward(self, X: Tensor, is_output: bool) -> Tensor:
-        return self.network.scaled(X) if is_output else self.network.features(X)
+    def forward(self, X: Mapping[str, Tensor]) -> Tensor:
+        return features_of(self.network, X, self.device)

@@ -72,7 +72,8 @@ def backbone_outputs(
     start = 0
     # A DataLoader draws a seed from torch's global generator at each iteration.
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        for batch, _ in ordered_loader(dataset, **settings):
+        loader = ordered_loader(dataset, device=device, is_read_again=False, **settings)
+        for batch, _ in loader:
             X = batch["X"].to(device)
             part = backbone_output(backbone, X, flips=test_time_flip).cpu().numpy()
             if start == 0:

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from sklgm._net._augment import Augmentation
 from sklgm._net._batches import Batch, BatchDataset
-from sklgm._net._criteria import TrainingLoss
 from sklgm._net._loaders import ordered_loader
 from sklgm.losses import weighted_mean
+from sklgm.nn import FeatureNetwork
 
 # What of ``iterator_valid__*`` says how rows are read, and not which or in what order.
 INFERENCE_SETTINGS = (
@@ -102,8 +102,14 @@ class LossNet(NeuralNet):
             self._set_training(True)
         X, y_encoded = batch
         features = self._features(X)
-        loss, logits, _ = self._training_loss(features, X, y_encoded)
-        loss.backward()  # type: ignore[no-untyped-call]
+        weight = X.get("sample_weight")  # none: all are 1
+        loss, logits, _ = self.criterion_.of_training(
+            features,
+            y_encoded.to(self.device),
+            self.module_.head,
+            None if weight is None else weight.to(self.device),
+        )
+        loss = self._backward(loss, len(y_encoded))
         return {"loss": loss, "y_pred": (logits, features)}
 
     def infer(self, x: Any, **fit_params: Any) -> tuple[Tensor, ...]:
@@ -128,28 +134,37 @@ class LossNet(NeuralNet):
         weight = (X or {}).get("sample_weight")
         return weighted_mean(loss, None if weight is None else weight.to(loss.device))
 
-    def _training_loss(
-        self, features: Tensor, X: Mapping[str, Tensor], y_encoded: Tensor
-    ) -> TrainingLoss:
-        """Loss of the features of a training batch."""
-        weight = X.get("sample_weight")  # none: all are 1
-        loss: TrainingLoss = self.criterion_.of_training(
-            features,
-            y_encoded.to(self.device),
-            self.module_.head,
-            None if weight is None else weight.to(self.device),
-        )
+    def _features(self, X: Mapping[str, Tensor]) -> Tensor:
+        return features_of(self.module_, X, torch.device(str(self.device)))
+
+    def _backward(self, loss: Tensor, n_rows: int) -> Tensor:
+        """Compute gradients of the loss of so many rows; return what is recorded."""
+        loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
-    def _features(self, X: Mapping[str, Tensor]) -> Tensor:
-        """Features of a batch, whose rows may have passed a frozen backbone before."""
-        network = self.module_
-        features: Tensor = (
-            network.scaled(X["output"].to(self.device))
-            if "output" in X
-            else network.features(X["X"].to(self.device))
-        )
-        return features
+
+def features_of(
+    network: FeatureNetwork, X: Mapping[str, Tensor], device: torch.device
+) -> Tensor:
+    """Features of a batch, whose rows may have passed a frozen backbone before.
+
+    Parameters
+    ----------
+    network : FeatureNetwork
+        The network, on the device.
+    X : mapping of str to Tensor
+        A batch: ``"X"``, or ``"output"`` of the backbone.
+    device : torch.device
+        Where to compute.
+
+    Returns
+    -------
+    Tensor of shape (n_rows, feature_dim)
+        What the head sees.
+    """
+    if "output" in X:
+        return network.scaled(X["output"].to(device))
+    return network.features(X["X"].to(device))
 
 
 @lru_cache

@@ -148,6 +148,8 @@ class Runner:
                 compute = partial(next, computed)
                 results.append(self.once(name, compute) if is_kept else compute())
                 self.progress(stage, len(results), n_tasks)
+            if not all(is_done):  # told that it ends, joblib keeps its workers
+                next(computed, None)
         return results
 
     def _is_done(self, stage: str) -> bool:

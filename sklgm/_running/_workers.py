@@ -144,15 +144,15 @@ def run_tasks(
     # Threads would share torch's generator, which training seeds.
     with joblib.parallel_config("loky", inner_max_num_threads=n_threads):
         parallel = joblib.Parallel(n_jobs=n_workers, return_as="generator")
-        call = joblib.delayed(_in_worker)
-        results = parallel(call(function, task, n_threads) for task in tasks)
-        try:
-            for result in results:  # noqa: UP028, since closing must be silent
-                yield result
-        finally:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", ".*have been cancelled")
-                results.close()
+    call = joblib.delayed(_in_worker)
+    results = parallel(call(function, task, n_threads) for task in tasks)
+    try:
+        for result in results:  # noqa: UP028, since closing must be silent
+            yield result
+    finally:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*have been cancelled")
+            results.close()
 
 
 def _in_worker(

@@ -85,6 +85,14 @@ def test_threads_are_divided_among_the_workers():
     assert torch.get_num_threads() == 2
 
 
+def test_workers_are_kept_for_the_next_tasks():
+    runner, tasks = Runner(n_jobs=2), [(i,) for i in range(4)]
+    first, second = (
+        {pid for pid, _ in runner.map("ask", place, tasks, 4)} for _ in range(2)
+    )
+    assert first & second
+
+
 def test_large_arrays_are_memory_mapped_and_read_only():
     X = np.zeros((1000, 300))
     kinds = Runner(n_jobs=2).map("ask", kind, [(X,), (X,)], 2)
