@@ -49,6 +49,7 @@ class ColumnScoreDetector(ClaimedLabelDetector):
             false_alarm_rate=false_alarm_rate,
             calibration=calibration,
             cv=cv,
+            n_jobs=None,
             random_state=random_state,
         )
         self.score_kind = score_kind
