@@ -28,7 +28,7 @@ from sklgm._running import (
 from sklgm._sklearn_private import safe_indexing
 from sklgm.auditing._result import AuditResult
 from sklgm.classifiers import LGMClassifier
-from sklgm.classifiers._fixed_part import FixedPart
+from sklgm.classifiers._fixed_part import FixedPart, FrozenNetwork
 from sklgm.metrics._levels import is_flagged
 from sklgm.nn import automatic_backbone
 from sklgm.outliers._calibration import (
@@ -401,7 +401,10 @@ def _stage_key(settings: Any, data: Any, device: str) -> str:
 
 
 def _pass_once(
-    fixed: FixedPart, rows: Any, known: Trusted | None, progress: Progress
+    fixed: FixedPart | FrozenNetwork,
+    rows: Any,
+    known: Trusted | None,
+    progress: Progress,
 ) -> tuple[Any, Trusted | None]:
     """Rows and trusted rows after the part that no fold trains."""
     passed = fixed.fit_transform(rows, progress)

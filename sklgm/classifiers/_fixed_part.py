@@ -4,6 +4,7 @@ import copy
 from typing import Any, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
@@ -11,10 +12,15 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from torch import nn
 
-from sklgm._inputs import Instances, resolve_dtype
-from sklgm._net import BatchDataset, backbone_outputs, with_backbone
+from sklgm._inputs import (
+    Instances,
+    resolve_dtype,
+    split_steps,
+    transform_by_steps,
+)
+from sklgm._net import BatchDataset, backbone_outputs, net_dtype, with_backbone
 from sklgm._running import Progress
-from sklgm.classifiers._network import NetworkClassifier
+from sklgm.classifiers._network import NetworkClassifier, is_identity
 from sklgm.nn import make_backbone, output_dim
 
 _PASSES = (None, "passthrough")
@@ -54,7 +60,7 @@ class FixedPart:
             self.trainable = _with_steps(estimator, estimator.steps[n_steps:])
 
     @classmethod
-    def of(cls, estimator: Any) -> Self | None:
+    def of(cls, estimator: Any) -> "Self | FrozenNetwork | None":
         """Find the fixed part of an estimator that is to be fitted.
 
         Parameters
@@ -64,12 +70,14 @@ class FixedPart:
 
         Returns
         -------
-        FixedPart or None
+        FixedPart, FrozenNetwork or None
             A frozen backbone that was given as a module (``freeze_backbone=True``, no
             augmentation), alone or at the end of a Pipeline whose other steps are
-            fixed; or the first steps of a Pipeline, where a ``FrozenEstimator`` is
-            among them. None of any other.
+            fixed; the first steps of a Pipeline, where a ``FrozenEstimator`` is among
+            them; or the backbone of a ``FrozenEstimator``. None of any other.
         """
+        if isinstance(estimator, FrozenEstimator):
+            return FrozenNetwork.of(estimator)
         if not isinstance(estimator, Pipeline):
             backbone = FrozenBackbone.of(estimator)
             return None if backbone is None else cls(estimator, 0, backbone)
@@ -144,6 +152,69 @@ class FixedPart:
         else:
             rest = fitted.steps
         return _with_steps(self.estimator, [*self.steps, *rest])
+
+
+class FrozenNetwork:
+    """A fitted network that is kept as it is, for what is learnt of its features.
+
+    Parameters
+    ----------
+    estimator : FrozenEstimator
+        Of a fitted classifier with a backbone, alone or at the end of a Pipeline.
+
+    Attributes
+    ----------
+    trainable : FrozenEstimator
+        Of the same classifier, fitted, that takes the outputs of its backbone.
+    """
+
+    def __init__(self, estimator: FrozenEstimator) -> None:
+        self.estimator = estimator
+        self._steps, self._classifier = split_steps(estimator)
+        self.trainable = FrozenEstimator(_of_outputs(self._classifier))
+
+    @classmethod
+    def of(cls, estimator: FrozenEstimator) -> Self | None:
+        """Take a network that is frozen as a whole.
+
+        Parameters
+        ----------
+        estimator : FrozenEstimator
+            Any.
+
+        Returns
+        -------
+        FrozenNetwork or None
+            None where there is no backbone, or nothing was fitted.
+        """
+        _, last = split_steps(estimator)
+        is_fitted = isinstance(last, NetworkClassifier) and hasattr(last, "net_")
+        return cls(estimator) if is_fitted and not is_identity(last.backbone) else None
+
+    def fit_transform(self, X: Any, progress: Progress | None = None) -> Any:
+        """Pass all rows: (n_samples, feature_dim)."""
+        classifier = self._classifier
+        X = transform_by_steps(self._steps, X)
+        return backbone_outputs(
+            classifier.net_.module_.backbone,
+            BatchDataset(
+                classifier._validated_instances(X, reset=False),
+                None,
+                None,
+                net_dtype(classifier.net_),
+            ),
+            torch.device(classifier.net_.device),
+            classifier._checked_nested_params(),
+            progress,
+        )
+
+    def transform(self, X: Any) -> Any:
+        """Pass other rows: (n_samples, feature_dim)."""
+        return self.fit_transform(X)
+
+    def joined(self, fitted: Any) -> FrozenEstimator:
+        """Return the network as it was given."""
+        return self.estimator
 
 
 class FrozenBackbone:
@@ -229,6 +300,18 @@ class FrozenBackbone:
             progress,
             test_time_flip=classifier.test_time_flip,
         )
+
+
+def _of_outputs(fitted: NetworkClassifier) -> NetworkClassifier:
+    """Fitted classifier of the outputs of the backbone of another."""
+    head: NetworkClassifier = copy.copy(fitted)
+    head.backbone, head.input_shape = "identity", None
+    head.test_time_flip = False
+    head.net_ = with_backbone(fitted.net_, nn.Flatten(), test_time_flip=False)
+    feature_dim = fitted.net_.module_.head.feature_dim
+    head.input_shape_, head.n_features_in_ = (feature_dim,), feature_dim
+    head.__dict__.pop("feature_names_in_", None)
+    return head
 
 
 def _is_fixed(step: Any) -> bool:

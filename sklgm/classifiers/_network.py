@@ -666,7 +666,7 @@ class NetworkClassifier(
         return (
             self.freeze_backbone
             and self.augment is None
-            and not _is_identity(self.backbone)
+            and not is_identity(self.backbone)
             and not changes_parameters(self.callbacks or ())
         )
 
@@ -946,7 +946,19 @@ class NetworkClassifier(
         return tags
 
 
-def _is_identity(backbone: Any) -> bool:
+def is_identity(backbone: Any) -> bool:
+    """Whether the features of a backbone are the columns.
+
+    Parameters
+    ----------
+    backbone : object
+        The parameter.
+
+    Returns
+    -------
+    bool
+        True for ``"identity"``.
+    """
     return isinstance(backbone, str) and backbone == "identity"
 
 

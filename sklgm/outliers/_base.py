@@ -29,7 +29,7 @@ from sklgm._sklearn_private import (
     fit_context,
     safe_indexing,
 )
-from sklgm.classifiers._fixed_part import FixedPart
+from sklgm.classifiers._fixed_part import FixedPart, FrozenNetwork
 from sklgm.metrics._levels import is_flagged
 from sklgm.outliers._calibration import (
     Calibration,
@@ -629,7 +629,7 @@ class ClaimedLabelDetector(OutlierMixin, PersistenceMixin, BaseEstimator, ABC):
         return tags
 
 
-def _joined(model: Any, fixed: FixedPart | None) -> Any:
+def _joined(model: Any, fixed: FixedPart | FrozenNetwork | None) -> Any:
     """Model that takes rows as they were given, of one that takes features."""
     if fixed is None:
         return model

@@ -284,9 +284,16 @@ def in_pipeline(classifier):
     return make_pipeline(FunctionTransformer(whole), classifier)
 
 
+detectors = pytest.mark.parametrize(
+    ("detector", "wrap"),
+    [(detector, lambda classifier: classifier) for detector in DETECTORS]
+    + [(DETECTORS[0], in_pipeline), (DETECTORS[-1], in_pipeline)],
+    ids=[*names, f"{names[0]}-pipeline", f"{names[-1]}-pipeline"],
+)
+
+
 @pytest.mark.filterwarnings("ignore:false_alarm_rate")
-@pytest.mark.parametrize("wrap", [lambda clf: clf, in_pipeline], ids=["", "pipeline"])
-@pytest.mark.parametrize("detector", DETECTORS, ids=names)
+@detectors
 def test_detectors_pass_a_frozen_backbone_once_and_answer_alike(
     detector, wrap, backbone, images, monkeypatch
 ):
@@ -306,6 +313,35 @@ def test_detectors_pass_a_frozen_backbone_once_and_answer_alike(
         once.train_scores_, often.train_scores_, rtol=1e-3, atol=1e-3
     )
     np.testing.assert_allclose(once.train_p_values_, often.train_p_values_, atol=1e-3)
+    np.testing.assert_allclose(
+        scores, often.score_samples(X, labels=y), rtol=1e-3, atol=1e-3
+    )
+
+
+@pytest.mark.filterwarnings("ignore:false_alarm_rate")
+@detectors
+def test_detectors_pass_a_fitted_network_once_and_answer_alike(
+    detector, wrap, backbone, images, monkeypatch
+):
+    X, y = images
+    classifier = frozen(LGMClassifier, backbone, normalize_features=True)
+    given = FrozenEstimator(wrap(classifier).fit(X, y))
+    PASSES.clear()
+    detector = detector.set_params(estimator=given, contamination=0.05)
+    once = type(detector)(**detector.get_params(deep=False)).fit(X, y)
+    assert each_once(90) == PASSES
+    PASSES.clear()
+    scores = once.score_samples(X, labels=y)
+    assert each_once(90) == PASSES
+    assert {id(getattr(e, "estimator", e)) for e in once.estimators_} <= {
+        id(given), id(given.estimator)
+    }  # fmt: skip
+
+    monkeypatch.setattr(FixedPart, "of", lambda estimator: None)
+    often = type(detector)(**detector.get_params(deep=False)).fit(X, y)
+    np.testing.assert_allclose(
+        once.train_scores_, often.train_scores_, rtol=1e-3, atol=1e-3
+    )
     np.testing.assert_allclose(
         scores, often.score_samples(X, labels=y), rtol=1e-3, atol=1e-3
     )

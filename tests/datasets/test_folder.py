@@ -1,5 +1,6 @@
 import io
 import os
+import pickle
 import shutil
 import zipfile
 
@@ -7,7 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from sklgm.datasets import list_image_folder, load_image_folder, load_rows
+from sklgm.datasets import (
+    ImageFiles,
+    list_image_folder,
+    load_image_folder,
+    load_rows,
+)
 
 
 def encode(pixels, suffix="png", **options):
@@ -534,3 +540,42 @@ def test_real_cifar10_jpeg_is_complete(data_home):
         [0.4914, 0.4822, 0.4465],
         atol=1e-3,
     )
+
+
+def test_listed_images_are_those_that_are_loaded_and_are_not_read(write):
+    damaged = {**SPLITS, "train/dog/1.png": b"no image"}
+    path = write({**damaged, "test/cat/1.png": color(1, 2, 3)})
+    files, y = list_image_folder(path)
+    assert list(files) == [
+        f"train/{name}.png" for name in ("cat/0", "cat/1", "dog/0", "dog/1")
+    ]
+    assert y.tolist() == ["cat", "cat", "dog", "dog"]
+    image = files.image(1)
+    assert (image.mode, image.size) == ("RGB", (5, 4))
+    assert np.unique(np.asarray(image)).tolist() == [1]
+    with pytest.raises(ValueError, match=r"train/dog/1\.png in .* cannot be read"):
+        files.image(3)
+
+
+def test_listed_images_can_be_sliced_and_pickled(write):
+    files, _ = list_image_folder(write(CLASSES))
+    some = pickle.loads(pickle.dumps(files[3:6]))
+    assert list(some) == ["cat/3.png", "cat/4.png", "dog/0.png"]
+    assert [np.asarray(some.image(i)).max() for i in range(3)] == [3, 4, 16]
+    assert repr(some).startswith("ImageFiles(3 files in ")
+
+
+def test_the_fingerprint_of_an_image_changes_with_it(write, tmp_path):
+    files, _ = list_image_folder(write(CLASSES))
+    before = [files.fingerprint(i) for i in range(3)]
+    assert len(set(before)) == 3
+    changed, _ = list_image_folder(write({**CLASSES, "cat/1.png": color(9, 9, 8)}))
+    after = [changed.fingerprint(i) for i in range(3)]
+    assert after[1] != before[1]
+    if changed.path.suffix == ".zip":  # a folder's other files were written again
+        assert after[::2] == before[::2]
+
+
+def test_an_image_that_is_gone_has_no_fingerprint(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"gone\.png does not exist"):
+        ImageFiles(["gone.png"], tmp_path).fingerprint(0)

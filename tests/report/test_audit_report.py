@@ -13,6 +13,7 @@ import pytest
 from scipy.stats import false_discovery_control
 
 from sklgm.auditing._result import AuditResult
+from sklgm.datasets import ImageFiles
 from sklgm.report import _audit_page, render_audit_report, write_audit_report
 
 pillow = pytest.importorskip("PIL.Image")
@@ -552,3 +553,17 @@ def test_missing_packages_name_the_extra(module, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match=r'pip install "sklgm\[cli\]"'):
         rendered(None, images())
+
+
+def test_files_of_images_are_read_where_they_are_shown(tmp_path):
+    shown = {*SUSPECTS, 0, 3, 1, 4, 5}  # and the typical ones
+    for row in range(N_ROWS):
+        image = pillow.new("RGB", (300, 200 + row), (row, 0, 255))
+        path = tmp_path / f"{row}.png"
+        image.save(path) if row in shown else path.write_bytes(b"no image")
+    files = ImageFiles([f"{row}.png" for row in range(N_ROWS)], tmp_path)
+    page = render_audit_report(audit_result(), files, files.names, title="Photos")
+    encoded = re.findall(r"data:image/png;base64,([A-Za-z0-9+/=]+)", page)
+    pictures = [pillow.open(io.BytesIO(base64.b64decode(text))) for text in encoded]
+    assert {picture.getpixel((0, 0))[0] for picture in pictures} == shown
+    assert {picture.width for picture in pictures} == {128}
