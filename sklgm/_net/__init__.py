@@ -17,7 +17,6 @@ from sklgm._net._build import (
 )
 from sklgm._net._callbacks import (
     MarginGrowth,
-    TrimmedGaussians,
     ValidationAccuracy,
     make_schedule,
 )
@@ -44,12 +43,17 @@ from sklgm._net._loss_net import (
     restored_on_error,
     stops_early,
 )
+from sklgm._net._trimming import (
+    LastFeatures,
+    TrimmedGaussians,
+)
 
 __all__ = [
     "AUGMENTATIONS",
     "Augmentation",
     "BatchDataset",
     "LGMCriterion",
+    "LastFeatures",
     "LossNet",
     "MarginGrowth",
     "NoSingleRowSampler",

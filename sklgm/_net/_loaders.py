@@ -87,14 +87,14 @@ class SlicedBatches:
         rows = torch.from_numpy(self.dataset.rows)
         y_encoded = torch.from_numpy(self.dataset.y_encoded)
         weight = self._weight()
-        order: Tensor | None = None
+        order = torch.arange(n_samples)
         if self.generator is not None:
             order = torch.randperm(n_samples, generator=self.generator)
             rows, y_encoded = rows[order], y_encoded[order]
             weight = None if weight is None else weight[order]
         for start, stop in self._bounds(n_samples):
             X = self.instances.index_select(0, rows[start:stop])
-            batch = {"X": X.to(dtype)}
+            batch = {"X": X.to(dtype), "rows": order[start:stop]}
             if weight is not None:
                 batch["sample_weight"] = weight[start:stop]
             yield batch, y_encoded[start:stop]

@@ -102,14 +102,18 @@ class LossNet(NeuralNet):
         X, y_encoded = batch
         features = self.module_.features(X["X"].to(self.device))
         weight = X.get("sample_weight")  # none: all are 1
-        loss, logits, _ = self.criterion_.of_training(
+        loss, logits, distances = self.criterion_.of_training(
             features,
             y_encoded.to(self.device),
             self.module_.head,
             None if weight is None else weight.to(self.device),
         )
         loss.backward()
-        return {"loss": loss, "y_pred": (logits, features)}
+        return {
+            "loss": loss,
+            "y_pred": (logits, features),
+            "claimed_distances": distances,
+        }
 
     def infer(self, x: Any, **fit_params: Any) -> tuple[Tensor, ...]:
         """Compute the outputs of the network for a batch."""
