@@ -18,7 +18,6 @@ from sklgm._net._build import (
 )
 from sklgm._net._callbacks import (
     MarginGrowth,
-    TrimmedGaussians,
     ValidationAccuracy,
     make_schedule,
 )
@@ -51,12 +50,17 @@ from sklgm._net._loss_net import (
     stops_early,
 )
 from sklgm._net._state import net_state, restore_net, weights_of
+from sklgm._net._trimming import (
+    LastFeatures,
+    TrimmedGaussians,
+)
 
 __all__ = [
     "AUGMENTATIONS",
     "Augmentation",
     "BatchDataset",
     "LGMCriterion",
+    "LastFeatures",
     "LossNet",
     "MarginGrowth",
     "NoSingleRowSampler",

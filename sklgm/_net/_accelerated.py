@@ -155,6 +155,17 @@ class AcceleratedNet(LossNet):
             return super()._features(X)
         return self.replica(X)
 
+    def gathered(self, values: Tensor) -> Tensor:
+        """Join what all processes hold, shape (n_values, ...), one after the other."""
+        if self.accelerator is None:
+            return values
+        values = values.to(self.accelerator.device)
+        n_values = torch.tensor([len(values)], device=values.device)
+        counts = self.accelerator.gather(n_values).tolist()
+        padded = self.accelerator.pad_across_processes(values, dim=0)
+        parts = self.accelerator.gather(padded).split(len(padded))
+        return torch.cat([part[:n] for part, n in zip(parts, counts, strict=True)])
+
     def _backward(self, loss: Tensor, n_rows: int) -> Tensor:
         """Average the gradients over all rows; return the mean loss of all."""
         if self.accelerator is None:

@@ -137,18 +137,22 @@ class BatchDataset(Dataset[Batch]):
             One of m rows of each class, in their order; nothing is copied but labels
             and weights.
         """
+        chosen = self.positions(share, n_rows)
+        drawn = BatchDataset(self.X, None, None, self.dtype, self.rows[chosen])
+        drawn.key = self.key
+        drawn.y_encoded = self.y_encoded[chosen]
+        drawn.sample_weight = self.sample_weight[chosen]
+        return drawn
+
+    def positions(self, share: float, n_rows: int) -> NDArray[np.int64]:
+        """Find where the rows of a :meth:`sample` stand, in order."""
         order = np.random.RandomState(0).permutation(len(self))
         order = order[np.argsort(self.y_encoded[order], kind="stable")]
         counts = np.bincount(self.y_encoded)
         counts = counts[counts > 0]
         rank = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
         steps = np.maximum(1, np.minimum(int(1.0 / share), counts // n_rows))
-        chosen = np.sort(order[rank % np.repeat(steps, counts) == 0])
-        drawn = BatchDataset(self.X, None, None, self.dtype, self.rows[chosen])
-        drawn.key = self.key
-        drawn.y_encoded = self.y_encoded[chosen]
-        drawn.sample_weight = self.sample_weight[chosen]
-        return drawn
+        return np.sort(order[rank % np.repeat(steps, counts) == 0])
 
     def of_outputs(self, outputs: NDArray[np.floating]) -> "BatchDataset":
         """Put the outputs of a backbone in the place of the instances.
@@ -172,7 +176,10 @@ class BatchDataset(Dataset[Batch]):
         return self.__getitems__([index])
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
-        """Rows of one batch; a whole batch at once is far faster than row by row."""
+        """Rows of one batch; a whole batch at once is far faster than row by row.
+
+        ``"rows"`` are their positions in the data set.
+        """
         rows = np.asarray(indices)
         weight = self.sample_weight[rows] * self.is_kept.numpy()[rows]
         # numpy casts what torch cannot read: other byte orders, extended precision.
@@ -184,6 +191,7 @@ class BatchDataset(Dataset[Batch]):
         batch = {
             self.key: torch.from_numpy(X),
             "sample_weight": torch.from_numpy(weight).to(self.dtype),
+            "rows": torch.from_numpy(rows),
         }
         return batch, torch.from_numpy(self.y_encoded[rows])
 

@@ -9,12 +9,7 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback, LRScheduler
 from torch import Tensor
 
-from sklgm._net._batches import Batch, BatchDataset
-from sklgm._net._class_gaussians import set_trimmed_gaussians
-from sklgm.gaussian import Trim
-
-# Epochs that the rows which were left out stay so.
-_EPOCHS_PER_ESTIMATE = 3
+from sklgm._net._batches import Batch
 
 
 class MarginGrowth(Callback):
@@ -37,31 +32,6 @@ class MarginGrowth(Callback):
         n_before = len(net.history) - 1
         share = min(1.0, n_before / self.n_epochs) if self.n_epochs > 0 else 1.0
         net.criterion_.margin = self.margin * share
-
-
-class TrimmedGaussians(Callback):
-    """Estimate the class Gaussians from the best-fitting rows, every third epoch.
-
-    It is done at the start of the epoch. Rows left out have weight 0 in the loss until
-    the next estimate. An estimate costs a pass over all rows, about as long as an epoch
-    of a small network; more of them left out no more mislabelled rows (MNIST).
-
-    Parameters
-    ----------
-    trim : float in (0, 0.5) or "auto"
-        Share of each class that is left out.
-    """
-
-    def __init__(self, trim: Trim) -> None:
-        self.trim = trim
-
-    def on_epoch_begin(
-        self, net: NeuralNet, dataset_train: BatchDataset, **kwargs: Any
-    ) -> None:
-        """Estimate again and set the rows' weights, in every third epoch."""
-        if (len(net.history) - 1) % _EPOCHS_PER_ESTIMATE > 0:
-            return
-        dataset_train.keep(set_trimmed_gaussians(net, dataset_train, trim=self.trim))
 
 
 class ValidationAccuracy(Callback):

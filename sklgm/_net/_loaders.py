@@ -110,7 +110,7 @@ class SlicedBatches:
         # As a DataLoader does: dropout must not depend on where the rows are.
         torch.empty((), dtype=torch.int64).random_()
         n_samples, dtype = len(self.dataset), self.dataset.dtype
-        order: Tensor | None = None
+        order = torch.arange(n_samples)
         if self.generator is not None:
             order = torch.randperm(n_samples, generator=self.generator)
         rows, y_encoded, weight = self._of_epoch(order)
@@ -128,7 +128,7 @@ class SlicedBatches:
             X = gathered(instances, rows[own], dtype, is_pinned=is_pinned)
             if is_pinned:
                 X = X.to(self.device, non_blocking=True).to(dtype)
-            batch = {self.dataset.key: X}
+            batch = {self.dataset.key: X, "rows": order[own]}
             if weight is not None:
                 batch["sample_weight"] = weight[own]
             return batch, y_encoded[own]
@@ -138,14 +138,14 @@ class SlicedBatches:
         if self.generator is not None:  # a RandomSampler ends with a second draw
             torch.randperm(n_samples, generator=self.generator)
 
-    def _of_epoch(self, order: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _of_epoch(self, order: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Rows, labels and weights of this epoch, (n_samples,), where they are used."""
         is_resident = self.placement == "resident"
         rows = torch.from_numpy(self.dataset.rows)
         if is_resident:  # only these rows were copied
             rows = torch.arange(len(rows))
         y_encoded, weight = torch.from_numpy(self.dataset.y_encoded), self._weight()
-        if order is not None:
+        if self.generator is not None:
             rows, y_encoded = rows[order], y_encoded[order]
             weight = None if weight is None else weight[order]
         if self.placement != "host":

@@ -103,14 +103,18 @@ class LossNet(NeuralNet):
         X, y_encoded = batch
         features = self._features(X)
         weight = X.get("sample_weight")  # none: all are 1
-        loss, logits, _ = self.criterion_.of_training(
+        loss, logits, distances = self.criterion_.of_training(
             features,
             y_encoded.to(self.device),
             self.module_.head,
             None if weight is None else weight.to(self.device),
         )
         loss = self._backward(loss, len(y_encoded))
-        return {"loss": loss, "y_pred": (logits, features)}
+        return {
+            "loss": loss,
+            "y_pred": (logits, features),
+            "claimed_distances": distances,
+        }
 
     def infer(self, x: Any, **fit_params: Any) -> tuple[Tensor, ...]:
         """Compute the outputs of the network for a batch."""
@@ -136,6 +140,10 @@ class LossNet(NeuralNet):
 
     def _features(self, X: Mapping[str, Tensor]) -> Tensor:
         return features_of(self.module_, X, torch.device(str(self.device)))
+
+    def gathered(self, values: Tensor) -> Tensor:
+        """Join what all processes hold, shape (n_values, ...), one after the other."""
+        return values
 
     def _backward(self, loss: Tensor, n_rows: int) -> Tensor:
         """Compute gradients of the loss of so many rows; return what is recorded."""

@@ -14,6 +14,7 @@ from sklgm._inputs import resolve_dtype
 from sklgm._net import (
     Augmentation,
     BatchDataset,
+    LastFeatures,
     LGMCriterion,
     LossNet,
     MarginGrowth,
@@ -110,8 +111,9 @@ class LGMClassifier(NetworkClassifier):
     trim : float in [0, 0.5) or "auto", default=0.0
         Share of each class that is left out when its Gaussian is estimated: for
         ``"kept_mean"`` the least likely rows, after training and, unless features are
-        fixed, before every third L-GM epoch, from the first on, with weight 0 until
-        the next; for ``"trimmed_mean"`` the values of each dimension at either end.
+        fixed, in every L-GM epoch those that lay farthest from the mean of their class
+        in the epoch before, with weight 0; for ``"trimmed_mean"`` the values of each
+        dimension at either end.
         ``"auto"``, for ``"kept_mean"`` alone, leaves out what lies beyond the bulk of
         each class, 1 % where its features are Gaussian; an attacker who knows that has
         more room than below a fixed 0.25.
@@ -488,15 +490,22 @@ class LGMClassifier(NetworkClassifier):
         n_epochs = self.max_epochs if location == "gradient" or not are_fixed else 0
         n_warmup = 0
         warmed: LossNet | None = None
+        last: LastFeatures | None = None
         if is_new and n_epochs > 0 and not are_fixed:
             n_warmup = round(self.softmax_warmup * n_epochs)
         if n_warmup > 0:
             head = network.head
             network.head = _linear_head(head)
-            criterion = SoftmaxCriterion(self.label_smoothing)
-            warmed = self._make_net(network, criterion, training, n_epochs=n_warmup)
+            warmed = self._make_net(
+                network,
+                SoftmaxCriterion(self.label_smoothing),
+                training,
+                n_epochs=n_warmup,
+                callbacks=[("last", LastFeatures(n_warmup))] if self._trims() else [],
+            )
             warmed.partial_fit(training.train)
             network.head = head.to(training.device)
+            last = dict(warmed.callbacks_).get("last")
 
         net = self._make_lgm_net(network, training, n_epochs - n_warmup, n_warmup)
         if warmed is not None:
@@ -508,6 +517,9 @@ class LGMClassifier(NetworkClassifier):
                 rows = rows.sample(_START_SHARE, _START_ROWS)
             self._start_head(net, rows, location)
         if n_left > 0:
+            if last is not None and last.features is not None:
+                dict(net.callbacks_)["trimmed"].start_from(last.features)
+                last.features = None
             net.partial_fit(training.train)
         if warmed is not None:
             net.continue_history(warmed)
@@ -528,6 +540,10 @@ class LGMClassifier(NetworkClassifier):
         if self.location == "auto":
             return "gradient" if self.trim == 0.0 else "kept_mean"
         return self.location
+
+    def _trims(self) -> bool:
+        """Whether rows are left out while the network is trained."""
+        return self._location() == "kept_mean" and self.trim != 0.0
 
     def _features_are_fixed(self) -> bool:
         return self.freeze_backbone or self.backbone == "identity"
@@ -575,7 +591,7 @@ class LGMClassifier(NetworkClassifier):
         n_epochs = self.margin_warmup * self.max_epochs
         growth = MarginGrowth(self.margin, n_epochs)
         callbacks: list[tuple[str, Any]] = [("margin_growth", growth)]
-        if self._location() == "kept_mean" and self.trim != 0.0:
+        if self._trims():
             callbacks.append(("trimmed", TrimmedGaussians(self.trim)))
         return callbacks
 

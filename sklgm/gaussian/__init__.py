@@ -23,6 +23,7 @@ from sklgm.gaussian._robust import (
     Trim,
     Variance,
     estimate_gaussians,
+    kept_rows,
 )
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "claimed_squared_mahalanobis",
     "class_logits",
     "estimate_gaussians",
+    "kept_rows",
     "log_density",
     "log_determinant",
     "log_variances_shape",

@@ -198,6 +198,50 @@ def estimate_gaussians(
     return estimated
 
 
+def kept_rows(
+    distances: Tensor,
+    y_encoded: Tensor,
+    n_classes: int,
+    *,
+    trim: Trim,
+    sample_weight: Tensor | None = None,
+) -> Tensor:
+    """Choose the rows of each class that lie nearest to its mean.
+
+    One step of ``location="kept_mean"`` of :func:`estimate_gaussians`, for distances
+    that are at hand.
+
+    Parameters
+    ----------
+    distances : Tensor of shape (n_samples,)
+        Squared Mahalanobis distances to the mean of the claimed class, up to a factor
+        per class.
+    y_encoded : Tensor of shape (n_samples,)
+        Class indices in [0, n_classes).
+    n_classes : int
+        Number of classes; each needs at least one row of positive weight.
+    trim : float in (0, 0.5) or "auto"
+        Share of each class that is left out; ``"auto"``: what lies beyond its bulk.
+    sample_weight : Tensor of shape (n_samples,) or None, default=None
+        Weights >= 0, which count as numbers of rows.
+
+    Returns
+    -------
+    Tensor of bool of shape (n_samples,)
+        Whether the row is kept; never one of weight 0.
+
+    Raises
+    ------
+    ValueError
+        If a class has no row of positive weight.
+    """
+    rows = ClassRows(distances[:, None], y_encoded, n_classes, sample_weight)
+    distances = distances.to(rows.dtype)
+    if trim == "auto":
+        return _rows_of_bulk(distances, rows)
+    return _most_likely_rows(distances, rows, trim)
+
+
 def _reestimated(
     rows: ClassRows,
     start: tuple[Tensor, Tensor],

@@ -137,12 +137,16 @@ accelerator = Accelerator(cpu=True) if sys.argv[2] == "shared" else None
 X, y = load_digits(n_class=4, return_X_y=True)
 X = (X / 16.0).astype("float32")
 said = {}
-for classifier in (SoftmaxClassifier, LGMClassifier):
+for name, classifier, settings in (
+    ("softmax", SoftmaxClassifier, {}),
+    ("lgm", LGMClassifier, {}),
+    ("lgm_trim", LGMClassifier, {"trim": 0.1}),
+):
     clf = classifier(
         feature_dim=8, max_epochs=4, batch_size=50, early_stopping=True,
-        accelerator=accelerator, random_state=0,
+        accelerator=accelerator, random_state=0, **settings,
     ).fit(X, y)
-    said[classifier.__name__] = {
+    said[name] = {
         "train_loss": clf.history_[:, "train_loss"],
         "valid_loss": clf.history_[:, "valid_loss"],
         "weights": [p.tolist() for p in clf.net_.module_.parameters()],

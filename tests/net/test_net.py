@@ -171,7 +171,7 @@ def test_slices_carry_weights_only_where_they_are_not_one():
     rows = BatchDataset(np.zeros((4, 2)), np.zeros(4, dtype=int), None, torch.float32)
     batches = ordered_loader(rows, batch_size=4)
     ((batch, _),) = batches
-    assert set(batch) == {"X"}
+    assert set(batch) == {"X", "rows"}
     rows.keep(np.arange(4) != 2)
     ((batch, _),) = batches
     assert batch["sample_weight"].tolist() == [1.0, 1.0, 0.0, 1.0]
