@@ -22,6 +22,7 @@ if _typing.TYPE_CHECKING:
         SpectralSignatureDetector,
     )
     from sklgm.poisoning import PoisonCrafter
+    from sklgm.red_teaming import RedTeamResult, red_team
 
 __version__ = _version("sklgm")
 
@@ -36,11 +37,13 @@ __all__ = [
     "PartitionedClassifier",
     "PoisonCrafter",
     "PoisonFilter",
+    "RedTeamResult",
     "RobustGaussianClassifier",
     "SelfConfidenceDetector",
     "SoftmaxClassifier",
     "SpectralSignatureDetector",
     "audit",
+    "red_team",
 ]
 
 # Imported when they are first used: the command line shows its help without torch.
@@ -62,6 +65,7 @@ _PACKAGES = {
         "SpectralSignatureDetector",
     ),
     "poisoning": ("PoisonCrafter",),
+    "red_teaming": ("RedTeamResult", "red_team"),
 }
 
 
