@@ -23,6 +23,7 @@ if _typing.TYPE_CHECKING:
     )
     from sklgm.persistence import load, save
     from sklgm.poisoning import PoisonCrafter
+    from sklgm.red_teaming import RedTeamResult, red_team
 
 __version__ = _version("sklgm")
 
@@ -37,12 +38,14 @@ __all__ = [
     "PartitionedClassifier",
     "PoisonCrafter",
     "PoisonFilter",
+    "RedTeamResult",
     "RobustGaussianClassifier",
     "SelfConfidenceDetector",
     "SoftmaxClassifier",
     "SpectralSignatureDetector",
     "audit",
     "load",
+    "red_team",
     "save",
 ]
 
@@ -66,6 +69,7 @@ _PACKAGES = {
     ),
     "persistence": ("load", "save"),
     "poisoning": ("PoisonCrafter",),
+    "red_teaming": ("RedTeamResult", "red_team"),
 }
 
 

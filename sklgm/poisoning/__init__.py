@@ -24,6 +24,7 @@ from sklgm.poisoning._polytope import (
     bullseye_polytope_objective,
     convex_polytope_objective,
 )
+from sklgm.poisoning._split_module import split_module
 from sklgm.poisoning._surrogate import (
     GaussianSurrogate,
     Surrogate,
@@ -56,4 +57,5 @@ __all__ = [
     "flip_labels",
     "make_surrogate",
     "resolve_attack",
+    "split_module",
 ]

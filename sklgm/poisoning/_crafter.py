@@ -52,10 +52,12 @@ class PoisonCrafter(
 
     Parameters
     ----------
-    estimator : estimator or None, default=None
+    estimator : estimator, nn.Module, pair of them or None, default=None
         The surrogate: a clone is fitted on the X and y of `fit`. An sklgm classifier,
         or a Pipeline of affine scalers that ends in one (see `make_surrogate`). A
-        `FrozenEstimator` is used as it is. None is ``SoftmaxClassifier()``.
+        `FrozenEstimator`, an ``nn.Module`` and a pair ``(body, head)`` are used as they
+        are; a module gives one logit for each class of y, in sorted order. None is
+        ``SoftmaxClassifier()``.
     attack : str or Attack, default="feature_collision"
         ``"feature_collision"`` (Poison Frogs), ``"convex_polytope"``,
         ``"bullseye_polytope"``, ``"gradient_matching"`` (Witches' Brew),
@@ -140,7 +142,8 @@ class PoisonCrafter(
     Raises
     ------
     ValueError
-        If y has one class, labels are unknown or those of base and target are equal,
+        If y has one class, labels are unknown or those of base and target are equal, a
+        module has another number of logits than y has classes,
         the base class has fewer rows than `budget` asks for, `joint_targets` gives an
         attack several targets that takes one, X lies outside `pixel_range`, or a step
         of the Pipeline is not an affine scaler.
@@ -185,7 +188,7 @@ class PoisonCrafter(
     """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
-        "estimator": [HasMethods(["fit", "predict"]), None],
+        "estimator": [HasMethods(["fit", "predict"]), torch.nn.Module, tuple, None],
         "attack": [StrOptions(set(ATTACKS)), Attack],
         "X_target": ["array-like", None],
         "target_label": "no_validation",
@@ -209,7 +212,7 @@ class PoisonCrafter(
 
     def __init__(
         self,
-        estimator: BaseEstimator | None = None,
+        estimator: Any = None,
         *,
         attack: str | Attack = "feature_collision",
         X_target: ArrayLike | None = None,
@@ -288,7 +291,7 @@ class PoisonCrafter(
             self._check_bases(y, base_label, target_label)
 
             self.estimator_ = self._fitted_estimator(X, y, seed)
-            surrogate = make_surrogate(self.estimator_, device=device)
+            surrogate = _checked_surrogate(self.estimator_, X, classes, device)
             if target_label is None:
                 target_label = _predicted_labels(surrogate, X_target)
             if base_label is None:
@@ -421,6 +424,8 @@ class PoisonCrafter(
             )
 
     def _fitted_estimator(self, X: FloatArray, y: NDArray[Any], seed: int) -> Any:
+        if isinstance(self.estimator, torch.nn.Module | tuple):
+            return self.estimator
         if self.estimator is None:
             from sklgm.classifiers import SoftmaxClassifier
 
@@ -438,6 +443,23 @@ class PoisonCrafter(
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _checked_surrogate(
+    estimator: Any, X: FloatArray, classes: NDArray[Any], device: torch.device
+) -> Surrogate:
+    """Adapt the surrogate; one without labels has those of y."""
+    if not isinstance(estimator, torch.nn.Module | tuple):
+        return make_surrogate(estimator, device=device)
+    surrogate = make_surrogate(estimator, classes=classes, device=device)
+    with torch.no_grad():
+        row = torch.from_numpy(X[:1].copy()).to(surrogate.device)
+        n_logits = surrogate.log_joint(surrogate.features(row)).shape[1]
+    if n_logits != len(classes):
+        raise ValueError(
+            f"estimator gives {n_logits} logits, but y has {len(classes)} classes"
+        )
+    return surrogate
 
 
 def _seed(estimator: Any, seed: int) -> None:

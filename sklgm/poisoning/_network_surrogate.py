@@ -17,6 +17,7 @@ from sklgm.classifiers import RobustGaussianClassifier
 from sklgm.nn import GaussianMixtureHead
 from sklgm.poisoning._affine import affine_map
 from sklgm.poisoning._folding import folded
+from sklgm.poisoning._split_module import split_module
 from sklgm.poisoning._surrogate import InputShape, Surrogate
 
 
@@ -246,11 +247,12 @@ def make_surrogate(
     model : fitted classifier, FrozenEstimator, Pipeline, nn.Module, pair or Surrogate
         A fitted sklgm classifier; a Pipeline of one and a `RobustGaussianClassifier` of
         its features; an ``nn.Module`` with submodules ``backbone`` and ``head``, or the
-        pair of modules ``(backbone, head)``; any of these inside a `FrozenEstimator`,
-        or behind the affine scalers of a fitted `Pipeline` (`StandardScaler`,
-        `MinMaxScaler`, `MaxAbsScaler`, `RobustScaler`, ``"passthrough"``), which become
-        part of the surrogate, so that poisons live in the pipeline's raw input space. A
-        `Surrogate` is returned as it is.
+        pair of modules ``(backbone, head)``; any other ``nn.Module`` whose last linear
+        layer gives its logits, which is cut there; any of these inside a
+        `FrozenEstimator`, or behind the affine scalers of a fitted `Pipeline`
+        (`StandardScaler`, `MinMaxScaler`, `MaxAbsScaler`, `RobustScaler`,
+        ``"passthrough"``), which become part of the surrogate, so that poisons live in
+        the pipeline's raw input space. A `Surrogate` is returned as it is.
     input_shape : tuple of int or None, default=None
         Shape of one instance as the network takes it; None is the classifier's
         ``input_shape_``, and for a module "as they come".
@@ -270,7 +272,8 @@ def make_surrogate(
     ------
     ValueError
         If a step of a Pipeline is not an affine scaler, or clips (the message names
-        the step), or the device does not exist.
+        the step), an ``nn.Module`` has no linear layer to cut it at, or the device
+        does not exist.
     TypeError
         If the model is none of the above.
     NotFittedError
@@ -351,22 +354,29 @@ def _network_of(model: Any) -> nn.Module:
         if isinstance(backbone, nn.Module) and isinstance(head, nn.Module):
             return nn.ModuleDict({"backbone": backbone, "head": head})
     if isinstance(model, nn.Module):
+        if not _has_parts(model):
+            backbone, head = split_module(model)
+            return nn.ModuleDict({"backbone": backbone, "head": head})
         network: Any = model
     else:
         if hasattr(model, "fit"):
             check_is_fitted(model)
         network = getattr(getattr(model, "net_", None), "module_", None)
-    if not all(
-        isinstance(getattr(network, name, None), nn.Module)
-        for name in ("backbone", "head")
-    ):
+    if not _has_parts(network):
         raise TypeError(
-            "model must be a fitted sklgm classifier, an nn.Module with submodules "
-            "'backbone' and 'head', the pair of such modules, or a FrozenEstimator or "
-            f"Pipeline around one; got {type(model).__name__}"
+            "model must be a fitted sklgm classifier, an nn.Module, the pair of "
+            "modules (backbone, head), or a FrozenEstimator or Pipeline around one; "
+            f"got {type(model).__name__}"
         )
     module: nn.Module = network
     return module
+
+
+def _has_parts(network: Any) -> bool:
+    return all(
+        isinstance(getattr(network, name, None), nn.Module)
+        for name in ("backbone", "head")
+    )
 
 
 def _with_gaussians(

@@ -40,7 +40,7 @@ def test_version_is_the_installed_one(invoke):
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ([], ["reproduce", "audit", "--version"]),
+        ([], ["reproduce", "audit", "attack", "--version"]),
         (
             ["reproduce"],
             [
@@ -53,8 +53,12 @@ def test_version_is_the_installed_one(invoke):
             ["audit"],
             ["--trusted", "--label-column", "--drop-column", "--cv", "--restart"],
         ),
+        (
+            ["attack"],
+            ["--estimator", "--surrogate", "--budget", "--linf", "--flat", "--n-jobs"],
+        ),
     ],
-    ids=["sklgm", "reproduce", "audit"],
+    ids=["sklgm", "reproduce", "audit", "attack"],
 )  # fmt: skip
 def test_help_names_every_option(invoke, command, words):
     outcome = invoke(*command, "--help")

@@ -239,10 +239,9 @@ def test_other_steps_are_an_error_that_names_them(training_set, step, message):
     [
         "a string",
         (nn.Linear(2, 2), "head"),
-        nn.Linear(2, 2),
         LogisticRegression().fit([[0.0], [1.0]], [0, 1]),
     ],
-    ids=["string", "half a pair", "module without head", "other classifier"],
+    ids=["string", "half a pair", "other classifier"],
 )
 def test_other_models_are_an_error(model):
     with pytest.raises(TypeError, match="model must be a fitted sklgm classifier"):

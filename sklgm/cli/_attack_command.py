@@ -1,0 +1,226 @@
+"""The command ``sklgm attack``."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from sklgm._running import import_extra
+from sklgm.cli._output import errors_in_one_line, progress_bar
+
+if TYPE_CHECKING:
+    import typer
+
+    from sklgm.red_teaming import RedTeamResult
+else:
+    typer = import_extra("typer", "cli")
+
+_OPTIONS = {
+    "estimator": "--estimator",
+    "surrogate": "--surrogate",
+    "label_column": "--label-column",
+    "image_size": "--image-size",
+    "n_targets": "--n-targets",
+    "budget": "--budget",
+    "max_perturbation": "--linf",
+    "watermark_opacity": "--watermark",
+    "attack": "--attack",
+    "n_jobs": "--n-jobs",
+    "device": "--device",
+    "random_state": "--seed",
+}
+
+
+def attack(
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="Image folder or .zip of one (one folder per class), .npz with keys "
+            "X and y, or .csv or .parquet with a column of labels."
+        ),
+    ],
+    estimator: Annotated[
+        str,
+        typer.Option(
+            help="What is attacked: softmax, lgm, logistic, forest, or MODULE:NAME of "
+            "an estimator (or a function that returns one) in a Python module."
+        ),
+    ] = "softmax",
+    surrogate: Annotated[
+        str | None,
+        typer.Option(
+            help="What poisons are crafted on: softmax, lgm or MODULE:NAME. Default: "
+            "the estimator itself where it is a network of sklgm, else an imitation."
+        ),
+    ] = None,
+    attack_: Annotated[
+        str,
+        typer.Option(
+            "--attack",
+            help="feature_collision, convex_polytope, bullseye_polytope, "
+            "gradient_matching, adaptive_likelihood or adaptive_posterior.",
+        ),
+    ] = "feature_collision",
+    n_targets: Annotated[int, typer.Option(help="Number of targets.")] = 50,
+    budget: Annotated[
+        float,
+        typer.Option(
+            help="Poisons per target: a share of the rows of one class, below 1, or a "
+            "whole number."
+        ),
+    ] = 0.1,
+    linf: Annotated[
+        float,
+        typer.Option(
+            min=0, help="Bound on every pixel in steps of 1/255; 0 is no bound."
+        ),
+    ] = 0.0,
+    watermark: Annotated[
+        float, typer.Option(help="Share of the target blended into its bases.")
+    ] = 0.0,
+    label_column: Annotated[
+        str | None, typer.Option(help="Column of the labels in tables.")
+    ] = None,
+    drop_column: Annotated[
+        list[str] | None,
+        typer.Option(help="Column of a table to ignore; may be given several times."),
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(help="Height and width in pixels to resize images to."),
+    ] = None,
+    flat: Annotated[
+        bool,
+        typer.Option(
+            "--flat",
+            help="Give images to the estimator as rows of pixels; logistic and forest "
+            "always get them so.",
+        ),
+    ] = False,
+    n_jobs: Annotated[
+        int | None, typer.Option(help="Estimators trained side by side.")
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda or another torch device.")
+    ] = "auto",
+    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for red_team.json, targets.csv, manifest.csv and the poisons. "
+            "Default: sklgm-attack/NAME."
+        ),
+    ] = None,
+) -> None:
+    """Poison an estimator's training rows and see how often it is misled."""
+    folder = out or Path("sklgm-attack") / path.resolve().stem
+    with errors_in_one_line(_OPTIONS):
+        from sklgm.datasets import load_rows
+        from sklgm.red_teaming import red_team
+
+        rows = load_rows(
+            path,
+            label_column=label_column,
+            drop_columns=drop_column or (),
+            image_size=image_size,
+        )
+        X, image_shape = rows.X, None
+        if X.ndim == 4 and (flat or estimator in ("logistic", "forest")):
+            image_shape = X.shape[1:]
+            X = X.reshape(len(X), -1)
+        is_count = budget >= 1 and budget == int(budget)
+        with progress_bar() as show:
+            result = red_team(
+                _estimator(estimator, "estimator"),
+                X,
+                rows.y,
+                surrogate=surrogate and _estimator(surrogate, "surrogate"),
+                attack=attack_,
+                n_targets=n_targets,
+                budget=int(budget) if is_count else budget,
+                max_perturbation=linf / 255 if linf else None,
+                watermark_opacity=watermark,
+                n_jobs=n_jobs,
+                random_state=seed,
+                device=device,
+                progress=show,
+            )
+        result.save(folder, image_shape=image_shape)
+    _print_summary(result)
+    for name in ("red_team.json", "targets.csv", "manifest.csv"):
+        typer.echo(folder / name)
+
+
+def _estimator(name: str, option: str) -> Any:
+    """Make the estimator of a name, or import it."""
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    from sklgm.classifiers import LGMClassifier, SoftmaxClassifier
+
+    made = {
+        "softmax": SoftmaxClassifier,
+        "lgm": LGMClassifier,
+        "logistic": lambda: make_pipeline(
+            StandardScaler(), LogisticRegression(max_iter=1000)
+        ),
+        "forest": RandomForestClassifier,
+    }
+    if name in made:
+        return made[name]()
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        raise ValueError(
+            f"{option} must be one of {', '.join(made)} or MODULE:NAME, got {name!r}"
+        )
+    sys.path.insert(0, str(Path.cwd()))  # as python -m does
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"{option} {name!r} cannot be imported: {error}") from error
+    finally:
+        sys.path.pop(0)
+    is_made = hasattr(found, "fit") and not isinstance(found, type)
+    return found if is_made or not callable(found) else _called(found)
+
+
+def _called(factory: Any) -> Any:
+    """Call what makes an estimator; a torch module is called otherwise."""
+    import torch
+
+    return factory if isinstance(factory, torch.nn.Module) else factory()
+
+
+def _print_summary(result: RedTeamResult) -> None:
+    """Print the rate, its control arm, and on what the poisons were crafted."""
+    rich_table = import_extra("rich.table", "cli")
+    console = import_extra("rich.console", "cli").Console()
+    rate, changed, control = (
+        result.success_rate,
+        result.changed_rate,
+        result.control_accuracy,
+    )
+    table = rich_table.Table(title="Clean-label poisoning", title_justify="left")
+    for column in ("", "share", "95 % interval", "of"):
+        table.add_column(column)
+    for name, one in (
+        ("targets misled to the label of the poisons", rate),
+        ("targets that lose their true label", changed),
+        ("accuracy without poisons", control),
+    ):
+        ends = f"{100 * one.low:.1f} to {100 * one.high:.1f} %"
+        table.add_row(name, f"{100 * one.value:.1f} %", ends, f"{one.n_targets:,}")
+    console.print(table)
+    text = {
+        "own": "Poisons were crafted on the network itself, trained without them.",
+        "given": "Poisons were crafted on the given surrogate.",
+        "imitation": "Black box: poisons were crafted on a network that imitates the "
+        f"estimator (it predicts the same for {100 * (result.agreement or 0):.1f} % of "
+        "the rows that targets come from). A low rate says that this attack failed, "
+        "not that the estimator is safe.",
+    }
+    console.print(text[result.surrogate])

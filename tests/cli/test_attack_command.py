@@ -1,0 +1,124 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sklgm import SoftmaxClassifier
+from sklgm.datasets import make_stripe_images
+from sklgm.poisoning import craft
+
+SPARING = ["--n-targets", 2, "--budget", 3]
+
+
+@pytest.fixture
+def stripes(tmp_path):
+    """An .npz file of 8-bit images of three classes."""
+    X, y = make_stripe_images(180, 3, (1, 8, 8), noise=0.2, random_state=0)
+    X = np.rint(np.clip(X, 0, 1) * 255).astype(np.uint8)
+    names = np.array(["a", "b", "c"])
+    np.savez(tmp_path / "stripes.npz", X=X, y=names[y])
+    return tmp_path / "stripes.npz"
+
+
+@pytest.fixture
+def my_module(tmp_path, monkeypatch):
+    """A module with an estimator, a class, a function and a torch module."""
+    (tmp_path / "my_pipelines.py").write_text(
+        "import torch\n"
+        "from sklearn.naive_bayes import GaussianNB\n"
+        "from sklgm import SoftmaxClassifier\n"
+        "made = SoftmaxClassifier(max_epochs=2, lr=0.01, random_state=0)\n"
+        "def make():\n    return GaussianNB()\n"
+        "module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+
+
+def test_attack_writes_poisons_that_are_those_injected(invoke, stripes, tmp_path):
+    out = tmp_path / "out"
+    outcome = invoke(
+        "attack", stripes, "--estimator", "forest", "--surrogate", "softmax",
+        "--linf", 16, *SPARING, "--out", out,
+    )  # fmt: skip
+    assert outcome.exit_code == 0, outcome.output
+    assert "targets misled to the label of the poisons" in outcome.output
+    assert "crafted on the given surrogate" in outcome.output
+    summary = json.loads((out / "red_team.json").read_text())
+    assert summary["success_rate"]["n"] == 2
+    assert summary["settings"]["max_perturbation"] == pytest.approx(16 / 255)
+    original = np.load(stripes)["X"]
+    with (out / "manifest.csv").open(newline="") as file:
+        manifest = list(csv.DictReader(file))
+    assert len(manifest) == 6
+    for line in manifest:
+        image = np.asarray(Image.open(out / line["file"])).astype(int)
+        assert image.shape == (8, 8)
+        change = np.abs(image - original[int(line["replaced_row"]), 0])
+        assert 0 < change.max() <= 16
+        assert float(line["linf"]) == pytest.approx(change.max() / 255, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "extra", "said"),
+    [
+        ("my_pipelines:made", [], "on the network itself"),
+        ("my_pipelines:make", ["--flat"], "Black box"),
+        ("my_pipelines:module", [], "on the network itself"),
+    ],
+)
+def test_estimators_are_imported(
+    invoke, stripes, my_module, tmp_path, estimator, extra, said
+):
+    outcome = invoke(
+        "attack", stripes, "--estimator", estimator, *SPARING, *extra,
+        "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert outcome.exit_code == 0, outcome.output
+    assert said in outcome.output.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--estimator", "tree"], "--estimator must be one of softmax, lgm, logistic"),
+        (
+            ["--estimator", "no_module:x"],
+            "--estimator 'no_module:x' cannot be imported",
+        ),
+        (["--surrogate", "json:nothing"], "--surrogate 'json:nothing' cannot be impo"),
+        (["--n-targets", 0], "--n-targets must be an int >= 1"),
+        (["--budget", 0], "--budget must be an int >= 1 or a share"),
+        (["--attack", "frog"], "--attack must be one of"),
+        (["--device", "quantum"], "--device 'quantum' is not a torch device"),
+    ],
+    ids=lambda value: str(value[0]) if isinstance(value, list) else "",
+)
+def test_bad_arguments_end_with_one_line_that_names_the_option(
+    invoke, stripes, tmp_path, arguments, message
+):
+    outcome = invoke("attack", stripes, *arguments, "--out", tmp_path / "out")
+    assert outcome.exit_code == 1
+    assert f"Error: {message}" in outcome.output
+    assert "Traceback" not in outcome.output
+
+
+def test_a_path_that_does_not_exist_is_one_line(invoke, tmp_path):
+    outcome = invoke("attack", tmp_path / "nothing.npz")
+    assert outcome.exit_code == 1
+    assert "does not exist" in outcome.output
+
+
+def test_rounded_poisons_still_collide_in_the_features(stripes):
+    """8 bit is no defence: what is saved is nearly as close as what was crafted."""
+    data = np.load(stripes)
+    X, y = data["X"].astype(np.float32) / 255, data["y"]
+    clf = SoftmaxClassifier(max_epochs=5, lr=0.01, random_state=0).fit(X, y)
+    base, target = X[y == "a"][:4], X[y == "b"][:1]
+    crafted = craft(clf, base, target, similarity_weight=0.0)
+    rounded = np.rint(crafted.X_poison * 255) / 255
+    of_target = clf.transform(target)
+    before = np.linalg.norm(clf.transform(base) - of_target, axis=1)
+    after = np.linalg.norm(clf.transform(rounded) - of_target, axis=1)
+    assert (after / before < crafted.collision_ratio + 0.05).all()

@@ -1,0 +1,358 @@
+"""Attacks on whole pipelines: success with its control arm, and poisons as files."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.decomposition import PCA
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+
+from sklgm import SoftmaxClassifier, red_team
+from sklgm.datasets import load_digits_images, make_stripe_images
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Rows of 8-bit pixels in [0, 1], and their labels."""
+    data = load_digits_images()
+    X = np.rint(data.X_train[:600].reshape(600, -1) * 255) / 255
+    return X.astype(np.float32), data.y_train[:600]
+
+
+@pytest.fixture(scope="module")
+def body_and_head():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(64, 16), nn.ReLU()), nn.Linear(16, 10)
+
+
+@pytest.fixture(scope="module")
+def attacked(digits):
+    """Nearest neighbours, attacked through a network; do not change it."""
+    network = SoftmaxClassifier(max_epochs=8, random_state=0)
+    return red_team(
+        KNeighborsClassifier(3),
+        *digits,
+        surrogate=network,
+        n_targets=6,
+        budget=4,
+        random_state=0,
+    )
+
+
+def test_every_counted_target_is_right_without_poisons(attacked, digits):
+    X, y = digits
+    np.testing.assert_array_equal(attacked.control_labels, attacked.target_labels)
+    np.testing.assert_array_equal(y[attacked.target_indices], attacked.target_labels)
+    assert (attacked.base_labels != attacked.target_labels).all()
+    assert attacked.success_rate.n_targets == 6
+    assert attacked.control_accuracy.n_targets == 150
+    assert attacked.control_accuracy.value > 0.9
+    assert attacked.surrogate == "given"
+    assert not attacked.is_black_box
+    assert attacked.agreement is None
+
+
+def test_poisons_replace_rows_of_the_label_they_claim(attacked, digits):
+    X, y = digits
+    assert np.bincount(attacked.poison_target).tolist() == [4] * 6
+    np.testing.assert_array_equal(
+        y[attacked.poison_indices], attacked.base_labels[attacked.poison_target]
+    )
+    np.testing.assert_array_equal(X[attacked.poison_indices], attacked.X_base)
+    # Targets are not among the rows that train.
+    assert not np.intersect1d(attacked.poison_indices, attacked.target_indices).size
+    assert (attacked.X_poison != attacked.X_base).any(axis=1).all()
+
+
+def test_a_retrained_pipeline_predicts_what_the_result_says(attacked, digits):
+    X, y = digits
+    pool = np.setdiff1d(np.arange(len(X)), np.flatnonzero(_is_train(attacked, digits)))
+    assert len(pool) == 150
+    for t in range(6):
+        own = attacked.poison_target == t
+        X_bad = X.copy()
+        X_bad[attacked.poison_indices[own]] = attacked.X_poison[own]
+        train = np.setdiff1d(np.arange(len(X)), pool)
+        clf = KNeighborsClassifier(3).fit(X_bad[train], y[train])
+        (label,) = clf.predict(X[attacked.target_indices[t]][None])
+        assert label == attacked.predicted_labels[t]
+
+
+def _is_train(result, digits):
+    """Rows that train: those that the split of this seed does not hold out."""
+    from sklearn.model_selection import train_test_split
+
+    from sklgm._random import draw_seed
+
+    X, y = digits
+    seed = draw_seed(np.random.RandomState(0))
+    train, _ = train_test_split(
+        np.arange(len(X)), test_size=0.25, stratify=y, random_state=seed
+    )
+    is_train = np.zeros(len(X), dtype=bool)
+    is_train[train] = True
+    return is_train
+
+
+def test_unbounded_poisons_mislead_what_copies_its_neighbours(digits):
+    # One neighbour is as easy to mislead as can be: a poison at the target.
+    X, y = digits
+    body, head = nn.Flatten(), nn.Linear(64, 10)
+    result = red_team(
+        KNeighborsClassifier(1),
+        X,
+        y,
+        surrogate=(body, head),
+        n_targets=5,
+        budget=1,
+        similarity_weight=0.0,
+        random_state=0,
+    )
+    assert result.success_rate.value == 1.0
+    assert (result.collision_ratio < 0.05).all()
+
+
+def test_a_pipeline_without_gradients_is_imitated_and_that_is_said(digits):
+    X, y = digits
+    pipe = make_pipeline(
+        StandardScaler(), PCA(20), RandomForestClassifier(10, n_jobs=1)
+    )
+    result = red_team(pipe, X, y, n_targets=3, budget=0.2, random_state=0)
+    assert result.surrogate == "imitation"
+    assert result.is_black_box
+    assert 0.7 < result.agreement <= 1.0
+    assert "black box, on an imitation" in repr(result)
+    n_rows = [int(np.ceil(0.2 * np.sum(y[_is_train(result, digits)] == label)))
+              for label in result.base_labels]  # fmt: skip
+    assert np.bincount(result.poison_target).tolist() == n_rows
+
+
+@pytest.mark.parametrize("kind", ["classifier", "pair", "module"])
+def test_a_network_is_attacked_through_itself(kind, digits, body_and_head):
+    X, y = digits
+    body, head = body_and_head
+    attacked = {
+        "classifier": SoftmaxClassifier(max_epochs=10, random_state=0),
+        "pair": (body, head),
+        "module": nn.Sequential(*body, head, nn.LogSoftmax(dim=1)),
+    }[kind]
+    before = [p.clone() for p in body.parameters()]
+    result = red_team(attacked, X, y, n_targets=2, budget=3, random_state=0)
+    assert result.surrogate == "own"
+    assert result.control_accuracy.value > 0.5
+    for parameter, was in zip(body.parameters(), before, strict=True):
+        assert torch.equal(parameter, was)
+
+
+def test_a_fitted_surrogate_is_not_fitted_again(digits):
+    X, y = digits
+    network = SoftmaxClassifier(max_epochs=2, random_state=0).fit(X, y)
+    weights = [p.clone() for p in network.net_.module_.parameters()]
+    for surrogate in (network, FrozenEstimator(network)):
+        result = red_team(
+            LogisticRegression(max_iter=200),
+            X,
+            y,
+            surrogate=surrogate,
+            n_targets=1,
+            budget=1,
+            random_state=0,
+        )
+        assert result.surrogate == "given"
+    for parameter, was in zip(network.net_.module_.parameters(), weights, strict=True):
+        assert torch.equal(parameter, was)
+
+
+def test_the_same_seed_gives_the_same_attack_in_any_number_of_processes(digits):
+    X, y = digits
+    results = [
+        red_team(
+            RandomForestClassifier(5),
+            X,
+            y,
+            surrogate=SoftmaxClassifier(max_epochs=2),
+            n_targets=3,
+            budget=5,
+            random_state=7,
+            n_jobs=n_jobs,
+        )
+        for n_jobs in (1, 2)
+    ]
+    first, second = results
+    np.testing.assert_array_equal(first.X_poison, second.X_poison)
+    np.testing.assert_array_equal(first.predicted_labels, second.predicted_labels)
+    np.testing.assert_array_equal(first.accuracies, second.accuracies)
+
+
+def test_poisons_are_8_bit_and_keep_their_bound(digits):
+    X, y = digits
+    bound = 8.5 / 255
+    result = red_team(
+        KNeighborsClassifier(1),
+        X,
+        y,
+        surrogate=SoftmaxClassifier(max_epochs=2, random_state=0),
+        n_targets=2,
+        budget=3,
+        max_perturbation=bound,
+        random_state=0,
+    )
+    assert result.is_8_bit
+    values = result.X_poison * 255
+    np.testing.assert_allclose(values, np.rint(values), atol=1e-3)
+    change = np.abs(result.X_poison - result.X_base).max()
+    assert 7 / 255 < change <= 8 / 255 + 1e-6  # whole steps within the bound
+
+
+def test_rows_of_other_numbers_are_not_rounded(blobs):
+    X, y = blobs
+    result = red_team(
+        LogisticRegression(),
+        X,
+        y,
+        surrogate=SoftmaxClassifier(max_epochs=2, random_state=0),
+        n_targets=2,
+        budget=2,
+        random_state=0,
+    )
+    assert not result.is_8_bit
+    assert (result.X_poison >= X.min(axis=0)).all()
+    assert (result.X_poison <= X.max(axis=0)).all()
+
+
+def test_targets_can_be_given(digits):
+    X, y = digits
+    result = red_team(
+        KNeighborsClassifier(1),
+        X[:400],
+        y[:400],
+        X_target=X[500:520],
+        y_target=y[500:520],
+        surrogate=SoftmaxClassifier(max_epochs=2, random_state=0),
+        n_targets=3,
+        budget=2,
+        random_state=0,
+    )
+    assert (result.target_indices < 20).all()
+    np.testing.assert_array_equal(
+        y[500:520][result.target_indices], result.target_labels
+    )
+    np.testing.assert_array_equal(X[result.poison_indices], result.X_base)
+
+
+def test_a_frame_has_one_row_per_target(attacked):
+    frame = attacked.to_frame()
+    assert len(frame) == 6
+    assert frame["n_poisons"].to_list() == [4] * 6
+    assert frame["success"].to_list() == attacked.is_success.tolist()
+    assert frame["accuracy"].to_list() == attacked.accuracies.tolist()
+
+
+def test_poisons_are_saved_as_the_images_that_were_injected(attacked, tmp_path):
+    attacked.save(tmp_path, image_shape=(1, 8, 8))
+    with (tmp_path / "manifest.csv").open(newline="") as file:
+        manifest = list(csv.DictReader(file))
+    assert len(manifest) == 24
+    for i, line in enumerate(manifest):
+        pixels = np.asarray(Image.open(tmp_path / line["file"]))
+        expected = attacked.X_poison[i].reshape(8, 8)
+        np.testing.assert_array_equal((pixels / 255).astype(np.float32), expected)
+        assert int(line["replaced_row"]) == attacked.poison_indices[i]
+        t = attacked.poison_target[i]
+        assert line["claimed_label"] == str(attacked.base_labels[t])
+    summary = json.loads((tmp_path / "red_team.json").read_text())
+    assert summary["success_rate"]["n"] == 6
+    assert summary["settings"]["budget"] == 4
+    with (tmp_path / "targets.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 6
+
+
+def test_images_are_saved_in_colour_and_others_as_numbers(tmp_path, blobs):
+    X, y = make_stripe_images(120, 3, (3, 8, 8), noise=0.2, random_state=0)
+    X = (np.rint(np.clip(X, 0, 1) * 255)).astype(np.uint8)
+    clf = SoftmaxClassifier(max_epochs=2, lr=0.01, random_state=0)
+    result = red_team(
+        clf, X, y, n_targets=1, budget=2, similarity_weight=1e-9, random_state=0
+    )
+    assert result.X_poison.dtype == np.uint8
+    result.save(tmp_path / "images")
+    (first, _) = sorted((tmp_path / "images" / "poisons" / "target-000").iterdir())
+    pixels = np.asarray(Image.open(first)).transpose(2, 0, 1)
+    rows = result.poison_indices.argsort()
+    np.testing.assert_array_equal(pixels, result.X_poison[rows[0]])
+
+    result = red_team(
+        LogisticRegression(), *blobs, surrogate=clf, n_targets=1, budget=2,
+        random_state=0,
+    )  # fmt: skip
+    result.save(tmp_path / "rows")
+    saved = np.load(tmp_path / "rows" / "poisons.npz")
+    np.testing.assert_array_equal(saved["X"], result.X_poison)
+    np.testing.assert_array_equal(saved["replaced_row"], result.poison_indices)
+
+
+def test_an_image_shape_that_does_not_fit_is_refused(attacked, tmp_path):
+    for shape in ((1, 8, 9), (4, 4, 4), (64,)):
+        with pytest.raises(ValueError, match="image_shape=.* must be"):
+            attacked.save(tmp_path, image_shape=shape)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"n_targets": 0}, ValueError, "n_targets must be an int >= 1, got 0"),
+        ({"budget": 0}, ValueError, "budget must be an int >= 1 or a share"),
+        ({"budget": 1.5}, ValueError, "budget must be an int >= 1 or a share"),
+        ({"budget": 500}, ValueError, "budget=500 asks for 500 rows of class"),
+        ({"X_target": np.ones((2, 64))}, ValueError, "must be given together"),
+        ({"attack": "frog"}, ValueError, "attack must be one of"),
+        ({"estimator": PCA(2)}, TypeError, "estimator must be a classifier"),
+        ({"surrogate": nn.ReLU()}, ValueError, "ReLU has no linear layer to cut it"),
+    ],
+)
+def test_wrong_arguments_say_what_was_expected(changes, error, message, digits):
+    X, y = digits
+    given = {"estimator": KNeighborsClassifier(1), "n_targets": 1, "budget": 1}
+    given |= {"surrogate": SoftmaxClassifier(max_epochs=1), "random_state": 0}
+    given |= changes
+    with pytest.raises(error, match=message):
+        red_team(given.pop("estimator"), X, y, **given)
+
+
+def test_a_pipeline_that_is_never_right_has_no_targets(digits):
+    X, y = digits
+    clf = DummyClassifier(strategy="constant", constant="nothing")
+    with pytest.raises(ValueError, match="gets none of the 20 rows right"):
+        red_team(
+            clf,
+            X,
+            np.where(y > 4, "high", "nothing"),
+            X_target=X[:20],
+            y_target=np.full(20, "high"),
+        )
+
+
+def test_progress_counts_the_targets(digits):
+    X, y = digits
+    steps = []
+    red_team(
+        KNeighborsClassifier(1),
+        X,
+        y,
+        surrogate=SoftmaxClassifier(max_epochs=1),
+        n_targets=2,
+        budget=1,
+        random_state=0,
+        progress=lambda *step: steps.append(step),
+    )
+    assert steps[-1] == ("train with poisons", 2, 2)
