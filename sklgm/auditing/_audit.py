@@ -3,6 +3,8 @@
 import os
 import pickle
 import re
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral, Real
@@ -11,11 +13,21 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+from scipy.special import log_softmax
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import check_array
+from torch.utils.data import Dataset
 
-from sklgm._inputs import encode_labels, resolve_device, split_steps
+from sklgm._inputs import (
+    StreamedInstances,
+    encode_labels,
+    resolve_device,
+    split_steps,
+    warn_of_telling_columns,
+)
 from sklgm._random import RandomState, draw_seed
 from sklgm._running import (
     Progress,
@@ -25,24 +37,40 @@ from sklgm._running import (
     divided_threads,
     stage_key,
 )
-from sklgm._sklearn_private import safe_indexing
+from sklgm.auditing._duplicates import Duplicates, find_duplicates, row_hashes
+from sklgm.auditing._preparation import (
+    Table,
+    as_table,
+    describe,
+    make_preparation,
+    make_sparse_preparation,
+)
+from sklgm.auditing._rare import describe_rare, is_rare, similar_names
 from sklgm.auditing._result import AuditResult
+from sklgm.auditing._rows import parted_rows, taken_rows
 from sklgm.classifiers import LGMClassifier
 from sklgm.classifiers._fixed_part import FixedPart, FrozenNetwork
 from sklgm.metrics._levels import is_flagged
 from sklgm.nn import automatic_backbone
 from sklgm.outliers._calibration import (
+    Calibration,
     FoldScores,
     RowScores,
     calibrate_claims,
+    claimed_log_posterior,
     warn_if_uninformative,
 )
 from sklgm.outliers._conformal import n_rows_for_level
 from sklgm.outliers._decisions import Thresholds, q_values
-from sklgm.outliers._evidence import ask_folds, fitted_estimator, read_evidence
+from sklgm.outliers._evidence import (
+    Evidence,
+    ask_folds,
+    fitted_estimator,
+    read_evidence,
+)
 from sklgm.outliers._folds import Split, make_folds
 from sklgm.outliers._lgm_detector import KINDS, claimed_density
-from sklgm.outliers._trusted import Trusted, check_rows, check_trusted
+from sklgm.outliers._trusted import Trusted, check_trusted
 
 SCORE_KINDS = ("posterior", "likelihood")
 _PROBABILITIES = ("predict_log_proba", "predict_proba")
@@ -51,13 +79,17 @@ _N_TYPICAL = 4
 _PRESET = "natural_images_small"
 _LR, _BATCH_SIZE = 0.003, 128
 _N_EPOCHS, _N_STEPS, _MAX_EPOCHS = 8, 150, 200
+# Near duplicates in other folds are warned of from this share of the rows, or number.
+_CROSSING_SHARE, _N_CROSSING = 0.01, 3
+_LEAST_COLUMNS = 8
 
 
 def audit(
-    X: ArrayLike,
-    y: ArrayLike,
+    X: Any,
+    y: ArrayLike | str | None = None,
     *,
     estimator: Any = None,
+    groups: ArrayLike | str | None = None,
     trusted: tuple[ArrayLike, ArrayLike] | None = None,
     score_kind: str = "posterior",
     false_alarm_rate: float = 0.01,
@@ -77,16 +109,25 @@ def audit(
 
     Parameters
     ----------
-    X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
-        Instances, images in [0, 1].
-    y : array-like of shape (n_samples,)
-        Claimed labels, of at least two classes.
+    X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape), \
+            frame, sparse matrix, sequence of str, mapping of columns or data set
+        Instances, images in [0, 1]. A frame is one of pandas or Polars; a data set is
+        a map-style torch ``Dataset`` or a ``Dataset`` of the Hugging Face Hub.
+    y : array-like of shape (n_samples,), str or None, default=None
+        Claimed labels, of at least two classes; or the column of X that holds them.
+        None takes the column label, labels, y, target or class, or the second element
+        of the items of a torch ``Dataset``.
     estimator : classifier or None, default=None
         Cloned and fitted in every fold: anything with probabilities, and class
-        Gaussians for ``score_kind="likelihood"``. A ``FrozenEstimator`` judges all
-        rows as it is; it should not be trained on them. None is an
-        :class:`~sklgm.LGMClassifier` with one-cycle learning rate; after a
-        ``StandardScaler`` where X has rows of numbers.
+        Gaussians for ``score_kind="likelihood"``. It sees X as it is: of X only the
+        number of rows is checked. A ``FrozenEstimator`` judges all rows as it is; it
+        should not be trained on them. None is an :class:`~sklgm.LGMClassifier` with
+        one-cycle learning rate; after a ``StandardScaler`` where X has rows of
+        numbers, and after a preparation where it has text, categories, dates or
+        missing values (see Notes).
+    groups : array-like of shape (n_samples,), str or None, default=None
+        Rows of one group are held out together, such as photos of one scene; or the
+        column of X that says so. Not for splits given by ``cv``.
     trusted : tuple of (X_trusted, y_trusted) or None, default=None
         Rows whose labels are known to be right, and which are none of X. p-values
         are then the split-conformal ones against these rows; None takes them from a
@@ -128,6 +169,13 @@ def audit(
     AuditResult
         The p-values, q-values, scores and likely labels of all rows.
 
+    Warns
+    -----
+    UserWarning
+        Where a class has fewer rows than there are folds, and is too rare to judge;
+        where names of classes look misspelt; where duplicates are in several folds; of
+        columns that tell the label; where the estimator is certain of hardly any row.
+
     Raises
     ------
     ValueError
@@ -136,7 +184,7 @@ def audit(
         ``score_kind="likelihood"`` misses a class among the trusted rows; or if the
         estimator gives no probabilities.
     TypeError
-        If ``trusted`` is no pair.
+        If ``trusted`` is no pair, or X holds no rows.
 
     See Also
     --------
@@ -160,6 +208,16 @@ def audit(
     (``noise_share``). It is as good as that calibration. Wrong labels that follow a
     pattern which the classifier can learn, such as all rows of one subclass, pass for
     right ones.
+
+    *Tables and texts* are prepared for the default estimator in every fold: numbers by
+    the median where they are missing, with an indicator; dates as numbers; categories
+    one-hot; texts by TF-IDF in 100 dimensions. ``notes`` of the result say which column
+    is what.
+
+    *Rare classes*: one of fewer rows than folds says nothing about what its rows look
+    like. The others are judged as if it were not there; its rows are listed in
+    ``too_rare``, with the p-value of a row whose claim is as improbable. A class of one
+    row is unknown to the model that judges it.
 
     References
     ----------
@@ -185,19 +243,36 @@ def audit(
     """
     _check_settings(score_kind, false_alarm_rate, max_epochs, trusted is not None)
     seed = draw_seed(random_state)
-    rows, claimed_labels = check_rows(X, y, "X", "y")
-    classes = np.unique(claimed_labels)
+    rows, claimed_labels, groups = parted_rows(X, y, groups)
+    classes, claimed, counts = np.unique(
+        claimed_labels, return_inverse=True, return_counts=True
+    )
     if len(classes) < 2:
         raise ValueError(
             f"y must have at least 2 classes to audit, got {classes.tolist()}"
         )
+    preparation = _Preparation()
+    if estimator is None:
+        rows, preparation = _prepared(rows, claimed_labels, seed)
     known = None
     if trusted is not None:
-        known = check_trusted(trusted, rows, classes, stacklevel=2)
+        known = _checked_trusted(trusted, rows, classes, preparation.table)
         _check_enough_trusted(known, classes, score_kind, false_alarm_rate)
-    splits = make_folds(claimed_labels, len(claimed_labels), cv=cv, seed=seed)
+    splits = make_folds(
+        claimed_labels,
+        len(claimed),
+        cv=cv,
+        seed=seed,
+        groups=groups,
+        trains_all_classes=False,
+    )
+    folds = np.empty(len(claimed), dtype=np.intp)
+    for number, (_, held_out) in enumerate(splits):
+        folds[held_out] = number
     if estimator is None:
-        estimator = _default_estimator(rows, splits, backbone, max_epochs, device, seed)
+        estimator = _default_estimator(
+            rows, splits, backbone, max_epochs, device, seed, preparation.step
+        )
 
     if not any(map(partial(hasattr, estimator), _PROBABILITIES)):
         raise ValueError(
@@ -220,17 +295,17 @@ def audit(
         data = (rows, claimed_labels, splits, known, estimator)
         key = _stage_key((score_kind, n_threads), data, device_name)
     runner = Runner(progress, n_jobs=n_workers, folder=resume_from, key=key)
+    seen = rows
     fixed = FixedPart.of(estimator)
     if fixed is not None:  # models of the folds differ in the rest alone
         estimator = fixed.trainable
-        rows, known = runner.once(
+        seen, known = runner.once(
             "fixed part", partial(_pass_once, fixed, rows, known, runner.progress)
         )
-    claimed = encode_labels(claimed_labels, classes, name="y")
     ask = partial(
         _ask_fold,
         estimator=estimator,
-        X=rows,
+        X=seen,
         y=claimed_labels,
         claimed=claimed,
         classes=classes,
@@ -238,25 +313,35 @@ def audit(
         score_kind=score_kind,
     )
     answers = ask_folds(ask, splits, runner)
-    calibration = calibrate_claims(
+    log_proba = np.empty((len(claimed), len(classes)))
+    for answer in answers:
+        assert answer.scores.held_out.log_proba is not None
+        log_proba[answer.scores.rows] = answer.scores.held_out.log_proba
+    rare = is_rare(claimed, len(classes), folds, groups)
+    calibration, scores, p_values = _calibrated(
         [answer.scores for answer in answers],
         claimed,
-        len(classes),
+        log_proba,
+        np.zeros_like(rare) if known is not None else rare,
         KINDS[score_kind],
-        calibration="auto",
-        trusted=None if known is None else known[1],
+        None if known is None else known[1],
     )
     model = calibration.right_claims
     if model is not None:
         warn_if_uninformative(model, stacklevel=2)
-    log_proba = np.empty((len(claimed), len(classes)))
-    folds = np.empty(len(claimed), dtype=np.intp)
-    for number, answer in enumerate(answers):
-        assert answer.scores.held_out.log_proba is not None
-        log_proba[answer.scores.rows] = answer.scores.held_out.log_proba
-        folds[answer.scores.rows] = number
+    rows_of_rare = [np.flatnonzero(claimed == k) for k in np.flatnonzero(rare)]
+    said = describe_rare(
+        classes[rare].tolist(),
+        rows_of_rare,
+        len(splits),
+        similar_names(classes.tolist(), counts),
+    )
+    duplicates = _duplicates(rows)
+    if not _has_few_columns(rows):
+        said += _crossing(duplicates, folds)
+    for sentence in said:
+        warnings.warn(sentence, UserWarning, stacklevel=2)
     likely = np.argmax(log_proba, axis=1)
-    scores, p_values = calibration.scores, calibration.p_values
     thresholds = Thresholds.of_folds(
         np.array([law.thresholds(false_alarm_rate) for law in calibration.laws])
     )
@@ -293,6 +378,10 @@ def audit(
             "n_workers": n_workers,
         },
         log_proba=log_proba,
+        too_rare=np.sort(np.concatenate([*rows_of_rare, np.empty(0, dtype=np.intp)])),
+        duplicate_pairs=duplicates.pairs,
+        is_exact_pair=duplicates.is_exact,
+        notes=(*preparation.notes, *said),
     )
 
 
@@ -302,6 +391,181 @@ class _FoldAnswer:
 
     scores: FoldScores
     features: NDArray[np.floating[Any]]  # (n_held_out, feature_dim), or no columns
+
+
+@dataclass(frozen=True, eq=False)
+class _Preparation:
+    """How rows were prepared for the default estimator."""
+
+    step: Any = None
+    table: Table | None = None
+    notes: tuple[str, ...] = ()
+
+
+def _prepared(
+    rows: Any, claimed_labels: NDArray[Any], seed: int
+) -> tuple[Any, _Preparation]:
+    """Rows that the default estimator takes, after the step of the preparation."""
+    if isinstance(rows, Dataset):
+        return rows, _Preparation()
+    if sparse.issparse(rows):
+        step = make_sparse_preparation(rows, seed)
+        return rows, _Preparation(step, notes=("Sparse rows were projected.",))
+    if isinstance(rows, np.ndarray) and rows.dtype.kind in "biuf" and rows.ndim > 1:
+        if rows.ndim > 2 or not np.isnan(rows).any():
+            return check_array(rows, allow_nd=True, input_name="X"), _Preparation()
+    elif isinstance(rows, np.ndarray) and rows.ndim == 1 and rows.dtype.kind in "biuf":
+        check_array(rows, input_name="X")  # tells how to give one column
+    table = as_table(rows)
+    if len(table.names) == 0:
+        raise ValueError("X must have at least one column beside the labels")
+    if hasattr(rows, "columns"):
+        warn_of_telling_columns(
+            ((name, table.values[:, j]) for j, name in enumerate(table.names)),
+            claimed_labels,
+            stacklevel=3,
+        )
+    if set(table.kinds) == {"number"} and hasattr(rows, "columns"):
+        numbers = table.values.astype(np.float64)
+        if np.isfinite(numbers).all():
+            return rows, _Preparation()
+    step = make_preparation(table, seed)
+    return table.values, _Preparation(step, table, (describe(table),))
+
+
+def _checked_trusted(
+    trusted: Any, rows: Any, classes: NDArray[Any], table: Table | None
+) -> Trusted:
+    """Check trusted rows, in whatever container rows are."""
+    is_plain = isinstance(rows, np.ndarray) and rows.dtype.kind in "biuf"
+    if not isinstance(trusted, tuple) or len(trusted) != 2 or is_plain:
+        return check_trusted(trusted, rows, classes, stacklevel=3)
+    X, labels, _ = parted_rows(*trusted, X_name="X_trusted", y_name="y_trusted")
+    if table is not None:
+        X = as_table(X, like=table).values
+    shapes = [getattr(each, "shape", (0,))[1:] for each in (rows, X)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"trusted rows must have the shape of those of X, {shapes[0]}, got "
+            f"{shapes[1]}"
+        )
+    if not isinstance(rows, Dataset) and not isinstance(X, Dataset):
+        own = set(row_hashes(_comparable(rows)))
+        n_shared = sum(value in own for value in row_hashes(_comparable(X)))
+        if n_shared > 0:
+            warnings.warn(
+                f"{n_shared} trusted rows are rows of X too: models are trained on "
+                "them, so that they score too well and too many others are flagged. "
+                "Leave them out of X",
+                UserWarning,
+                stacklevel=3,
+            )
+    return X, encode_labels(labels, classes, name="y_trusted")
+
+
+def _comparable(rows: Any) -> Any:
+    """Rows one after the other; a frame is iterated by its columns."""
+    return as_table(rows).values if hasattr(rows, "columns") else rows
+
+
+def _duplicates(rows: Any) -> Duplicates:
+    if isinstance(rows, Dataset):  # read a batch at a time: not again for this
+        return Duplicates(np.empty((0, 2), dtype=np.intp), np.empty(0, dtype=bool))
+    return find_duplicates(_comparable(rows))
+
+
+def _has_few_columns(rows: Any) -> bool:
+    """Whether rows are equal by chance, as those of a table of few columns are."""
+    shape: tuple[int, ...] = getattr(rows, "shape", ())
+    if len(shape) != 2 or shape[1] >= _LEAST_COLUMNS:
+        return False
+    is_text = shape[1] == 1 and getattr(rows, "dtype", None) == np.dtype(object)
+    return not is_text
+
+
+def _crossing(duplicates: Duplicates, folds: NDArray[np.intp]) -> list[str]:
+    """Say where duplicates lie in several folds."""
+    of_pairs = folds[duplicates.pairs]  # (n_pairs, 2)
+    crossing = duplicates.pairs[of_pairs[:, 0] != of_pairs[:, 1]]
+    n_crossing = len(np.unique(crossing))
+    if n_crossing < max(_N_CROSSING, _CROSSING_SHARE * len(folds)):
+        return []
+    return [
+        f"{n_crossing} of {len(folds)} rows have a duplicate or near duplicate in "
+        f"another fold, such as rows {crossing[0, 0]} and {crossing[0, 1]}: a wrong "
+        "label that both have is learnt from the other, and missed. Leave duplicates "
+        "out, or give groups of rows that belong together"
+    ]
+
+
+def _calibrated(
+    folds: Sequence[FoldScores],
+    claimed: NDArray[np.int64],
+    log_proba: NDArray[np.float64],
+    rare: NDArray[np.bool_],
+    kind: Any,
+    trusted: NDArray[np.int64] | None,
+) -> tuple[Calibration, NDArray[np.float64], NDArray[np.float64]]:
+    """Scores and p-values of all rows; those of rare classes play no part in the law.
+
+    They get what a row of the other classes has whose claim is as improbable.
+    """
+    n_classes = len(rare)
+    if not rare.any():
+        calibration = calibrate_claims(
+            folds, claimed, n_classes, kind, calibration="auto", trusted=trusted
+        )
+        return calibration, calibration.scores, calibration.p_values
+    is_judged = ~rare[claimed]
+    place = np.cumsum(is_judged) - 1  # of a judged row among the judged ones
+    new_class = np.cumsum(~rare) - 1
+    parts = []
+    for fold in folds:
+        of_fold = is_judged[fold.rows]
+        if of_fold.any():
+            rows = fold.rows[of_fold]
+            own = RowScores(None, log_softmax(log_proba[rows][:, ~rare], axis=1))
+            parts.append(FoldScores(place[rows], own))
+    calibration = calibrate_claims(
+        parts,
+        new_class[claimed[is_judged]],
+        int(np.count_nonzero(~rare)),
+        kind,
+        calibration="auto",
+    )
+    posterior = claimed_log_posterior(log_proba, claimed)
+    order = np.argsort(posterior[is_judged], kind="stable")
+    known = posterior[is_judged][order]
+    both = []
+    for of_judged in (calibration.scores, calibration.p_values):
+        values = np.empty(len(claimed))
+        values[is_judged] = of_judged
+        values[~is_judged] = np.interp(posterior[~is_judged], known, of_judged[order])
+        both.append(values)
+    return calibration, both[0], both[1]
+
+
+def _of_all_classes(
+    evidence: Evidence, columns: NDArray[np.intp], n_classes: int, n_train: int
+) -> Evidence:
+    """Evidence of a model that some classes were kept from, with columns for these.
+
+    Their probability is that of a class that was never seen among the training rows.
+    """
+    if len(columns) == n_classes:
+        return evidence
+    log_densities = None
+    if evidence.log_densities is not None:
+        lowest = float(np.finfo(np.float64).min)
+        log_densities = np.full((len(evidence.log_densities), n_classes), lowest)
+        log_densities[:, columns] = evidence.log_densities
+    log_proba = None
+    if evidence.log_proba is not None:
+        unseen = -np.log(n_train + n_classes)
+        log_proba = np.full((len(evidence.log_proba), n_classes), unseen)
+        log_proba[:, columns] = evidence.log_proba
+        log_proba = log_softmax(log_proba, axis=1)
+    return Evidence(log_proba, log_densities, evidence.log_mixture, evidence.features)
 
 
 def _check_settings(
@@ -360,9 +624,13 @@ def _default_estimator(
     max_epochs: int | None,
     device: str | torch.device,
     seed: int,
+    preparation: Any,
 ) -> Any:
-    """L-GM classifier that fits images, or rows of numbers on any scales."""
-    if backbone == "auto" and automatic_backbone(rows.shape[1:]) == "airbench":
+    """L-GM classifier that fits images, or rows of anything after a preparation."""
+    shape = StreamedInstances(rows).shape if isinstance(rows, Dataset) else rows.shape
+    is_prepared = preparation is not None
+    is_natural = not is_prepared and automatic_backbone(shape[1:]) == "airbench"
+    if backbone == "auto" and is_natural:
         classifier = LGMClassifier.from_preset(_PRESET)
     else:
         classifier = LGMClassifier(
@@ -374,7 +642,11 @@ def _default_estimator(
         at_least = min(-(-_N_STEPS // n_steps), _MAX_EPOCHS)
         max_epochs = max(classifier.max_epochs, at_least)
     classifier.set_params(max_epochs=max_epochs, device=device, random_state=seed)
-    return classifier if rows.ndim > 2 else make_pipeline(StandardScaler(), classifier)
+    if is_prepared:
+        return make_pipeline(preparation, classifier)
+    if len(shape) > 2 or isinstance(rows, Dataset):
+        return classifier
+    return make_pipeline(StandardScaler(), classifier)
 
 
 def _without_addresses(thing: Any) -> str:
@@ -425,20 +697,27 @@ def _ask_fold(
 ) -> _FoldAnswer:
     """Train the model of a fold, and ask it about the rows that did not train it."""
     train_rows, held_out_rows = split
-    model = fitted_estimator(estimator, safe_indexing(X, train_rows), y[train_rows])
-    if not np.array_equal(model.classes_, classes):
+    model = fitted_estimator(estimator, taken_rows(X, train_rows), y[train_rows])
+    is_frozen = isinstance(estimator, FrozenEstimator)
+    expected = classes if is_frozen else np.unique(y[train_rows])
+    if not np.array_equal(model.classes_, expected):
         raise ValueError(
             f"estimator knows the classes {list(model.classes_)}, but y holds "
-            f"{classes.tolist()}"
+            f"{expected.tolist()}"
         )
-    is_frozen = isinstance(estimator, FrozenEstimator)
+    columns = np.searchsorted(classes, expected)
     n_train = len(y) if is_frozen else len(train_rows)
     name = type(split_steps(model)[1]).__name__
 
     def scores_of(
         rows: Any, claims: NDArray[np.int64], wants_features: bool
     ) -> tuple[RowScores, Any]:
-        evidence = read_evidence(model, rows, n_train, wants_features=wants_features)
+        evidence = _of_all_classes(
+            read_evidence(model, rows, n_train, wants_features=wants_features),
+            columns,
+            len(classes),
+            n_train,
+        )
         own = (
             None
             if KINDS[score_kind].is_posterior
@@ -447,7 +726,7 @@ def _ask_fold(
         return RowScores(own, evidence.log_proba), evidence.features
 
     held_out, features = scores_of(
-        safe_indexing(X, held_out_rows), claimed[held_out_rows], number == 0
+        taken_rows(X, held_out_rows), claimed[held_out_rows], number == 0
     )
     if features is None or number > 0:  # only features of one model can be compared
         features = np.empty((len(held_out_rows), 0), dtype=np.float32)

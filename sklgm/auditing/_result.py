@@ -70,6 +70,15 @@ class AuditResult:
     log_proba : ndarray of shape (n_samples, n_classes), default=None
         Log probabilities of all classes, natural log, by the model that was not trained
         on the row, not calibrated. None where they were not kept.
+    too_rare : ndarray of int of shape (n_too_rare,), default=None
+        Rows of classes with fewer rows than there were folds: look at them, for they
+        cannot be judged well.
+    duplicate_pairs : ndarray of int of shape (n_pairs, 2), default=None
+        Pairs of rows that are equal or nearly.
+    is_exact_pair : ndarray of bool of shape (n_pairs,), default=None
+        Whether the rows of the pair are equal in every value.
+    notes : tuple of str, default=()
+        What was done with the rows, and what was noticed about them.
 
     See Also
     --------
@@ -95,6 +104,10 @@ class AuditResult:
     settings: dict[str, Any]
     environment: dict[str, Any]
     log_proba: NDArray[np.float64] | None = None
+    too_rare: NDArray[np.intp] | None = None
+    duplicate_pairs: NDArray[np.intp] | None = None
+    is_exact_pair: NDArray[np.bool_] | None = None
+    notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return (
@@ -122,6 +135,15 @@ class AuditResult:
         """Rows that were not flagged, ascending."""
         return np.flatnonzero(~self.is_suspect)
 
+    @property
+    def contradictory_pairs(self) -> NDArray[np.intp]:
+        """Duplicates that claim different labels, shape (n_contradictory, 2)."""
+        if self.duplicate_pairs is None or len(self.duplicate_pairs) == 0:
+            return np.empty((0, 2), dtype=np.intp)
+        labels = self.claimed_labels[self.duplicate_pairs]
+        is_contradictory = np.asarray(labels[:, 0] != labels[:, 1], dtype=bool)
+        return np.asarray(self.duplicate_pairs[is_contradictory])
+
     def save(
         self,
         folder: str | os.PathLike[str],
@@ -143,7 +165,9 @@ class AuditResult:
         ``likely_label``, ``p_value``, ``q_value``, ``score``. ``clean_index.csv``
         holds the ``row`` (and ``name``) of all others, so that
         ``X[pandas.read_csv("clean_index.csv")["row"]]`` is what is left.
-        ``audit.json`` holds settings, versions and counts.
+        ``audit.json`` holds settings, versions, counts and notes. ``duplicates.csv``,
+        where there are any, holds one line per pair of rows that are equal or nearly:
+        ``row``, ``other_row``, both labels, ``kind`` (exact or near).
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -161,8 +185,25 @@ class AuditResult:
         _write_csv(folder / "suspects.csv", lines)
         rest = [first(row) for row in self.clean_rows.tolist()]
         _write_csv(folder / "clean_index.csv", [["row", *named], *rest])
+        self._save_duplicates(folder / "duplicates.csv", row_names)
         text = json.dumps(self.summary(), indent=2) + "\n"
         _replace(folder / "audit.json", text)
+
+    def _save_duplicates(self, path: Path, row_names: Sequence[str] | None) -> None:
+        if self.duplicate_pairs is None or len(self.duplicate_pairs) == 0:
+            path.unlink(missing_ok=True)  # of an audit before
+            return
+        assert self.is_exact_pair is not None
+        named = [] if row_names is None else ["name", "other_name"]
+        labels = ["claimed_label", "other_label", "kind"]
+        lines: list[list[Any]] = [["row", "other_row", *named, *labels]]
+        for pair, is_exact in zip(
+            self.duplicate_pairs.tolist(), self.is_exact_pair, strict=True
+        ):
+            names = [] if row_names is None else [row_names[row] for row in pair]
+            claims = [self.claimed_labels[row] for row in pair]
+            lines.append([*pair, *names, *claims, "exact" if is_exact else "near"])
+        _write_csv(path, lines)
 
     def summary(self) -> dict[str, Any]:
         """Collect settings, versions and counts, as JSON has them.
@@ -172,8 +213,10 @@ class AuditResult:
         dict
             ``n_samples``, ``n_suspects``, ``false_alarm_rate``, ``score_kind``,
             ``n_trusted``, ``noise_share``, ``temperature``, ``suspects_by_class``,
-            ``settings`` and ``environment``.
+            ``n_too_rare``, ``n_duplicate_pairs``, ``n_contradictory_pairs``,
+            ``notes``, ``settings`` and ``environment``.
         """
+        n_pairs = 0 if self.duplicate_pairs is None else len(self.duplicate_pairs)
         flagged = self.claimed_labels[self.is_suspect]
         return {
             "n_samples": len(self.p_values),
@@ -187,6 +230,10 @@ class AuditResult:
                 str(label): int(np.count_nonzero(flagged == label))
                 for label in self.classes
             },
+            "n_too_rare": 0 if self.too_rare is None else len(self.too_rare),
+            "n_duplicate_pairs": n_pairs,
+            "n_contradictory_pairs": len(self.contradictory_pairs),
+            "notes": list(self.notes),
             "settings": self.settings,
             "environment": self.environment,
         }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,6 +32,7 @@ else:
 _OPTIONS = {
     "label_column": "--label-column",
     "drop_columns": "--drop-column",
+    "group_column": "--group-column",
     "image_size": "--image-size",
     "on_error": "--on-error",
     "false_alarm_rate": "--false-alarm-rate",
@@ -43,6 +46,10 @@ _OPTIONS = {
     "n_jobs": "--n-jobs",
     "random_state": "--seed",
 }
+
+
+#: Of the text that stands for a row in lists.
+_MOST_LETTERS = 120
 
 
 def audit(
@@ -69,6 +76,13 @@ def audit(
         typer.Option(
             help="Column of a table to ignore, such as an identifier; may be given "
             "several times."
+        ),
+    ] = None,
+    group_column: Annotated[
+        str | None,
+        typer.Option(
+            help="Column of a table that says which rows belong together, such as a "
+            "patient or a scene: they are held out together."
         ),
     ] = None,
     image_size: Annotated[
@@ -133,7 +147,8 @@ def audit(
         Path | None,
         typer.Option(
             help="Folder for suspects.csv, clean_index.csv, audit.json, report.html "
-            "and, where files were skipped, skipped.csv. Default: sklgm-audit/NAME."
+            "and, where there are any, duplicates.csv and skipped.csv. Default: "
+            "sklgm-audit/NAME."
         ),
     ] = None,
     restart: Annotated[
@@ -146,7 +161,7 @@ def audit(
 ) -> None:
     """Find rows whose label is implausible; write lists and a report."""
     folder = out or Path("sklgm-audit") / path.resolve().stem
-    with errors_in_one_line(_OPTIONS), warnings_in_one_line(_OPTIONS):
+    with errors_in_one_line(_OPTIONS), warnings_in_one_line(_OPTIONS) as said:
         from sklgm._inputs import resolve_device
         from sklgm.datasets import load_rows
 
@@ -156,6 +171,7 @@ def audit(
             load_rows,
             label_column=label_column,
             drop_columns=drop_column or (),
+            group_column=group_column,
             image_size=image_size,
             on_error=on_error,
         )
@@ -181,6 +197,7 @@ def audit(
             shown,
             folder,
             restart,
+            said,
             false_alarm_rate=false_alarm_rate,
             score_kind=score_kind,
             backbone=backbone,
@@ -192,6 +209,8 @@ def audit(
         )
     _print_summary(result)
     names = ["suspects.csv", "clean_index.csv", "audit.json", "report.html"]
+    if result.duplicate_pairs is not None and len(result.duplicate_pairs) > 0:
+        names.append("duplicates.csv")
     if rows.skipped:
         _write_skipped(folder / "skipped.csv", rows.skipped)
         names.append("skipped.csv")
@@ -242,6 +261,7 @@ def _audit_and_write(
     shown: Any,
     folder: Path,
     restart: bool,
+    said: Sequence[str],
     **settings: Any,
 ) -> AuditResult:
     """Audit with a progress bar and write all it gives."""
@@ -253,21 +273,39 @@ def _audit_and_write(
             result = audit_rows(
                 rows.X,
                 rows.y,
+                groups=rows.groups,
                 trusted=None if known is None else (known.X, known.y),
                 progress=show,
                 resume_from=unfinished,
                 **settings,
             )
-        result.save(folder, rows.row_names)
+        # What was warned of belongs into the report, once.
+        result = replace(result, notes=tuple(dict.fromkeys((*said, *result.notes))))
+        row_names = rows.row_names or _shown_texts(rows)
+        result.save(folder, row_names)
         write_audit_report(
             folder / "report.html",
             result,
-            shown,
-            rows.row_names,
+            None if hasattr(shown, "get_columns") else shown,
+            row_names,
             title=f"Audit of the labels of {rows.name}",
             command=command_line(),
         )
     return result
+
+
+def _shown_texts(rows: LabelledRows) -> tuple[str, ...] | None:
+    """Start of the longest text of each row of a table, to know the row by."""
+    if not hasattr(rows.X, "get_columns"):
+        return None
+    texts = [column for column in rows.X.get_columns() if str(column.dtype) == "String"]
+    if not texts:
+        return None
+    longest = max(texts, key=lambda column: column.str.len_chars().mean() or 0)
+    return tuple(
+        textwrap.shorten(text or "", _MOST_LETTERS, placeholder=" ...")
+        for text in longest.to_list()
+    )
 
 
 def _write_skipped(path: Path, skipped: Sequence[tuple[str, str]]) -> None:
@@ -300,6 +338,9 @@ def _print_summary(result: AuditResult) -> None:
         text = rich_text.Text(printable(label))
         table.add_row(text, str(counts[label]), str(suspect))
     console.print(table)
+    n_contradictory = len(result.contradictory_pairs)
+    if n_contradictory > 0:
+        console.print(f"Duplicates with different labels: {n_contradictory} pairs")
     if result.noise_share is not None:
         console.print(f"Estimated share of wrong labels: {result.noise_share:.2%}")
     else:

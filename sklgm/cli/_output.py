@@ -68,8 +68,10 @@ def warnings_in_one_line(options: Mapping[str, str]) -> Iterator[list[str]]:
         if not issubclass(category, UserWarning):
             show(message, category, *place, **more)
             return
-        said.append(printable(in_options(str(message), options)))
-        typer.echo(f"Warning: {said[-1]}", err=True)
+        line = printable(in_options(str(message), options))
+        if line not in said:  # loading and judging may notice the same
+            said.append(line)
+            typer.echo(f"Warning: {line}", err=True)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)

@@ -254,7 +254,8 @@ def _log_proba(last: Any, inputs: Any, n_train: int) -> NDArray[np.float64] | No
             return None
     log_proba = np.array(log_proba, dtype=np.float64)
     n_classes = len(last.classes_)
-    _check_log_proba(log_proba, last, len(inputs), n_classes)
+    n_samples = inputs.shape[0] if hasattr(inputs, "shape") else len(inputs)
+    _check_log_proba(log_proba, last, n_samples, n_classes)
     log_proba[np.isneginf(log_proba)] = -np.log(n_train + n_classes)
     return log_proba
 

@@ -6,14 +6,25 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import KFold, StratifiedKFold, check_cv
+from sklearn.model_selection import (
+    KFold,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    check_cv,
+)
 from sklearn.utils.multiclass import check_classification_targets
 
 Split = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 
 def make_folds(
-    y: NDArray[Any] | None, n_samples: int, *, cv: Any, seed: int
+    y: NDArray[Any] | None,
+    n_samples: int,
+    *,
+    cv: Any,
+    seed: int,
+    groups: NDArray[Any] | None = None,
+    trains_all_classes: bool = True,
 ) -> list[Split]:
     """Split rows into folds that hold out each of them once.
 
@@ -29,6 +40,12 @@ def make_folds(
         every model, and the first judges it.
     seed : int
         Seed of the shuffling.
+    groups : ndarray of shape (n_samples,) or None, default=None
+        Rows of one group are held out together.
+    trains_all_classes : bool, default=True
+        Whether each fold must train on rows of every class. Without it a row is always
+        held out of the training of the model that judges it, the only one of its class
+        too.
 
     Returns
     -------
@@ -47,10 +64,15 @@ def make_folds(
     if isinstance(cv, Integral):
         if cv < 2:
             raise ValueError(f"cv must be at least 2 folds, got cv={cv!r}")
-        return _shuffled_folds(y, n_samples, int(cv), seed)
+        if groups is not None:
+            return _grouped_folds(y, groups, int(cv), seed)
+        splits = _shuffled_folds(y, n_samples, int(cv), seed)
+        if trains_all_classes:
+            return splits
+        return [(np.setdiff1d(train, rows), rows) for train, rows in splits]
     try:
         splitter = check_cv(cv, y, classifier=y is not None)
-        splits = list(splitter.split(np.zeros((n_samples, 1)), y))
+        splits = list(splitter.split(np.zeros((n_samples, 1)), y, groups))
     except ValueError as error:
         raise ValueError(
             f"cv={cv!r} cannot split n_samples={n_samples}: {error}"
@@ -67,7 +89,7 @@ def make_folds(
                 f"cv trains a model on {len(shared)} of the rows that it holds out of "
                 f"its training, row {shared[0]} among them"
             )
-    if y is not None:
+    if y is not None and trains_all_classes:
         for train_rows, _ in splits:
             missing = np.setdiff1d(y, y[train_rows])
             if len(missing) > 0:
@@ -114,3 +136,29 @@ def _shuffled_folds(
             (train_rows, np.union1d(held_out_rows, single) if i == 0 else held_out_rows)
         )
     return splits
+
+
+def _grouped_folds(
+    y: NDArray[Any] | None, groups: NDArray[Any], n_folds: int, seed: int
+) -> list[Split]:
+    n_groups = len(np.unique(groups))
+    if n_groups < 2:
+        raise ValueError(
+            f"groups must hold at least 2 groups, got {n_groups}: rows of one group "
+            "are held out together, and nothing would be left to train on"
+        )
+    labels = (
+        np.zeros(len(groups)) if y is None else np.unique(y, return_inverse=True)[1]
+    )
+    splitter = StratifiedGroupKFold(
+        min(n_folds, n_groups), shuffle=True, random_state=seed
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class in y")
+        try:
+            splits = list(splitter.split(labels, labels, groups))
+        except ValueError as error:
+            raise ValueError(
+                f"cv={n_folds!r} cannot split by groups: {error}"
+            ) from error
+    return [(train, rows) for train, rows in splits if len(rows) > 0]

@@ -141,6 +141,9 @@ def render_audit_report(
             gallery=gallery,
             unseen_images=X is not None and np.ndim(X) == 4 and images is None,
             class_rows=_class_rows(result, names),
+            notes=[_unicode(note) for note in result.notes],
+            contradictions=_contradictions(texts, max_rows),
+            n_contradictions=len(result.contradictory_pairs),
             figures=_figures(result, names),
             settings=flat_items(result.settings),
             environment=flat_items(result.environment),
@@ -293,6 +296,27 @@ class _RowTexts:
             "q_number": _exact(result.q_values[row]),
             "score_number": _exact(result.scores[row]),
         }
+
+
+def _contradictions(texts: _RowTexts, max_rows: int) -> list[dict[str, Any]]:
+    """Duplicates that claim different labels, as the page lists them."""
+    result = texts.result
+    if result.duplicate_pairs is None or result.is_exact_pair is None:
+        return []
+    is_exact = {
+        tuple(pair): exact
+        for pair, exact in zip(
+            result.duplicate_pairs.tolist(), result.is_exact_pair.tolist(), strict=True
+        )
+    }
+    return [
+        {
+            "first": texts.view(pair[0]),
+            "second": texts.view(pair[1]),
+            "kind": "equal" if is_exact[tuple(pair)] else "nearly equal",
+        }
+        for pair in result.contradictory_pairs[:max_rows].tolist()
+    ]
 
 
 @dataclass(frozen=True)

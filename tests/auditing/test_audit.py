@@ -192,14 +192,14 @@ def test_default_estimator_takes_images(digits):
 def test_default_estimator_trains_natural_images_by_a_preset(shape, backbone, expected):
     rows = np.zeros((40, *shape), dtype=np.float32)
     splits = [(np.arange(30), np.arange(30, 40))]
-    made = _default_estimator(rows, splits, backbone, None, "cpu", 3)
+    made = _default_estimator(rows, splits, backbone, None, "cpu", 3, None)
     assert (made.backbone, made.random_state, made.device) == (expected, 3, "cpu")
     assert made.test_time_flip == (expected == "airbench")
     assert made.max_epochs == 150  # of one step
-    assert _default_estimator(rows, splits, backbone, 2, "cpu", 3).max_epochs == 2
+    assert _default_estimator(rows, splits, backbone, 2, "cpu", 3, None).max_epochs == 2
     many = [(np.arange(30_000), np.arange(30, 40))]
     epochs = 20 if expected == "airbench" else 8
-    made = _default_estimator(rows, many, backbone, None, "cpu", 3)
+    made = _default_estimator(rows, many, backbone, None, "cpu", 3, None)
     assert made.max_epochs == epochs
 
 
@@ -482,7 +482,9 @@ def test_bad_rows_are_named(flipped):
     with pytest.raises(ValueError, match="y must have a label for each of the 1797"):
         audit(X, claimed[:-1])
     with pytest.raises(ValueError, match="Input X contains NaN"):
-        audit(np.where(X == X[0, 0], np.nan, X), claimed)
+        audit(np.where(X == X[0, 0], np.nan, X), claimed, estimator=LINEAR[1])
+    with pytest.raises(ValueError, match="Input X contains infinity"):
+        audit(np.where(X == X[0, 0], np.inf, X), claimed)
     with pytest.raises(ValueError, match="Unknown label type"):
         audit(X, claimed + 0.5)
 

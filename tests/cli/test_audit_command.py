@@ -237,3 +237,60 @@ def test_audit_skips_and_lists_images_that_cannot_be_read(invoke, tmp_path):
     outcome = invoke("audit", pets, "--out", out, *options, "--on-error", "stop")
     assert outcome.exit_code == 1
     assert "plain/damaged.png in" in outcome.stderr
+
+
+def test_audit_takes_texts_with_labels(invoke, tmp_path):
+    rng = np.random.default_rng(0)
+    words = [["soup", "bread", "salt", "oven"], ["goal", "team", "coach", "score"]]
+    lines = ["text;label"]
+    for i in range(120):
+        own = rng.choice(words[i % 2], 3).tolist()
+        claimed = 1 - i % 2 if i < 4 else i % 2
+        lines.append(f"{' '.join(own)}, no {i % 37};{['food', 'sport'][claimed]}")
+    lines[-1] = lines[-1].replace("sport", "sprot")
+    path = tmp_path / "texts.csv"
+    path.write_text("\n".join(lines), encoding="utf-16")
+    out = tmp_path / "out"
+    outcome = invoke("audit", path, "--out", out, "--max-epochs", 40, "--cv", 3)
+    assert outcome.exit_code == 0, outcome.output
+    with (out / "suspects.csv").open(newline="") as file:
+        suspects = list(csv.DictReader(file))
+    assert {0, 1, 2, 3} <= {int(line["row"]) for line in suspects}
+    assert all(", no " in line["name"] for line in suspects)
+    said = "Warning: Class 'sprot' is too rare to judge"
+    assert said in outcome.stderr
+    summary = json.loads((out / "audit.json").read_text())
+    assert summary["n_too_rare"] == 1
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "Columns were prepared so: text (text, by TF-IDF" in page
+    assert "Is it a misspelling of &#39;sport&#39;?" in page
+
+
+def test_audit_takes_tables_with_gaps_and_groups(invoke, tmp_path):
+    rng = np.random.default_rng(0)
+    lines = ["name,sex,age,visit,patient,label"]
+    for i in range(150):
+        well = i % 2
+        age = "" if i % 7 == 0 else f"{40 + 20 * well + rng.normal(0, 3):.1f}"
+        lines.append(
+            f"Name {rng.integers(999)},{'fm'[rng.integers(2)]},{age},"
+            f"2020-0{1 + rng.integers(9)}-11,{i // 3},{['ill', 'well'][well]}"
+        )
+    lines += [lines[1].replace("ill", "well"), lines[5].replace(",ill", ",well")]
+    path = tmp_path / "patients.csv"
+    path.write_text("\n".join(lines))
+    out = tmp_path / "out"
+    outcome = invoke(
+        "audit", path, "--out", out, "--max-epochs", 5, "--cv", 3,
+        "--group-column", "patient",
+    )  # fmt: skip
+    assert outcome.exit_code == 0, outcome.output
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "age (numbers" in page
+    assert "patient" not in page.split("Columns were prepared so")[1].split("</li>")[0]
+    assert "Duplicates with different labels: 2 pairs" in outcome.output
+    assert "Duplicates with different labels" in page
+    assert len((out / "duplicates.csv").read_text().splitlines()) == 3
+    outcome = invoke("audit", path, "--out", out, "--group-column", "ward")
+    assert outcome.exit_code == 1
+    assert "no --group-column 'ward'" in outcome.stderr

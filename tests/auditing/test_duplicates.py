@@ -1,0 +1,171 @@
+"""Rows that are there twice, with one label or with two."""
+
+import csv
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from scipy import sparse
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+
+from sklgm import audit
+from sklgm.auditing._duplicates import find_duplicates
+from sklgm.datasets import make_gaussian_classes
+
+LINEAR = LogisticRegression(max_iter=300)
+
+
+def pairs_of(X):
+    found = find_duplicates(X)
+    return {
+        (*map(int, pair), "exact" if exact else "near")
+        for pair, exact in zip(found.pairs, found.is_exact, strict=True)
+    }
+
+
+@pytest.mark.parametrize("kind", ["array", "images", "sparse", "texts", "objects"])
+def test_equal_rows_are_found(kind):
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 9, size=(60, 16)).astype(np.float64)
+    X[[17, 40]] = X[3]
+    if kind == "images":
+        X = X.reshape(-1, 1, 4, 4)
+    elif kind == "sparse":
+        X = sparse.csr_array(X)
+    elif kind == "texts":
+        X = [" ".join(map(str, row)) for row in X.tolist()]
+    elif kind == "objects":
+        X = X.astype(object)
+    assert pairs_of(X) == {(3, 17, "exact"), (3, 40, "exact")}
+
+
+def photographs(n=150):
+    """Smooth random images of 32 x 32 in [0, 1]."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, size=(n, 6, 6, 3), dtype=np.uint8)
+    return [
+        Image.fromarray(c).resize((32, 32), Image.Resampling.BICUBIC) for c in coarse
+    ]
+
+
+def as_rows(images):
+    return np.stack([np.asarray(i) for i in images]).transpose(0, 3, 1, 2) / np.float32(
+        255
+    )
+
+
+@pytest.mark.parametrize("change", ["quality", "size", "brightness"])
+def test_copies_of_images_are_near_duplicates(change):
+    images = photographs()
+    copies = []
+    for image in images[:20]:
+        if change == "size":
+            image = image.resize((24, 24)).resize((32, 32))
+        stream = io.BytesIO()
+        image.save(stream, "jpeg", quality=75 if change == "quality" else 90)
+        copies.append(Image.open(stream))
+    copied = as_rows(copies) * np.float32(0.8 if change == "brightness" else 1)
+    X = np.concatenate([as_rows(images), copied])
+    assert pairs_of(X) == {(i, 150 + i, "near") for i in range(20)}
+
+
+def test_near_embeddings_are_found():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 32))
+    X = np.concatenate([X, X[:10] + 1e-3 * rng.normal(size=(10, 32))])
+    assert pairs_of(X) == {(i, 400 + i, "near") for i in range(10)}
+
+
+def test_texts_that_differ_by_signs_are_near():
+    texts = ["Good, really!", "bad", "good really", "Bad.", "other", "!", "?"]
+    assert pairs_of(texts) == {(0, 2, "near"), (1, 3, "near")}
+
+
+def test_different_rows_are_no_duplicates():
+    X, y = load_digits(return_X_y=True)
+    assert pairs_of(X) == set()
+    assert pairs_of(X.reshape(-1, 1, 8, 8)) == set()
+    low = np.random.default_rng(0).normal(size=(500, 2))  # close by chance
+    assert pairs_of(low) == set()
+    assert pairs_of(np.zeros((3, 1, 8, 8))) == {(0, 1, "exact"), (0, 2, "exact")}
+
+
+@pytest.fixture
+def doubled():
+    X, y = make_gaussian_classes(300, n_features=9, separation=6.0, random_state=0)
+    X, y = np.concatenate([X, X[:20]]), np.concatenate([y, y[:20]])
+    y[300] = (y[300] + 1) % 3
+    return X, y
+
+
+def test_contradictory_labels_are_pairs(doubled, tmp_path):
+    X, y = doubled
+    with pytest.warns(UserWarning, match="40 of 320 rows|rows have a duplicate or"):
+        result = audit(X, y, estimator=LINEAR, random_state=0)
+    assert len(result.duplicate_pairs) == 20
+    assert result.is_exact_pair.all()
+    assert result.contradictory_pairs.tolist() == [[0, 300]]
+    assert result.summary()["n_contradictory_pairs"] == 1
+    result.save(tmp_path)
+    with (tmp_path / "duplicates.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [(line["row"], line["other_row"]) for line in lines] == [
+        (str(i), str(300 + i)) for i in range(20)
+    ]
+    assert lines[0]["claimed_label"] != lines[0]["other_label"]
+    assert lines[0]["kind"] == "exact"
+
+
+def test_groups_are_held_out_together(doubled):
+    X, y = doubled
+    groups = np.concatenate([np.arange(300), np.arange(20)])
+    result = audit(X, y, estimator=LINEAR, groups=groups, random_state=0)
+    for row in range(20):
+        assert result.folds[row] == result.folds[300 + row]
+    frame = pd.DataFrame(X).add_prefix("x").assign(scene=groups, label=y)
+    again = audit(frame, estimator=LINEAR, groups="scene", random_state=0)
+    np.testing.assert_allclose(again.p_values, result.p_values, rtol=1e-3)
+
+
+def test_wrong_labels_of_copies_are_found_with_groups():
+    rng = np.random.default_rng(0)
+    X, y = make_gaussian_classes(200, n_features=9, separation=6.0, random_state=0)
+    scenes = np.repeat(np.arange(200), 4)
+    X = np.repeat(X, 4, axis=0) + 1e-3 * rng.normal(size=(800, 9))
+    y = np.repeat(y, 4)
+    is_wrong = scenes < 10
+    claimed = np.where(is_wrong, (y + 1) % 3, y)
+    model = KNeighborsClassifier(3)
+    found = audit(X, claimed, estimator=model, groups=scenes, random_state=0)
+    with pytest.warns(UserWarning, match="a wrong label that both have is learnt"):
+        missed = audit(X, claimed, estimator=model, random_state=0)
+    with_groups = np.mean(is_wrong[found.ranking[:40]])
+    assert with_groups > 0.8
+    assert np.mean(is_wrong[missed.ranking[:40]]) < with_groups - 0.2
+
+
+def test_class_of_one_group_is_too_rare(doubled):
+    X, y = doubled
+    groups = np.where(y == 0, -1, np.arange(len(y)))
+    groups[300:] = groups[:20]
+    with pytest.warns(UserWarning, match="Class 0 is too rare to judge: it has"):
+        result = audit(X, y, estimator=LINEAR, groups=groups, random_state=0)
+    np.testing.assert_array_equal(result.too_rare, np.flatnonzero(y == 0))
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        (np.zeros(320), "groups must hold at least 2 groups, got 1"),
+        (np.zeros(3), "groups must have a group for each of the 320 rows of X, got 3"),
+        ("scene", "groups='scene' needs X with columns"),
+    ],
+    ids=["one", "length", "column"],
+)
+def test_bad_groups_are_named(doubled, groups, message):
+    with pytest.raises(ValueError, match=message):
+        audit(*doubled, estimator=LINEAR, groups=groups)
