@@ -81,7 +81,9 @@ _LR, _BATCH_SIZE = 0.003, 128
 _N_EPOCHS, _N_STEPS, _MAX_EPOCHS = 8, 150, 200
 # Near duplicates in other folds are warned of from this share of the rows, or number.
 _CROSSING_SHARE, _N_CROSSING = 0.01, 3
-_LEAST_COLUMNS = 8
+# A table of fewer columns has equal rows by chance, if no column has values that are
+# different in so many rows.
+_LEAST_COLUMNS, _MOST_DISTINCT = 8, 0.4
 
 
 def audit(
@@ -337,7 +339,7 @@ def audit(
         similar_names(classes.tolist(), counts),
     )
     duplicates = _duplicates(rows)
-    if not _has_few_columns(rows):
+    if not _are_equal_by_chance(rows):
         said += _crossing(duplicates, folds)
     for sentence in said:
         warnings.warn(sentence, UserWarning, stacklevel=2)
@@ -474,13 +476,14 @@ def _duplicates(rows: Any) -> Duplicates:
     return find_duplicates(_comparable(rows))
 
 
-def _has_few_columns(rows: Any) -> bool:
-    """Whether rows are equal by chance, as those of a table of few columns are."""
+def _are_equal_by_chance(rows: Any) -> bool:
+    """Whether rows may be equal by chance: they have few columns of few values."""
     shape: tuple[int, ...] = getattr(rows, "shape", ())
-    if len(shape) != 2 or shape[1] >= _LEAST_COLUMNS:
+    if len(shape) != 2 or shape[1] >= _LEAST_COLUMNS or sparse.issparse(rows):
         return False
-    is_text = shape[1] == 1 and getattr(rows, "dtype", None) == np.dtype(object)
-    return not is_text
+    values = np.asarray(_comparable(rows))
+    n_values = [len({*column.tolist()}) for column in values.T]
+    return max(n_values, default=0) < _MOST_DISTINCT * shape[0]
 
 
 def _crossing(duplicates: Duplicates, folds: NDArray[np.intp]) -> list[str]:

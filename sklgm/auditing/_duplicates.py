@@ -15,8 +15,8 @@ from scipy.spatial import KDTree
 
 # Side of the thumbnails by which images are compared.
 _THUMBNAIL = 8
-# Fewer columns leave rows close by chance.
-_LEAST_COLUMNS = 8
+# Pairs that are expected to be as close by chance, in all.
+_MOST_BY_CHANCE = 0.1
 # Rows are near duplicates up to this share of the median distance to a neighbour: not
 # the nearest, which is a copy where all rows come in bursts.
 _NEAR_SHARE = 0.1
@@ -63,12 +63,13 @@ def find_duplicates(X: Any) -> Duplicates:
     Notes
     -----
     Images are compared by thumbnails of 8 x 8 gray values, without brightness and
-    contrast: a perceptual hash whose values are not rounded. Rows of eight numbers or
-    more are compared column by column in units of its standard deviation. Rows are near
+    contrast: a perceptual hash whose values are not rounded. Rows of numbers
+    are compared column by column in units of its standard deviation. Rows are near
     duplicates where they are closer than a tenth of the median distance from a row to
     the neighbour that a twentieth of the rows, or a hundred, are closer than. Texts
-    are near duplicates where letters and digits are the same. More
-    than 200,000 different rows are compared exactly only.
+    are near duplicates where letters and digits are the same. In few dimensions rows
+    must be closer, so that in all at most 0.1 pairs are expected by chance. More than
+    200,000 different rows are compared exactly only.
     """
     first: dict[bytes, int] = {}
     exact = []
@@ -160,14 +161,12 @@ def _thumbnails(images: NDArray[Any]) -> NDArray[np.float32]:
 
 def _standardised(X: NDArray[Any]) -> NDArray[np.float64] | None:
     rows = X.reshape(len(X), -1).astype(np.float64)
-    if rows.shape[1] < _LEAST_COLUMNS:
-        return None
     is_known = np.isfinite(rows)
     rows[~is_known] = 0.0  # missing in both or in none: rows with NaN differ anyway
     rows -= rows.mean(axis=0)
     spread = rows.std(axis=0)
     rows = rows[:, spread > 0] / spread[spread > 0]
-    return rows if rows.shape[1] >= _LEAST_COLUMNS else None
+    return rows if rows.shape[1] > 1 else None
 
 
 def _close_pairs(
@@ -180,18 +179,26 @@ def _close_pairs(
     sampled = np.unique(np.linspace(0, len(points) - 1, _N_SAMPLED).astype(np.intp))
     squares = np.square(points).sum(axis=1)
     n_closer = min(int(_NEIGHBOUR_SHARE * len(points)), _MOST_NEIGHBOURS)
-    nearest = []
+    n_further = min(4 * n_closer + 3, len(points) - 2)
+    to_neighbours = []
     for row in sampled:
         distances = squares[row] + squares - 2 * (points @ points[row])
         distances[row] = np.inf
-        nearest.append(max(float(np.partition(distances, n_closer)[n_closer]), 0.0))
-    usual = float(np.sqrt(np.median(nearest)))
+        both = np.partition(distances, (n_closer, n_further))[[n_closer, n_further]]
+        to_neighbours.append(np.sqrt(np.maximum(both, 0.0)))
+    usual, further = np.median(to_neighbours, axis=0)
+    if not 0 < usual < further:
+        return []
     # Shorter in some directions than in all: no close pair is missed.
     centred = points - points.mean(axis=0)
     covariance = centred.T @ centred
     directions = np.linalg.eigh(covariance)[1][:, -_N_DIRECTIONS:]
     tree = KDTree(centred @ directions)
-    radius = _NEAR_SHARE * usual
+    # The number of neighbours grows with that power of the distance.
+    growth = np.log((n_further + 1) / (n_closer + 1))
+    n_dimensions = growth / np.log(further / usual)
+    by_chance = _MOST_BY_CHANCE / (len(points) * (n_closer + 1))
+    radius = min(_NEAR_SHARE, by_chance ** (1 / n_dimensions)) * usual
     if tree.count_neighbors(tree, radius) > _MOST_CANDIDATES * len(points):
         return []
     candidates = tree.query_pairs(radius, output_type="ndarray")

@@ -73,10 +73,11 @@ def test_copies_of_images_are_near_duplicates(change):
     assert pairs_of(X) == {(i, 150 + i, "near") for i in range(20)}
 
 
-def test_near_embeddings_are_found():
+@pytest.mark.parametrize("n_columns", [3, 6, 32])
+def test_near_rows_are_found(n_columns):
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(400, 32))
-    X = np.concatenate([X, X[:10] + 1e-3 * rng.normal(size=(10, 32))])
+    X = rng.normal(size=(400, n_columns))
+    X = np.concatenate([X, X[:10] + 1e-4 * rng.normal(size=(10, n_columns))])
     assert pairs_of(X) == {(i, 400 + i, "near") for i in range(10)}
 
 
@@ -89,8 +90,9 @@ def test_different_rows_are_no_duplicates():
     X, y = load_digits(return_X_y=True)
     assert pairs_of(X) == set()
     assert pairs_of(X.reshape(-1, 1, 8, 8)) == set()
-    low = np.random.default_rng(0).normal(size=(500, 2))  # close by chance
-    assert pairs_of(low) == set()
+    for n_columns in (1, 2, 3, 5):  # close by chance
+        low = np.random.default_rng(0).normal(size=(500, n_columns))
+        assert pairs_of(low) == set()
     assert pairs_of(np.zeros((3, 1, 8, 8))) == {(0, 1, "exact"), (0, 2, "exact")}
 
 
@@ -118,6 +120,14 @@ def test_contradictory_labels_are_pairs(doubled, tmp_path):
     ]
     assert lines[0]["claimed_label"] != lines[0]["other_label"]
     assert lines[0]["kind"] == "exact"
+
+
+def test_equal_rows_of_few_columns_are_warned_of_unless_by_chance():
+    X, y = make_gaussian_classes(300, n_features=4, separation=6.0, random_state=0)
+    X, y = np.concatenate([X, X[:20]]), np.concatenate([y, y[:20]])
+    with pytest.warns(UserWarning, match="rows have a duplicate or near duplicate"):
+        audit(X, y, estimator=LINEAR, random_state=0)
+    audit(np.round(X), y, estimator=LINEAR, random_state=0)
 
 
 def test_groups_are_held_out_together(doubled):
