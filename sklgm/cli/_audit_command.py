@@ -228,7 +228,8 @@ def _load_features(
     for folder in (path, trusted):
         if folder is not None and not folder.exists():
             raise FileNotFoundError(f"{folder} does not exist.")
-        if folder is not None and not (folder.is_dir() or folder.suffix == ".zip"):
+        is_images = folder is None or folder.is_dir() or folder.suffix.lower() == ".zip"
+        if not is_images:
             raise ValueError(f"weights is for image folders only, got {folder}.")
     network = load_torchvision(architecture, weights)
     layer = (

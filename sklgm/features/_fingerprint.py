@@ -16,7 +16,7 @@ from torch import Tensor, nn
 N_BYTES = 16
 # Packages whose code is taken for known by name.
 _KNOWN = ("torch", "torchvision", "timm", "numpy", "PIL", "builtins")
-_PLAIN = (bool, int, float, complex, str, bytes, type(None))
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), type(...), range, slice)
 
 
 def fingerprint(*things: Any) -> str:
@@ -121,7 +121,7 @@ class _Hash:
         if isinstance(thing, Mapping):
             return self.add([type(thing).__name__, *thing.items()])
         if isinstance(thing, set | frozenset):
-            return self.add(sorted(thing, key=repr))
+            return self.add(["set", *sorted(thing, key=repr)])
         if isinstance(thing, list | tuple):
             self._say(type(thing).__name__, str(len(thing)))
             for item in thing:
@@ -138,7 +138,8 @@ class _Hash:
             self._add_class(type(part))
             for attribute, value in sorted(vars(part).items()):
                 is_own = not attribute.startswith("_") and attribute != "training"
-                if is_own and isinstance(value, (*_PLAIN, tuple)):
+                values = value if isinstance(value, tuple) else (value,)
+                if is_own and all(isinstance(each, _PLAIN) for each in values):
                     self._say(attribute, repr(value))
         # Buffers that are not persistent count, too; a state dict lacks them.
         for name, tensor in (*module.named_parameters(), *module.named_buffers()):
@@ -179,6 +180,8 @@ class _Hash:
         for constant in code.co_consts:
             if isinstance(constant, types.CodeType):
                 self._add_bytecode(constant)
+            elif isinstance(constant, frozenset):  # in another order in each process
+                self._say(repr(sorted(constant, key=repr)))
             else:
                 self._say(repr(constant))
 
