@@ -45,6 +45,7 @@ from sklgm._net._loss_net import (
     stops_early,
 )
 from sklgm._net._state import net_state, restore_net, weights_of
+from sklgm._net._training_checkpoint import TrainingCheckpoint
 
 __all__ = [
     "AUGMENTATIONS",
@@ -56,6 +57,7 @@ __all__ = [
     "NoSingleRowSampler",
     "SlicedBatches",
     "SoftmaxCriterion",
+    "TrainingCheckpoint",
     "TrimmedGaussians",
     "ValidationAccuracy",
     "batches_of",

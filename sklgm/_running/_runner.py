@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import joblib
 from threadpoolctl import threadpool_limits
 
+from sklgm._running._checkpoints import Checkpoints
 from sklgm._running._environment import describe_environment, user_cache
+from sklgm._running._interrupts import interrupts_raised
 
 if TYPE_CHECKING:
     import torch
@@ -33,8 +35,8 @@ class Runner:
         many there are, so that results do not depend on it.
     folder : path-like or None, default=None
         Where finished stages are kept, for a run that continues an interrupted one.
-        None keeps none. Read by unpickling: it must be the user's own.
-    key : hashable, default=()
+        None keeps none. See :class:`~sklgm._running._checkpoints.Checkpoints`.
+    key : str, default=""
         What decides the numbers: stages of another key are not taken.
 
     Raises
@@ -49,16 +51,13 @@ class Runner:
         *,
         n_jobs: int | None = None,
         folder: str | os.PathLike[str] | None = None,
-        key: Any = (),
+        key: str = "",
     ) -> None:
         if n_jobs is not None and (not isinstance(n_jobs, Integral) or n_jobs == 0):
             raise ValueError(f"n_jobs must be an int but 0, or None, got {n_jobs!r}")
         self.progress = progress or _no_progress
         self.n_jobs = n_jobs
-        self._key = key
-        self._memory = joblib.Memory(folder, verbose=0)
-        # The function is made anew by every run and is no part of the key.
-        self._stage = self._memory.cache(_call, ignore=["function"])
+        self._checkpoints = Checkpoints(folder, key)
 
     def once(self, stage: str, function: Callable[[], Any]) -> Any:
         """Carry out a stage, or take its result from the run that was interrupted.
@@ -68,14 +67,20 @@ class Runner:
         stage : str
             Its name, unique in the run.
         function : callable
-            Takes nothing; its result can be pickled.
+            Takes nothing; its result is of records, containers and arrays, or
+            estimators that :func:`sklgm.save` knows.
 
         Returns
         -------
         object
             What the function returned, in this run or before.
         """
-        return self._stage((stage, self._key), function)
+        is_found, value = self._checkpoints.get(stage)
+        if not is_found:
+            with interrupts_raised():
+                value = function()
+            self._checkpoints.put(stage, value)
+        return value
 
     def map(
         self,
@@ -124,8 +129,8 @@ class Runner:
 def stages_folder(out: str | os.PathLike[str]) -> Path:
     """Name the folder where finished stages of a run wait until it ends.
 
-    In the user's cache and not beside the results: what lies there is unpickled, and a
-    folder of results may come from someone else.
+    In the user's cache and not beside the results: a folder of results may come from
+    someone else.
 
     Parameters
     ----------
@@ -176,10 +181,6 @@ def stage_key(settings: Any, data: Any, device: str) -> str:
     return str(joblib.hash(key))
 
 
-def _call(key: Any, function: Callable[[], Any]) -> Any:
-    return function()
-
-
 def _on_one_thread(function: Callable[..., Any], *arguments: Any) -> Any:
     import torch
 
@@ -187,7 +188,7 @@ def _on_one_thread(function: Callable[..., Any], *arguments: Any) -> Any:
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with threadpool_limits(1):
+        with threadpool_limits(1), interrupts_raised():
             return function(*arguments)
     finally:
         torch.set_num_threads(n_threads)

@@ -1,5 +1,6 @@
 """Classifier trained with the large-margin Gaussian mixture loss."""
 
+import os
 from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any, ClassVar, Literal
@@ -22,6 +23,7 @@ from sklgm._net import (
     infer,
     set_class_means,
 )
+from sklgm._running import interrupts_are_raised
 from sklgm._sklearn_private import Interval, StrOptions
 from sklgm.classifiers._network import (
     Backbone,
@@ -161,6 +163,11 @@ class LGMClassifier(NetworkClassifier):
         loss, parameters and all predictions stay in float32. Faster on hardware with
         bfloat16 (AVX-512 bf16, AMX, GPUs), slower elsewhere; the trained weights differ
         by more than rounding.
+    checkpoint_dir : path-like or None, default=None
+        Folder where ``fit`` keeps where training is, every few seconds and without
+        pickle. A fit that was cut off, called again with the same data, parameters, int
+        ``random_state``, code, versions and threads, goes on from there to the same
+        bits (on the CPU). Deleted when training ends. Not used by ``partial_fit``.
     callbacks : sequence of skorch callbacks or None, default=None
         Deep-copied before use.
     random_state : int, RandomState instance or None, default=None
@@ -290,6 +297,7 @@ class LGMClassifier(NetworkClassifier):
         dtype: str | torch.dtype = "float32",
         augment: str | Augmentation | None = None,
         autocast: bool = False,
+        checkpoint_dir: str | os.PathLike[str] | None = None,
         callbacks: Sequence[Any] | None = None,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -324,6 +332,7 @@ class LGMClassifier(NetworkClassifier):
         self.dtype = dtype
         self.augment = augment
         self.autocast = autocast
+        self.checkpoint_dir = checkpoint_dir
         self.callbacks = callbacks
         self.random_state = random_state
         self.verbose = verbose
@@ -473,6 +482,8 @@ class LGMClassifier(NetworkClassifier):
                 )
                 is_kept = estimated.is_kept_
             except KeyboardInterrupt:  # the head is as the last epoch left it
+                if interrupts_are_raised():
+                    raise
                 net.was_interrupted = True
         return Trained(net, is_kept, estimated)
 

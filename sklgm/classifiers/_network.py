@@ -1,5 +1,7 @@
 """The fit loop that both classifiers share; one abstract class."""
 
+import os
+import pickle
 import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -41,6 +43,7 @@ from sklgm._net import (
     Augmentation,
     BatchDataset,
     LossNet,
+    TrainingCheckpoint,
     build_net,
     infer,
     make_augmentation,
@@ -52,6 +55,7 @@ from sklgm._net import (
     stops_early,
 )
 from sklgm._random import draw_seed, forked_generator
+from sklgm._running import Checkpoints, stage_key
 from sklgm._sklearn_private import (
     HasMethods,
     Interval,
@@ -116,6 +120,8 @@ class Training:
         Where to train.
     generator : torch.Generator
         Source of the shuffling.
+    checkpoints : Checkpoints or None
+        Where training is kept, so that it can go on if it is cut off.
     """
 
     train: BatchDataset
@@ -123,6 +129,7 @@ class Training:
     classes: NDArray[Any]
     device: torch.device
     generator: torch.Generator
+    checkpoints: Checkpoints | None = None
 
 
 @dataclass(frozen=True)
@@ -179,6 +186,7 @@ class NetworkClassifier(
         "dtype": [StrOptions({"float32", "float64"}), torch.dtype],
         "augment": [StrOptions(set(AUGMENTATIONS)), callable, None],
         "autocast": ["boolean"],
+        "checkpoint_dir": [str, os.PathLike, None],
         "callbacks": [list, tuple, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -204,6 +212,7 @@ class NetworkClassifier(
     dtype: str | torch.dtype
     augment: str | Augmentation | None
     autocast: bool
+    checkpoint_dir: str | os.PathLike[str] | None
     callbacks: Sequence[Any] | None
     random_state: Any
     verbose: int
@@ -242,7 +251,8 @@ class NetworkClassifier(
         -------
         self : object
             The fitted classifier. Ctrl-C ends training early: the model so far is
-            kept, with a ``UserWarning``.
+            kept, with a ``UserWarning``. Inside a detector, a filter, ``audit`` or
+            another part of sklgm it stops the whole.
 
         Raises
         ------
@@ -284,11 +294,12 @@ class NetworkClassifier(
 
         device = self._training_device(dtype)
         count = train.class_count(len(classes))
+        checkpoints = self._checkpoints(instances, y, weight, seed, device, continues)
         with (
             forked_generator(seed, device) as generator,
             restored_on_error(self.net_ if continues else None),
         ):
-            training = Training(train, valid, classes, device, generator)
+            training = Training(train, valid, classes, device, generator, checkpoints)
             if continues:
                 network = self.net_.module_.to(dtype)
                 network.set_frozen(self.freeze_backbone)
@@ -302,6 +313,8 @@ class NetworkClassifier(
         net.train_split = None  # the fitted net must not carry the validation rows
         if net.was_interrupted:
             self._warn_of_interruption(net)
+        elif checkpoints is not None:
+            checkpoints.clear()
 
         before = self.class_count_ if continues else 0.0
         self.class_count_ = before + mean_weight * count
@@ -581,6 +594,40 @@ class NetworkClassifier(
             )
         return device
 
+    def _checkpoints(
+        self,
+        instances: Instances,
+        y: NDArray[Any],
+        weight: NDArray[np.float64],
+        seed: int,
+        device: torch.device,
+        continues: bool,
+    ) -> Checkpoints | None:
+        """Where this fit, and no other one, is kept."""
+        if self.checkpoint_dir is None:
+            return None
+        if self.random_state is None or isinstance(instances, StreamedInstances):
+            raise ValueError(
+                f"checkpoint_dir={str(self.checkpoint_dir)!r} keeps a fit for the next "
+                "one that is the same: it needs a random_state, and X as an array"
+            )
+        own = ("checkpoint_dir", "random_state", "verbose", "device")
+        params = {k: v for k, v in self.get_params().items() if k not in own}
+        start = self.net_.module_.state_dict() if continues else None
+        data = (params, instances, y, weight, start)
+        name = str(device)
+        if device.type == "cuda":
+            name += f" ({torch.cuda.get_device_name(device)})"
+        try:
+            key = stage_key((type(self).__name__, seed), data, name)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise ValueError(
+                "checkpoint_dir needs parameters that can be pickled, so that the same "
+                f"fit is known again: {error}. Give functions of a module instead of "
+                "lambdas, or checkpoint_dir=None"
+            ) from error
+        return Checkpoints(self.checkpoint_dir, key)
+
     def _check_continued(self) -> None:
         for name, fitted in self._structure().items():
             asked = getattr(self, name)
@@ -629,6 +676,11 @@ class NetworkClassifier(
     ) -> LossNet:
         """Build a net around a network; the user's callbacks come last."""
         nested = self._checked_nested_params()
+        last: list[tuple[str, Any]] = []
+        if training.checkpoints is not None:
+            phase = type(criterion).__name__
+            checkpoint = TrainingCheckpoint(training.checkpoints, phase)
+            last.append(("checkpoint", checkpoint))
         if param_groups:
             nested.setdefault("optimizer__param_groups", list(param_groups))
         return build_net(
@@ -642,7 +694,7 @@ class NetworkClassifier(
             batch_size=-1 if self.batch_size == "all" else int(self.batch_size),
             device=training.device,
             verbose=int(self.verbose),
-            callbacks=[*callbacks, *(self.callbacks or ())],
+            callbacks=[*callbacks, *(self.callbacks or ()), *last],
             patience=patience,
             valid_dataset=training.valid,
             generator=training.generator,

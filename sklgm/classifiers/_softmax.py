@@ -1,5 +1,6 @@
 """Classifier trained with softmax cross-entropy, for comparison."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -82,6 +83,11 @@ class SoftmaxClassifier(NetworkClassifier):
         loss, parameters and all predictions stay in float32. Faster on hardware with
         bfloat16 (AVX-512 bf16, AMX, GPUs), slower elsewhere; the trained weights differ
         by more than rounding.
+    checkpoint_dir : path-like or None, default=None
+        Folder where ``fit`` keeps where training is, every few seconds and without
+        pickle. A fit that was cut off, called again with the same data, parameters, int
+        ``random_state``, code, versions and threads, goes on from there to the same
+        bits (on the CPU). Deleted when training ends. Not used by ``partial_fit``.
     callbacks : sequence of skorch callbacks or None, default=None
         Deep-copied before use.
     random_state : int, RandomState instance or None, default=None
@@ -152,6 +158,7 @@ class SoftmaxClassifier(NetworkClassifier):
         dtype: str | torch.dtype = "float32",
         augment: str | Augmentation | None = None,
         autocast: bool = False,
+        checkpoint_dir: str | os.PathLike[str] | None = None,
         callbacks: Sequence[Any] | None = None,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -176,6 +183,7 @@ class SoftmaxClassifier(NetworkClassifier):
         self.dtype = dtype
         self.augment = augment
         self.autocast = autocast
+        self.checkpoint_dir = checkpoint_dir
         self.callbacks = callbacks
         self.random_state = random_state
         self.verbose = verbose

@@ -12,6 +12,7 @@ from sklgm.cli._output import (
     errors_in_one_line,
     output_folder,
     progress_bar,
+    written_at_once,
 )
 
 if TYPE_CHECKING:
@@ -165,15 +166,16 @@ def _audit_and_write(
                 resume_from=unfinished,
                 **settings,
             )
-        result.save(folder, rows.row_names)
-        write_audit_report(
-            folder / "report.html",
-            result,
-            rows.X,
-            rows.row_names,
-            title=f"Audit of the labels of {rows.name}",
-            command=command_line(),
-        )
+        with written_at_once(folder) as partial:
+            result.save(partial, rows.row_names)
+            write_audit_report(
+                partial / "report.html",
+                result,
+                rows.X,
+                rows.row_names,
+                title=f"Audit of the labels of {rows.name}",
+                command=command_line(),
+            )
     return result
 
 
