@@ -34,6 +34,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from sklgm._inputs import split_steps, transform_by_steps, validate_instances
 from sklgm._random import RandomState, draw_seed
+from sklgm._running import interrupts_raised
 from sklgm._sklearn_private import (
     HasMethods,
     check_method_params,
@@ -345,11 +346,12 @@ class FilteredClassifier(
         self.n_dropped_ = _count_dropped(self, claimed_labels, is_kept)
         kept_rows = np.flatnonzero(is_kept)
         self.sample_indices_ = kept_rows
-        self.estimator_ = clone(self.estimator).fit(
-            safe_indexing(X, kept_rows),
-            claimed_labels[kept_rows],
-            **check_method_params(X, params=of_estimator, indices=kept_rows),
-        )
+        with interrupts_raised():
+            self.estimator_ = clone(self.estimator).fit(
+                safe_indexing(X, kept_rows),
+                claimed_labels[kept_rows],
+                **check_method_params(X, params=of_estimator, indices=kept_rows),
+            )
         self.classes_ = self.estimator_.classes_
         for name in ("n_features_in_", "feature_names_in_"):  # of a fit before
             self.__dict__.pop(name, None)
@@ -482,7 +484,8 @@ def _fit_and_judge(
         )
     else:
         fitted = clone(detector)
-        flags = fitted.fit_predict(X, claimed_labels)
+        with interrupts_raised():
+            flags = fitted.fit_predict(X, claimed_labels)
     return fitted, np.asarray(flags) != -1
 
 

@@ -50,6 +50,7 @@ from sklgm._net._loss_net import (
     stops_early,
 )
 from sklgm._net._state import net_state, restore_net, weights_of
+from sklgm._net._training_checkpoint import TrainingCheckpoint
 from sklgm._net._trimming import (
     LastFeatures,
     TrimmedGaussians,
@@ -66,6 +67,7 @@ __all__ = [
     "NoSingleRowSampler",
     "SlicedBatches",
     "SoftmaxCriterion",
+    "TrainingCheckpoint",
     "TrimmedGaussians",
     "ValidationAccuracy",
     "backbone_outputs",

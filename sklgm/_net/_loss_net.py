@@ -16,6 +16,7 @@ from torch import Tensor
 from sklgm._net._augment import Augmentation
 from sklgm._net._batches import Batch, BatchDataset
 from sklgm._net._loaders import ordered_loader
+from sklgm._running import interrupts_are_raised
 from sklgm.losses import weighted_mean
 from sklgm.nn import FeatureNetwork
 
@@ -39,11 +40,14 @@ class LossNet(NeuralNet):
     ----------
     was_interrupted : bool
         Whether Ctrl-C ended the last training; skorch keeps the model and is silent.
+    n_resumed : int
+        Epochs that were taken over from a training that was cut off.
     augmentation : callable or None
         Changes the instances of training batches.
     """
 
     was_interrupted = False
+    n_resumed = 0
     augmentation: Augmentation | None = None
 
     def end_schedule(self) -> None:
@@ -62,13 +66,23 @@ class LossNet(NeuralNet):
         """
         self.history_ = History([*before.history, *self.history])
 
+    def partial_fit(
+        self, X: Any, y: Any = None, classes: Any = None, **fit_params: Any
+    ) -> "LossNet":
+        """Train; skorch keeps the model so far where the user interrupts it."""
+        super().partial_fit(X, y, classes, **fit_params)
+        if self.was_interrupted and interrupts_are_raised():
+            raise KeyboardInterrupt
+        return self
+
     def fit_loop(
         self, X: Any, y: Any = None, epochs: int | None = None, **fit_params: Any
     ) -> "LossNet":
         """Train, and note whether the user interrupted it."""
         self.was_interrupted = False
+        epochs = self.max_epochs if epochs is None else epochs
         try:
-            super().fit_loop(X, y, epochs=epochs, **fit_params)
+            super().fit_loop(X, y, epochs=epochs - self.n_resumed, **fit_params)
         except KeyboardInterrupt as error:
             self.was_interrupted = not _is_early_stop(error)
             raise

@@ -43,7 +43,9 @@ def net_state(net: LossNet) -> dict[str, Any]:
     }
 
 
-def restore_net(net: LossNet, state: Mapping[str, Any]) -> None:
+def restore_net(
+    net: LossNet, state: Mapping[str, Any], *, keeps_split: bool = False
+) -> None:
     """Bring a new net to where another one was, but for its weights.
 
     Parameters
@@ -52,8 +54,11 @@ def restore_net(net: LossNet, state: Mapping[str, Any]) -> None:
         Initialised, with a network of the same weights; not trained.
     state : mapping
         As :func:`net_state` gave it.
+    keeps_split : bool, default=False
+        Whether its validation rows stay.
     """
     net.optimizer_.load_state_dict(state["optimizer"])
+    _lay_out(net.optimizer_)
     net.constant_rates = state["constant_rates"]
     if state["generator"] is not None:
         net.get_params(deep=False)["iterator_train__generator"].set_state(
@@ -61,7 +66,20 @@ def restore_net(net: LossNet, state: Mapping[str, Any]) -> None:
         )
     net.history_ = _history(state["history"])
     net.was_interrupted = state["was_interrupted"]
-    net.train_split = None
+    if not keeps_split:
+        net.train_split = None
+
+
+def _lay_out(optimizer: torch.optim.Optimizer) -> None:
+    """Bring what an optimiser keeps of a parameter to the order of its values.
+
+    A file holds them row by row, but weights of convolutions have channels last, and
+    the fused optimisers go through memory.
+    """
+    for parameter, kept in optimizer.state.items():
+        for name, value in kept.items():
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                kept[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _epochs(history: History) -> list[dict[str, Any]]:

@@ -1,17 +1,20 @@
 """How work is carried out: workers, checkpoints, environment, optional extras."""
 
+from sklgm._running._checkpoints import Checkpoints
 from sklgm._running._environment import (
     describe_environment,
     installed_version,
     user_cache,
 )
 from sklgm._running._extras import import_extra
+from sklgm._running._interrupts import interrupts_are_raised, interrupts_raised
 from sklgm._running._progress import progress_bar
 from sklgm._running._runner import Progress, Runner, stage_key, stages_folder
 from sklgm._running._scratch import scratch_array
 from sklgm._running._workers import count_workers, divided_threads, limited_threads
 
 __all__ = [
+    "Checkpoints",
     "Progress",
     "Runner",
     "count_workers",
@@ -22,6 +25,8 @@ __all__ = [
     "limited_threads",
     "progress_bar",
     "scratch_array",
+    "interrupts_are_raised",
+    "interrupts_raised",
     "stage_key",
     "stages_folder",
     "user_cache",

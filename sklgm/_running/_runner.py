@@ -6,13 +6,14 @@ import importlib.resources
 import os
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import joblib
 
+from sklgm._running._checkpoints import Checkpoints
 from sklgm._running._environment import describe_environment, user_cache
+from sklgm._running._interrupts import interrupts_raised
 from sklgm._running._workers import check_n_jobs, count_workers, run_tasks
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ class Runner:
         core, and one for what computes on a GPU.
     folder : path-like or None, default=None
         Where finished stages are kept, for a run that continues an interrupted one.
-        None keeps none. Read by unpickling: it must be the user's own.
-    key : hashable, default=()
+        None keeps none. See :class:`~sklgm._running._checkpoints.Checkpoints`.
+    key : str, default=""
         What decides the numbers: stages of another key are not taken.
 
     Raises
@@ -49,15 +50,12 @@ class Runner:
         *,
         n_jobs: int | None = None,
         folder: str | os.PathLike[str] | None = None,
-        key: Any = (),
+        key: str = "",
     ) -> None:
         check_n_jobs(n_jobs)
         self.progress = progress or _no_progress
         self.n_jobs = n_jobs
-        self._key = key
-        self._memory = joblib.Memory(folder, verbose=0)
-        # The function is made anew by every run and is no part of the key.
-        self._stage = self._memory.cache(_call, ignore=["function"])
+        self._checkpoints = Checkpoints(folder, key)
 
     def once(self, stage: str, function: Callable[[], Any]) -> Any:
         """Carry out a stage, or take its result from the run that was interrupted.
@@ -67,14 +65,20 @@ class Runner:
         stage : str
             Its name, unique in the run.
         function : callable
-            Takes nothing; its result can be pickled.
+            Takes nothing; its result is of records, containers and arrays, or
+            estimators that :func:`sklgm.save` knows.
 
         Returns
         -------
         object
             What the function returned, in this run or before.
         """
-        return self._stage((stage, self._key), function)
+        is_found, value = self._checkpoints.get(stage)
+        if not is_found:
+            with interrupts_raised():
+                value = function()
+            self._checkpoints.put(stage, value)
+        return value
 
     def n_workers(self, n_tasks: int, device: torch.device | None = None) -> int:
         """Count the processes that share some tasks.
@@ -135,7 +139,8 @@ class Runner:
         """
         self.progress(stage, 0, n_tasks)
         names = [f"{stage}, {i}" for i in range(n_tasks)]
-        is_done = [is_kept and self._is_done(name) for name in names]
+        kept = [self._checkpoints.get(name) for name in names] if is_kept else []
+        is_done = [is_found for is_found, _ in kept] or [False] * n_tasks
         computed = run_tasks(
             function,
             (task for task, done in zip(tasks, is_done, strict=True) if not done),
@@ -144,23 +149,26 @@ class Runner:
         )
         results: list[Any] = []
         with closing(computed):  # an error here ends the workers, too
-            for name in names:
-                compute = partial(next, computed)
-                results.append(self.once(name, compute) if is_kept else compute())
+            for number, name in enumerate(names):
+                if is_done[number]:
+                    result = kept[number][1]
+                else:
+                    with interrupts_raised():
+                        result = next(computed)
+                    if is_kept:
+                        self._checkpoints.put(name, result)
+                results.append(result)
                 self.progress(stage, len(results), n_tasks)
             if not all(is_done):  # told that it ends, joblib keeps its workers
                 next(computed, None)
         return results
 
-    def _is_done(self, stage: str) -> bool:
-        return bool(self._stage.check_call_in_cache((stage, self._key), _call))
-
 
 def stages_folder(out: str | os.PathLike[str]) -> Path:
     """Name the folder where finished stages of a run wait until it ends.
 
-    In the user's cache and not beside the results: what lies there is unpickled, and a
-    folder of results may come from someone else.
+    In the user's cache and not beside the results: a folder of results may come from
+    someone else.
 
     Parameters
     ----------
@@ -209,10 +217,6 @@ def stage_key(settings: Any, data: Any, device: str) -> str:
     n_threads = torch.get_num_threads()
     key = (repr(settings), data, environment, n_threads, sources)
     return str(joblib.hash(key))
-
-
-def _call(key: Any, function: Callable[[], Any]) -> Any:
-    return function()
 
 
 def _no_progress(stage: str, n_done: int, n_steps: int) -> None:

@@ -164,7 +164,8 @@ def audit(
     resume_from : path-like or None, default=None
         Folder where finished folds are kept. An audit that was interrupted, called
         again with the same data, settings, int ``random_state``, code and versions,
-        takes them from there. Read by unpickling: take a folder of your own.
+        takes them from there. They are arrays with checksums, and no pickles; what
+        is damaged or not your own is done again, with a ``UserWarning``.
 
     Returns
     -------
@@ -292,7 +293,7 @@ def audit(
     device_name = _device_name(device)
     n_workers = count_workers(n_jobs, len(splits))
     n_threads = divided_threads(n_workers)
-    key = None
+    key = ""
     if resume_from is not None:
         data = (rows, claimed_labels, splits, known, estimator)
         key = _stage_key((score_kind, n_threads), data, device_name)

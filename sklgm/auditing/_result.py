@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import os
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklgm.metrics._levels import is_flagged
+from sklgm.persistence import write_atomically
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -187,7 +187,7 @@ class AuditResult:
         _write_csv(folder / "clean_index.csv", [["row", *named], *rest])
         self._save_duplicates(folder / "duplicates.csv", row_names)
         text = json.dumps(self.summary(), indent=2) + "\n"
-        _replace(folder / "audit.json", text)
+        _write_text(folder / "audit.json", text)
 
     def _save_duplicates(self, path: Path, row_names: Sequence[str] | None) -> None:
         if self.duplicate_pairs is None or len(self.duplicate_pairs) == 0:
@@ -242,17 +242,9 @@ class AuditResult:
 def _write_csv(path: Path, lines: list[list[Any]]) -> None:
     text = io.StringIO(newline="")
     csv.writer(text).writerows(lines)
-    _replace(path, text.getvalue())
+    _write_text(path, text.getvalue())
 
 
-def _replace(path: Path, text: str) -> None:
-    """Write a file whole or not at all; names that are no Unicode are escaped."""
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        with partial.open(
-            "w", encoding="utf-8", errors="backslashreplace", newline=""
-        ) as file:
-            file.write(text)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+def _write_text(path: Path, text: str) -> None:
+    """Write a text; names that are no Unicode are escaped."""
+    write_atomically(path, text.encode("utf-8", errors="backslashreplace"))

@@ -1,5 +1,7 @@
 """The fit loop that both classifiers share; one abstract class."""
 
+import os
+import pickle
 import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -42,6 +44,7 @@ from sklgm._net import (
     Augmentation,
     BatchDataset,
     LossNet,
+    TrainingCheckpoint,
     backbone_outputs,
     build_net,
     changes_parameters,
@@ -56,6 +59,7 @@ from sklgm._net import (
     stops_early,
 )
 from sklgm._random import draw_seed, forked_generator
+from sklgm._running import Checkpoints, stage_key
 from sklgm._sklearn_private import (
     HasMethods,
     Interval,
@@ -128,6 +132,8 @@ class Training:
         Where to train.
     generator : torch.Generator
         Source of the shuffling.
+    checkpoints : Checkpoints or None
+        Where training is kept, so that it can go on if it is cut off.
     """
 
     train: BatchDataset
@@ -135,6 +141,7 @@ class Training:
     classes: NDArray[Any]
     device: torch.device
     generator: torch.Generator
+    checkpoints: Checkpoints | None = None
 
 
 @dataclass(frozen=True)
@@ -195,6 +202,7 @@ class NetworkClassifier(
         "test_time_flip": ["boolean"],
         "compile": ["boolean"],
         "accelerator": [HasMethods(["prepare", "backward", "reduce"]), None],
+        "checkpoint_dir": [str, os.PathLike, None],
         "callbacks": [list, tuple, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -227,6 +235,7 @@ class NetworkClassifier(
     test_time_flip: bool
     compile: bool
     accelerator: Any
+    checkpoint_dir: str | os.PathLike[str] | None
     callbacks: Sequence[Any] | None
     random_state: Any
     verbose: int
@@ -293,7 +302,8 @@ class NetworkClassifier(
         -------
         self : object
             The fitted classifier. Ctrl-C ends training early: the model so far is
-            kept, with a ``UserWarning``.
+            kept, with a ``UserWarning``. Inside a detector, a filter, ``audit`` or
+            another part of sklgm it stops the whole.
 
         Raises
         ------
@@ -337,11 +347,12 @@ class NetworkClassifier(
 
         device = self._training_device(dtype)
         count = train.class_count(len(classes))
+        checkpoints = self._checkpoints(instances, y, weight, seed, device, continues)
         with (
             forked_generator(seed, device) as generator,
             restored_on_error(self.net_ if continues else None),
         ):
-            training = Training(train, valid, classes, device, generator)
+            training = Training(train, valid, classes, device, generator, checkpoints)
             if continues:
                 network = self.net_.module_.to(dtype)
                 network.set_frozen(self.freeze_backbone)
@@ -364,6 +375,8 @@ class NetworkClassifier(
         net.train_split = None  # the fitted net must not carry the validation rows
         if net.was_interrupted:
             self._warn_of_interruption(net)
+        elif checkpoints is not None:
+            checkpoints.clear()
 
         before = self.class_count_ if continues else 0.0
         self.class_count_ = before + mean_weight * count
@@ -683,6 +696,40 @@ class NetworkClassifier(
         )
         return dataset.of_outputs(outputs)
 
+    def _checkpoints(
+        self,
+        instances: Instances,
+        y: NDArray[Any],
+        weight: NDArray[np.float64],
+        seed: int,
+        device: torch.device,
+        continues: bool,
+    ) -> Checkpoints | None:
+        """Where this fit, and no other one, is kept."""
+        if self.checkpoint_dir is None:
+            return None
+        if self.random_state is None or isinstance(instances, StreamedInstances):
+            raise ValueError(
+                f"checkpoint_dir={str(self.checkpoint_dir)!r} keeps a fit for the next "
+                "one that is the same: it needs a random_state, and X as an array"
+            )
+        own = ("checkpoint_dir", "random_state", "verbose", "device")
+        params = {k: v for k, v in self.get_params().items() if k not in own}
+        start = self.net_.module_.state_dict() if continues else None
+        data = (params, instances, y, weight, start)
+        name = str(device)
+        if device.type == "cuda":
+            name += f" ({torch.cuda.get_device_name(device)})"
+        try:
+            key = stage_key((type(self).__name__, seed), data, name)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise ValueError(
+                "checkpoint_dir needs parameters that can be pickled, so that the same "
+                f"fit is known again: {error}. Give functions of a module instead of "
+                "lambdas, or checkpoint_dir=None"
+            ) from error
+        return Checkpoints(self.checkpoint_dir, key)
+
     def _check_continued(self) -> None:
         for name, fitted in self._structure().items():
             asked = getattr(self, name)
@@ -751,6 +798,11 @@ class NetworkClassifier(
         ``n_before`` epochs of ``max_epochs`` have been trained by another net.
         """
         nested = self._checked_nested_params()
+        last: list[tuple[str, Any]] = []
+        if training.checkpoints is not None:
+            phase = type(criterion).__name__
+            checkpoint = TrainingCheckpoint(training.checkpoints, phase)
+            last.append(("checkpoint", checkpoint))
         if param_groups:
             nested.setdefault("optimizer__param_groups", list(param_groups))
         return build_net(
@@ -766,7 +818,7 @@ class NetworkClassifier(
             batch_size=-1 if self.batch_size == "all" else int(self.batch_size),
             device=training.device,
             verbose=int(self.verbose),
-            callbacks=[*callbacks, *(self.callbacks or ())],
+            callbacks=[*callbacks, *(self.callbacks or ()), *last],
             patience=patience,
             valid_dataset=training.valid,
             generator=training.generator,

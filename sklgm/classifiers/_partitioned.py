@@ -20,6 +20,7 @@ from sklearn.utils.validation import (
 )
 
 from sklgm._random import RandomState, draw_seed
+from sklgm._running import interrupts_raised
 from sklgm._sklearn_private import HasMethods, Interval, fit_context, safe_indexing
 from sklgm.persistence import PersistenceMixin
 
@@ -312,7 +313,8 @@ def _fit_clone(
         for name in made.get_params()
         if name == "random_state" or name.endswith("__random_state")
     }
-    return made.set_params(**seeds).fit(X, y)
+    with interrupts_raised():
+        return made.set_params(**seeds).fit(X, y)
 
 
 def _predicted(estimator: Any, X: Any) -> NDArray[Any]:

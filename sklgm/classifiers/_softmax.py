@@ -1,5 +1,6 @@
 """Classifier trained with softmax cross-entropy, for comparison."""
 
+import os
 from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any, ClassVar
@@ -109,6 +110,11 @@ class SoftmaxClassifier(NetworkClassifier):
         are then shared, so that the result is that of one process, up to rounding; but
         batch normalisation sees the share of a process only. Needs the extra
         ``accelerate`` and ``device="auto"``.
+    checkpoint_dir : path-like or None, default=None
+        Folder where ``fit`` keeps where training is, every few seconds and without
+        pickle. A fit that was cut off, called again with the same data, parameters, int
+        ``random_state``, code, versions and threads, goes on from there to the same
+        bits (on the CPU). Deleted when training ends. Not used by ``partial_fit``.
     callbacks : sequence of skorch callbacks or None, default=None
         Deep-copied before use.
     random_state : int, RandomState instance or None, default=None
@@ -188,6 +194,7 @@ class SoftmaxClassifier(NetworkClassifier):
         test_time_flip: bool = False,
         compile: bool = False,
         accelerator: Any = None,
+        checkpoint_dir: str | os.PathLike[str] | None = None,
         callbacks: Sequence[Any] | None = None,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -216,6 +223,7 @@ class SoftmaxClassifier(NetworkClassifier):
         self.test_time_flip = test_time_flip
         self.compile = compile
         self.accelerator = accelerator
+        self.checkpoint_dir = checkpoint_dir
         self.callbacks = callbacks
         self.random_state = random_state
         self.verbose = verbose

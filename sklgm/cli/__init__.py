@@ -9,6 +9,8 @@ def main() -> None:
         from sklgm.cli._app import app
     except ImportError as error:
         sys.exit(f"Error: {error}")
+    except KeyboardInterrupt:  # before any command could say how to go on
+        sys.exit(130)
     app()
 
 

@@ -18,6 +18,7 @@ from sklgm.cli._output import (
     printable,
     progress_bar,
     warnings_in_one_line,
+    written_at_once,
 )
 
 if TYPE_CHECKING:
@@ -283,15 +284,16 @@ def _audit_and_write(
         # What was warned of belongs into the report, once.
         result = replace(result, notes=tuple(dict.fromkeys((*said, *result.notes))))
         row_names = rows.row_names or _shown_texts(rows)
-        result.save(folder, row_names)
-        write_audit_report(
-            folder / "report.html",
-            result,
-            None if hasattr(shown, "get_columns") else shown,
-            row_names,
-            title=f"Audit of the labels of {rows.name}",
-            command=command_line(),
-        )
+        with written_at_once(folder) as partial_folder:
+            result.save(partial_folder, row_names)
+            write_audit_report(
+                partial_folder / "report.html",
+                result,
+                None if hasattr(shown, "get_columns") else shown,
+                row_names,
+                title=f"Audit of the labels of {rows.name}",
+                command=command_line(),
+            )
     return result
 
 

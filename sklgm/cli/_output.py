@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import signal
 import sys
+import tempfile
+import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +30,9 @@ __all__ = [
     "progress_bar",
 ]
 
+#: Exit code of a program that Ctrl-C ended: 128 and the number of the signal.
+INTERRUPTED = 130
+
 #: What a command answers with one line, and not with a traceback.
 _EXPECTED = (OSError, ValueError, TypeError, ImportError, RuntimeError)
 
@@ -35,6 +41,8 @@ _EXPECTED = (OSError, ValueError, TypeError, ImportError, RuntimeError)
 def errors_in_one_line(options: Mapping[str, str]) -> Iterator[None]:
     """End the command with one line where input, data or an extra will not do.
 
+    Likewise where the user interrupts it: with exit code 130.
+
     Parameters
     ----------
     options : mapping of str to str
@@ -42,6 +50,13 @@ def errors_in_one_line(options: Mapping[str, str]) -> Iterator[None]:
     """
     try:
         yield
+    except KeyboardInterrupt:
+        typer.echo(
+            "Interrupted: nothing was written. The same command goes on where it "
+            "stopped; --restart begins anew.",
+            err=True,
+        )
+        raise typer.Exit(code=INTERRUPTED) from None
     except _EXPECTED as error:
         typer.echo(f"Error: {printable(in_options(str(error), options))}", err=True)
         raise typer.Exit(code=1) from error
@@ -146,6 +161,54 @@ def output_folder(folder: Path, restart: bool) -> Iterator[Path]:
     yield unfinished
     import_extra("matplotlib.pyplot", "cli").close("all")
     shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextmanager
+def written_at_once(
+    folder: Path, *, may_be_absent: Collection[str] = ()
+) -> Iterator[Path]:
+    """Write results beside their folder, and move them into it when all are there.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the results, which exists. What they do not replace stays.
+    may_be_absent : collection of str, default=()
+        Files that there are only sometimes; those of results before are deleted.
+
+    Yields
+    ------
+    Path
+        Where to write.
+    """
+    partial = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder))
+    try:
+        yield partial
+        with _uninterrupted():
+            for name in may_be_absent:
+                if not (partial / name).exists():
+                    (folder / name).unlink(missing_ok=True)
+            for path in sorted(partial.rglob("*")):
+                target = folder / path.relative_to(partial)
+                if path.is_dir():
+                    target.mkdir(exist_ok=True)
+                else:
+                    path.replace(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait for a few renames: half of them would be wrong results."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def command_line() -> str:

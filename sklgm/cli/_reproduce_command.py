@@ -15,6 +15,7 @@ from sklgm.cli._output import (
     errors_in_one_line,
     output_folder,
     progress_bar,
+    written_at_once,
 )
 from sklgm.experiments import PROTOCOLS, RunSettings, get_protocol, run
 
@@ -350,16 +351,17 @@ def _run_and_write(
                 n_jobs=n_jobs,
                 resume_from=unfinished,
             )
-        result.save(folder)
-        figures = run_figures(result, arrays, descriptions)
-        _save_figures(figures, folder / "figures")
-        write_run_report(
-            folder / "report.html",
-            result,
-            figures,
-            descriptions=descriptions,
-            title=_TITLE.format(dataset=result.table["dataset"][0]),
-        )
+        with written_at_once(folder, may_be_absent=["trials.parquet"]) as partial:
+            result.save(partial)
+            figures = run_figures(result, arrays, descriptions)
+            _save_figures(figures, partial / "figures")
+            write_run_report(
+                partial / "report.html",
+                result,
+                figures,
+                descriptions=descriptions,
+                title=_TITLE.format(dataset=result.table["dataset"][0]),
+            )
     return result, descriptions
 
 

@@ -173,7 +173,7 @@ class Context:
         name : str
             Unique for these settings of the run.
         function : callable
-            Gives items that can be pickled.
+            Gives records of arrays, or estimators.
 
         Returns
         -------

@@ -7,7 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from sklgm._running import Progress, Runner, describe_environment, stage_key
+from sklgm._running import (
+    Progress,
+    Runner,
+    describe_environment,
+    interrupts_raised,
+    stage_key,
+)
 from sklgm.experiments._protocol import PROTOCOLS, Context, get_protocol
 from sklgm.experiments._settings import RunSettings, Settings
 
@@ -49,7 +55,8 @@ def run(
         Folder where finished stages are kept, such as :func:`stages_folder` names. A
         run that was interrupted, called again with the same settings, data, code,
         versions and device, takes them from there; delete it when the results are
-        saved. It is read by unpickling: take a folder of your own. None keeps nothing.
+        saved. They are arrays with checksums, and no pickles; what is damaged or not
+        your own is done again, with a ``UserWarning``. None keeps nothing.
 
     Returns
     -------
@@ -114,14 +121,15 @@ def run(
     rows: list[Row] = []
     trials: list[Trial] = []
     arrays: list[FigureArrays] = []
-    for name, own in chosen.items():
-        for item in get_protocol(name).measure(context, own):
-            if isinstance(item, Row):
-                rows.append(item)
-            elif isinstance(item, Trial):
-                trials.append(item)
-            else:
-                arrays.append(item)
+    with interrupts_raised():
+        for name, own in chosen.items():
+            for item in get_protocol(name).measure(context, own):
+                if isinstance(item, Row):
+                    rows.append(item)
+                elif isinstance(item, Trial):
+                    trials.append(item)
+                else:
+                    arrays.append(item)
     partition = context.partition
     result = RunResult.from_rows(
         rows,

@@ -13,7 +13,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sklgm._inputs import split_steps
-from sklgm._running import Runner
+from sklgm._running import Runner, interrupts_raised
 from sklgm.outliers._folds import Split
 from sklgm.outliers._right_claims import LOWEST, precise_log_softmax
 
@@ -173,7 +173,8 @@ def fitted_estimator(estimator: Any, X: Any, y: NDArray[Any] | None) -> Any:
             "y=None: claimed labels are needed to fit estimator="
             f"{type(estimator).__name__}; give y, a FrozenEstimator, or estimator=None"
         )
-    model = clone(estimator).fit(X, y)
+    with interrupts_raised():
+        model = clone(estimator).fit(X, y)
     if not hasattr(model, "classes_"):
         raise ValueError(
             f"estimator={type(model).__name__} has no classes_ once it is fitted: "

@@ -379,11 +379,11 @@ class Decoder:
         state = dict(self._items(node))
         if not all(type(key) is str for key in state):
             raise ValueError(f"{cls.__name__} has attributes without a name")
-        if hasattr(made, "get_params") and state.get("memory") is not None:
+        if issubclass(cls, BaseEstimator) and state.get("memory") is not None:
             raise ValueError(f"{cls.__name__} has a cache of pickles, memory")
-        restore = getattr(made, "_restore_state", None)
-        if restore is not None:
-            restore(state, self._device)
+        # Of the class: a frozen estimator passes on what it has not to the one inside.
+        if hasattr(cls, "_restore_state"):
+            made._restore_state(state, self._device)
             return made
         if "_tree" in state:
             state["_tree"] = _search_tree(state)
@@ -431,8 +431,8 @@ _DECODERS: dict[str, Any] = {
 
 def _state(value: Any) -> dict[str, Any]:
     """Attributes that an object is made of again."""
-    stored = getattr(value, "_stored_state", None)
-    state: dict[str, Any] = dict(vars(value)) if stored is None else stored()
+    has_own = hasattr(type(value), "_stored_state")
+    state: dict[str, Any] = value._stored_state() if has_own else dict(vars(value))
     if isinstance(state.get("_tree"), KDTree | BallTree):
         state["_tree"] = None  # made again from the rows, which are kept beside it
     return state

@@ -72,7 +72,7 @@ def read_regular(path: str | os.PathLike[str], max_bytes: int) -> bytes:
                 f"{os.fspath(path)} holds {status.st_size} bytes, more than "
                 f"max_bytes={max_bytes}"
             )
-        content = file.read(max_bytes + 1)
-    if len(content) > max_bytes:
-        raise ValueError(f"{os.fspath(path)} has grown beyond max_bytes={max_bytes}")
+        content = file.read(status.st_size + 1)
+    if len(content) != status.st_size:
+        raise ValueError(f"{os.fspath(path)} changed while it was read")
     return content

@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklgm._inputs import resolve_device, validate_instances
 from sklgm._random import RandomState, draw_seed
+from sklgm._running import interrupts_raised
 from sklgm._sklearn_private import HasMethods, Interval, StrOptions, fit_context
 from sklgm.persistence import PersistenceMixin
 from sklgm.poisoning._attack import Attack
@@ -433,7 +434,8 @@ class PoisonCrafter(
         else:
             estimator = clone(self.estimator)
         _seed(estimator, seed)
-        return estimator.fit(X, y)
+        with interrupts_raised():
+            return estimator.fit(X, y)
 
     def __sklearn_tags__(self) -> Tags:
         """Tags: y is required, images are welcome, the float type is kept."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sklgm._running import import_extra
+from sklgm.persistence import write_atomically
 
 #: CSS pixels an inch of a matplotlib figure.
 PIXELS_PER_INCH = 96
@@ -134,7 +135,7 @@ def flat_items(mapping: Mapping[str, Any], prefix: str = "") -> list[tuple[str, 
 
 
 def write_page(path: str | os.PathLike[str], page: str) -> Path:
-    """Write a page to a file.
+    """Write a page to a file, whole or not at all.
 
     Parameters
     ----------
@@ -151,5 +152,5 @@ def write_page(path: str | os.PathLike[str], page: str) -> Path:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Names of files need not be Unicode.
-    path.write_text(page, encoding="utf-8", errors="backslashreplace")
+    write_atomically(path, page.encode("utf-8", errors="backslashreplace"))
     return path

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sklgm._running import import_extra, installed_version
+from sklgm.persistence import write_atomically
 from sklgm.results._rows import (
     TABLE_SCHEMA,
     TRIALS_SCHEMA,
@@ -159,16 +159,14 @@ class RunResult:
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        _write_at_once(folder / _TABLE, _parquet_writer(self.table))
+        write_atomically(folder / _TABLE, _parquet_writer(self.table))
         if len(self.trials):
-            _write_at_once(folder / _TRIALS, _parquet_writer(self.trials))
+            write_atomically(folder / _TRIALS, _parquet_writer(self.trials))
         else:
             (folder / _TRIALS).unlink(missing_ok=True)
         run = {name: getattr(self, name, SCHEMA_VERSION) for name in _RUN_TYPES}
         text = json.dumps(run, indent=1, allow_nan=False) + "\n"
-        _write_at_once(
-            folder / _RUN, lambda path: path.write_text(text, encoding="utf-8")
-        )
+        write_atomically(folder / _RUN, text.encode("utf-8"))
         return folder
 
     @classmethod
@@ -231,16 +229,6 @@ def _read_parquet(path: Path, schema: pl.Schema) -> pl.DataFrame:
 
 def _parquet_writer(frame: pl.DataFrame) -> Callable[[Path], object]:
     return lambda path: frame.write_parquet(path, compression="zstd", statistics=False)
-
-
-def _write_at_once(path: Path, write: Callable[[Path], object]) -> None:
-    # In the same folder: a rename is atomic only within one file system.
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        write(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _json_values(mapping: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -322,13 +322,13 @@ def test_interrupted_audit_takes_finished_folds(flipped, audited, tmp_path):
     settings = {"estimator": LINEAR, "random_state": 0, "resume_from": tmp_path}
     with pytest.raises(Interrupted):
         audit(X, claimed, progress=interrupt, **settings)
-    kept = list(tmp_path.rglob("output.pkl"))
+    kept = list(tmp_path.rglob("*.sklgm"))
     assert len(kept) == 3
     before = [path.stat().st_mtime_ns for path in kept]
     result = audit(X, claimed, **settings)
     np.testing.assert_array_equal(result.p_values, audited.p_values)
     assert [path.stat().st_mtime_ns for path in kept] == before
-    assert len(list(tmp_path.rglob("output.pkl"))) == 5
+    assert len(list(tmp_path.rglob("*.sklgm"))) == 5
 
 
 @pytest.mark.slow
@@ -351,7 +351,7 @@ def test_interrupted_audit_with_the_default_estimator_is_resumed_elsewhere(
         arguments = [tmp_path / "d.npz", folder, stop_after]
         command = [sys.executable, "-W", "ignore", "-c", script, *map(str, arguments)]
         subprocess.run(command, check=True)
-        assert len(list(folder.rglob("output.pkl"))) == n_stages
+        assert len(list(folder.rglob("*.sklgm"))) == n_stages
 
 
 def test_estimator_that_cannot_be_pickled_is_named(flipped, tmp_path):
@@ -418,7 +418,7 @@ def test_other_settings_take_no_finished_folds(flipped, tmp_path):
     for max_depth in (2, 3):
         tree = DecisionTreeClassifier(max_depth=max_depth, random_state=0)
         audit(X, claimed, estimator=tree, cv=2, random_state=0, resume_from=tmp_path)
-    assert len(list(tmp_path.rglob("output.pkl"))) == 4
+    assert len(list(tmp_path.rglob("*.sklgm"))) == 4
 
 
 def test_progress_counts_folds(flipped):

@@ -164,7 +164,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
 def test_a_damaged_stage_is_carried_out_again(tiny_npz, tmp_path):
     settings, own = tiny_settings(tiny_npz), {"transfer": tiny("transfer")}
     expected, _ = run(settings, own, n_jobs=1, resume_from=tmp_path)
-    kept = list(tmp_path.rglob("output.pkl"))
+    kept = list(tmp_path.rglob("*.sklgm"))
     assert len(kept) > 3
     for stage in kept:
         stage.write_bytes(stage.read_bytes()[:100])

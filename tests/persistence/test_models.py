@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import BaseEstimator
+from sklearn.datasets import load_iris
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -81,6 +82,10 @@ TABLE = {
     "mahalanobis": ClassMahalanobisDetector(**LEVEL),
     "self-confidence": SelfConfidenceDetector(LINEAR, **LEVEL),
     "filter": PoisonFilter(LGMOutlierDetector(contamination=0.1, random_state=0)),
+    "frozen in a pipeline": make_pipeline(
+        FrozenEstimator(LGMClassifier(**TINY).fit(*load_iris(return_X_y=True))),
+        RobustGaussianClassifier(),
+    ),
     "filtered": FilteredClassifier(
         LINEAR, LGMOutlierDetector(contamination=0.1, random_state=0)
     ),
@@ -216,8 +221,9 @@ def test_another_process_loads_it_without_importing_anything_first(
 
 
 @pytest.mark.parametrize("name", ["partial_fit", "fit"])
-def test_training_goes_on_as_if_it_had_not_been_saved(name, blobs, tmp_path):
-    X, y = blobs
+@pytest.mark.parametrize("data", ["blobs", "tiny_images"])
+def test_training_goes_on_as_if_it_had_not_been_saved(name, data, request, tmp_path):
+    X, y = request.getfixturevalue(data)
     models = []
     for is_saved in (False, True):
         model = LGMClassifier(**TINY, warm_start=True)

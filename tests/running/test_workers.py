@@ -163,7 +163,7 @@ def test_an_interrupted_audit_goes_on_in_workers(flipped, tmp_path):
         **settings,
     )
     assert seen == [(0, 3), (1, 3), (2, 3), (3, 3)]
-    assert len(list(tmp_path.rglob("output.pkl"))) == 3
+    assert len(list(tmp_path.rglob("*.sklgm"))) == 3
     uninterrupted = audit(X, claimed, **settings)
     np.testing.assert_array_equal(again.p_values, uninterrupted.p_values)
 

@@ -1,0 +1,136 @@
+"""Commands that are interrupted stop, write nothing, and go on where they were."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+SECONDS_TO_STOP = 30.0  # on a loaded machine; alone it takes less than two
+
+
+@pytest.fixture(scope="module")
+def digits_npz(tmp_path_factory):
+    """Digits with some wrong labels, in a file."""
+    path = tmp_path_factory.mktemp("data") / "digits.npz"
+    digits = load_digits()
+    X = (digits.images[:600, None] / 16.0).astype(np.float32)
+    y = digits.target[:600].copy()
+    y[:20] = (y[:20] + 1) % 10
+    np.savez(path, X=X, y=y)
+    return path
+
+
+class Command:
+    """A command in a process of its own, with a cache of its own."""
+
+    def __init__(self, folder, *arguments):
+        environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache")}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "sklgm", *map(str, arguments)],
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def end(self, timeout=400.0):
+        out, err = self.process.communicate(timeout=timeout)
+        return self.process.returncode, out, err
+
+    def interrupt(self, number):
+        begun = time.monotonic()
+        self.process.send_signal(number)
+        code, out, err = self.end()
+        return code, err, time.monotonic() - begun
+
+
+def stages(folder):
+    """Finished stages that wait in the cache."""
+    return sorted((folder / "cache").rglob("*.sklgm"))
+
+
+def wait_for(condition, command, limit=300.0):
+    begun = time.monotonic()
+    while not condition():
+        assert command.process.poll() is None, command.end()
+        assert time.monotonic() - begun < limit
+        time.sleep(0.05)
+
+
+def results(folder):
+    return {
+        path.name: path.read_bytes()
+        for path in sorted((folder / "out").rglob("*"))
+        if path.suffix in (".csv", ".parquet")
+    }
+
+
+AUDIT = ("audit", "digits.npz", "--cv", 3, "--max-epochs", 20, "--out", "out")
+REPRODUCE = (
+    "reproduce",
+    "digits.npz",
+    "--out",
+    "out",
+    *("--protocol", "transfer", "--n-targets", 2, "--n-poisons", 2, "--n-jobs", 1),
+    *("--set", "run.max_epochs=3", "--set", "transfer.max_iter=10"),
+)
+
+
+@pytest.fixture
+def folder(tmp_path, digits_npz):
+    (tmp_path / "digits.npz").symlink_to(digits_npz)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory, digits_npz):
+    """Results of both commands that nothing interrupted."""
+    found = {}
+    for command in (AUDIT, REPRODUCE):
+        place = tmp_path_factory.mktemp(command[0])
+        (place / "digits.npz").symlink_to(digits_npz)
+        code, _, err = Command(place, *command).end()
+        assert code == 0, err
+        found[command[0]] = results(place)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [AUDIT, REPRODUCE], ids=["audit", "reproduce"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("n_finished", [0, 1])
+def test_an_interrupted_command_goes_on_to_the_same_bytes(
+    arguments, number, n_finished, folder, expected
+):
+    command = Command(folder, *arguments)
+    if n_finished == 0:
+        wait_for((folder / "out").exists, command)
+        time.sleep(1.0)
+    else:
+        wait_for(lambda: len(stages(folder)) >= n_finished, command)
+        time.sleep(0.3)  # in the middle of the next
+    code, err, seconds = command.interrupt(number)
+
+    assert seconds < SECONDS_TO_STOP
+    assert results(folder) == {}
+    assert os.listdir(folder / "out") == []
+    if number == signal.SIGINT:
+        assert code == 130
+        assert "Traceback" not in err
+        assert err.strip().splitlines()[-1] == (
+            "Interrupted: nothing was written. The same command goes on where it "
+            "stopped; --restart begins anew."
+        )
+    assert len(stages(folder)) >= n_finished
+
+    code, _, err = Command(folder, *arguments).end()
+    assert code == 0, err
+    assert "is not taken" not in err
+    assert results(folder) == expected[arguments[0]]
+    assert stages(folder) == []

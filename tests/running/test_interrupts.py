@@ -1,0 +1,77 @@
+"""Ctrl-C ends a training early, or what the training is a part of."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_iris
+from skorch.callbacks import Callback
+
+from sklgm import (
+    DeepKNNDetector,
+    FilteredClassifier,
+    LGMClassifier,
+    LGMOutlierDetector,
+    PartitionedClassifier,
+    PoisonCrafter,
+    PoisonFilter,
+    SoftmaxClassifier,
+    audit,
+)
+
+X, Y = load_iris(return_X_y=True)
+
+
+class PressCtrlC(Callback):
+    """Sends this process the signal of Ctrl-C in the second epoch."""
+
+    def on_epoch_begin(self, net, **kwargs):
+        if len(net.history) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def network(cls=SoftmaxClassifier):
+    return cls(max_epochs=4, callbacks=[PressCtrlC()], random_state=0)
+
+
+@pytest.mark.parametrize("cls", [LGMClassifier, SoftmaxClassifier])
+def test_fit_by_itself_keeps_the_model_so_far(cls):
+    clf = network(cls)
+    with pytest.warns(UserWarning, match="interrupted after 1 complete epochs"):
+        clf.fit(X, Y)
+    assert len(clf.predict(X)) == len(X)
+
+
+PARTS = {
+    "audit": lambda: audit(X, Y, estimator=network(), cv=2, random_state=0),
+    "detector": lambda: LGMOutlierDetector(network(), cv=2).fit(X, Y),
+    "feature detector": lambda: DeepKNNDetector(network(LGMClassifier), cv=2).fit(X, Y),
+    "filter": lambda: PoisonFilter(LGMOutlierDetector(network(), cv=2)).fit(X, Y),
+    "filtered": lambda: FilteredClassifier(
+        network(), LGMOutlierDetector(contamination=0.1)
+    ).fit(X, Y),
+    "partitioned": lambda: PartitionedClassifier(network(), n_partitions=2).fit(X, Y),
+    "crafter": lambda: PoisonCrafter(network(), max_iter=2).fit(X, Y),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_what_a_training_is_part_of_stops(name):
+    with pytest.raises(KeyboardInterrupt):
+        PARTS[name]()
+
+
+def test_a_cut_fold_is_not_kept(tmp_path):
+    settings = {"cv": 2, "random_state": 0, "resume_from": tmp_path}
+    with pytest.raises(KeyboardInterrupt):
+        audit(X, Y, estimator=network(), **settings)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_fit_after_an_interrupted_audit_keeps_the_model_so_far_again():
+    with pytest.raises(KeyboardInterrupt):
+        audit(X, Y, estimator=network(), cv=2, random_state=0)
+    with pytest.warns(UserWarning, match="interrupted after 1 complete epochs"):
+        clf = network().fit(X, Y)
+    assert np.isfinite(clf.predict_proba(X)).all()
