@@ -34,7 +34,7 @@ def test_from_preset_sets_ordinary_parameters(classifier, name):
 
 def test_from_preset_of_lgm_weighs_the_likelihood_and_may_be_changed():
     clf = LGMClassifier.from_preset("natural_images")
-    assert (clf.likelihood_weight, clf.margin) == (2.0, 1.0)
+    assert (clf.likelihood_weight, clf.margin) == (0.5, 1.0)
     assert LGMClassifier.from_preset("natural_images", margin=0.5).margin == 0.5
 
 
