@@ -458,7 +458,7 @@ def test_bad_rows_are_named(flipped):
     with pytest.raises(ValueError, match="y must have a label for each of the 1797"):
         audit(X, claimed[:-1])
     with pytest.raises(ValueError, match="Input X contains NaN"):
-        audit(np.where(X == X[0, 0], np.nan, X), claimed, estimator=LINEAR)
+        audit(np.where(X == X[0, 0], np.nan, X), claimed, estimator=LINEAR[1])
     with pytest.raises(ValueError, match="Input X contains infinity"):
         audit(np.where(X == X[0, 0], np.inf, X), claimed)
     with pytest.raises(ValueError, match="Unknown label type"):
