@@ -172,13 +172,6 @@ def audit(
     AuditResult
         The p-values, q-values, scores and likely labels of all rows.
 
-    Warns
-    -----
-    UserWarning
-        Where a class has fewer rows than there are folds, and is too rare to judge;
-        where names of classes look misspelt; where duplicates are in several folds; of
-        columns that tell the label; where the estimator is certain of hardly any row.
-
     Raises
     ------
     ValueError
@@ -188,6 +181,13 @@ def audit(
         estimator gives no probabilities.
     TypeError
         If ``trusted`` is no pair, or X holds no rows.
+
+    Warns
+    -----
+    UserWarning
+        Where a class has fewer rows than there are folds, and is too rare to judge;
+        where names of classes look misspelt; where duplicates are in several folds; of
+        columns that tell the label; where the estimator is certain of hardly any row.
 
     See Also
     --------
