@@ -9,7 +9,6 @@ from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import joblib
 from threadpoolctl import threadpool_limits
 
 from sklgm._running._environment import describe_environment, user_cache
@@ -53,6 +52,8 @@ class Runner:
     ) -> None:
         if n_jobs is not None and (not isinstance(n_jobs, Integral) or n_jobs == 0):
             raise ValueError(f"n_jobs must be an int but 0, or None, got {n_jobs!r}")
+        import joblib  # here, since a help text does not need it
+
         self.progress = progress or _no_progress
         self.n_jobs = n_jobs
         self._key = key
@@ -107,6 +108,8 @@ class Runner:
         list
             Results in the order of the tasks.
         """
+        import joblib
+
         self.progress(stage, 0, n_tasks)
         n_jobs = self.n_jobs
         if n_jobs is None:
@@ -143,6 +146,8 @@ def stages_folder(out: str | os.PathLike[str]) -> Path:
     >>> stages_folder("results") == stages_folder("results")
     True
     """
+    import joblib
+
     return user_cache() / "unfinished" / str(joblib.hash(str(Path(out).resolve())))
 
 
@@ -164,6 +169,7 @@ def stage_key(settings: Any, data: Any, device: str) -> str:
         A hash of settings, rows, device, number of threads, versions of the packages
         and sources of this one.
     """
+    import joblib
     import torch  # takes seconds: not before something runs
 
     sources = sorted(
