@@ -9,8 +9,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import joblib
-
 from sklgm._running._checkpoints import Checkpoints
 from sklgm._running._environment import describe_environment, user_cache
 from sklgm._running._interrupts import interrupts_raised
@@ -186,6 +184,8 @@ def stages_folder(out: str | os.PathLike[str]) -> Path:
     >>> stages_folder("results") == stages_folder("results")
     True
     """
+    import joblib
+
     return user_cache() / "unfinished" / str(joblib.hash(str(Path(out).resolve())))
 
 
@@ -207,6 +207,7 @@ def stage_key(settings: Any, data: Any, device: str) -> str:
         A hash of settings, rows, device, number of threads, versions of the packages
         and sources of this one.
     """
+    import joblib
     import torch  # takes seconds: not before something runs
 
     sources = sorted(

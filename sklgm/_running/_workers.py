@@ -9,7 +9,6 @@ from contextlib import contextmanager, nullcontext
 from numbers import Integral
 from typing import Any
 
-import joblib
 from threadpoolctl import threadpool_limits
 
 
@@ -36,6 +35,8 @@ def count_workers(n_jobs: int | None, n_tasks: int) -> int:
         If ``n_jobs`` is 0 or no int.
     """
     check_n_jobs(n_jobs)
+    import joblib  # here, since a help text does not need it
+
     backend, _ = joblib.parallel.get_active_backend()
     if (backend.nesting_level or 0) > 0:
         return 1
@@ -141,6 +142,8 @@ def run_tasks(
         return
     if n_threads is None:
         n_threads = divided_threads(n_workers)
+    import joblib
+
     # Threads would share torch's generator, which training seeds.
     with joblib.parallel_config("loky", inner_max_num_threads=n_threads):
         parallel = joblib.Parallel(n_jobs=n_workers, return_as="generator")

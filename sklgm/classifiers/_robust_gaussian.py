@@ -1,15 +1,16 @@
 """Class Gaussians on fixed features, estimated robustly: the head of L-GM."""
 
+from collections.abc import Callable, Iterator
 from numbers import Real
 from typing import Any, ClassVar, Self, get_args
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import logsumexp
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import Tags
+from sklearn.utils import Tags, check_consistent_length
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
 from sklgm._inputs import (
     check_every_class_has_weight,
@@ -30,6 +31,7 @@ from sklgm.gaussian import (
     Trim,
     Variance,
     certified_poisons,
+    claimed_squared_mahalanobis,
     estimate_gaussians,
     log_density,
     log_determinant,
@@ -40,8 +42,8 @@ from sklgm.persistence import PersistenceMixin
 
 # Variance of a column that is constant in every class, in units of its scale.
 _CONSTANT_VARIANCE = 1e-3
-# Rows whose densities are computed at once.
-_CHUNK = 4096
+# Rows whose densities are computed at once: few, so that they stay in the cache.
+_CHUNK = 2048
 
 
 class RobustGaussianClassifier(ClassifierMixin, PersistenceMixin, BaseEstimator):
@@ -285,8 +287,8 @@ class RobustGaussianClassifier(ClassifierMixin, PersistenceMixin, BaseEstimator)
         ndarray of shape (n_samples,)
             Members of ``classes_``.
         """
-        joint = self.predict_joint_log_proba(X)
-        labels: NDArray[Any] = self.classes_[joint.argmax(axis=1)]
+        indices = self._of_chunks(X, lambda joint, _: joint.argmax(dim=0), np.int64)
+        labels: NDArray[Any] = self.classes_[indices]
         return labels
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
@@ -318,9 +320,11 @@ class RobustGaussianClassifier(ClassifierMixin, PersistenceMixin, BaseEstimator)
         ndarray of shape (n_samples, n_classes)
             Values <= 0; columns in the order of ``classes_``.
         """
-        joint = self.predict_joint_log_proba(X)
-        log_proba: NDArray[np.float64] = joint - logsumexp(joint, axis=1, keepdims=True)
-        return np.minimum(log_proba, 0.0)
+        return self._of_chunks(
+            X,
+            lambda joint, _: torch.log_softmax(joint, dim=0).clamp_max_(0.0).T,
+            is_per_class=True,
+        )
 
     def predict_joint_log_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Log joint densities of rows and classes.
@@ -336,7 +340,11 @@ class RobustGaussianClassifier(ClassifierMixin, PersistenceMixin, BaseEstimator)
             ``log pi_k + log N_k(x)``, natural log; columns in the order of
             ``classes_``.
         """
-        return self._log_density(self.mahalanobis(X)) + np.log(self.priors_)
+        return self._of_chunks(
+            X,
+            lambda joint, _: joint.T,
+            is_per_class=True,
+        )
 
     def claimed_log_density(self, X: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
         """Log density of each row under the class it claims.
@@ -358,10 +366,54 @@ class RobustGaussianClassifier(ClassifierMixin, PersistenceMixin, BaseEstimator)
         ValueError
             If a label was not seen in ``fit``.
         """
-        density = self._log_density(self.mahalanobis(X))
-        claimed = encode_labels(y, self.classes_, name="y")
-        of_claims: NDArray[np.float64] = density[np.arange(len(density)), claimed]
-        return of_claims
+        check_is_fitted(self, "means_")
+        rows = self._rows(X)
+        claimed = torch.from_numpy(self._claimed(y, len(rows)))
+        means = torch.tensor(self.means_)
+        log_variances = torch.tensor(self.covariances_).log()
+        offsets = torch.from_numpy(self._log_normalisers())
+        densities = np.empty(len(rows))
+        for chunk in _chunks(len(rows)):
+            own = claimed[chunk]
+            distances = claimed_squared_mahalanobis(
+                torch.from_numpy(np.array(rows[chunk], dtype=np.float64)),
+                own,
+                means,
+                log_variances,
+                self.covariance_type,
+            )
+            densities[chunk] = torch.sub(offsets[own], distances, alpha=0.5).numpy()
+        return densities
+
+    def claimed_log_proba(self, X: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
+        """Natural log of the probability of the class that each row claims.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
+            Features or rows.
+        y : array-like of shape (n_samples,)
+            Claimed labels.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            ``log p(z | x)`` for the claimed class z, <= 0.
+
+        Raises
+        ------
+        ValueError
+            If a label was not seen in ``fit``.
+        """
+        check_is_fitted(self, "means_")
+        rows = self._rows(X)
+        claimed = torch.from_numpy(self._claimed(y, len(rows)))
+
+        def of_claims(joint: Tensor, chunk: slice) -> Tensor:
+            own = joint.gather(0, claimed[None, chunk])[0]
+            return (own - joint.logsumexp(dim=0)).clamp_max_(0.0)
+
+        return self._of_chunks(rows, of_claims)
 
     def mahalanobis(self, X: ArrayLike) -> NDArray[np.float64]:
         """Squared Mahalanobis distance of every row to every class mean.
@@ -377,16 +429,10 @@ class RobustGaussianClassifier(ClassifierMixin, PersistenceMixin, BaseEstimator)
             ``D_k(x)``, without one half, >= 0.
         """
         check_is_fitted(self, "means_")
-        instances = validate_instances(self, X, reset=False)
-        rows = instances.reshape(len(instances), -1)
-        means = torch.tensor(self.means_)
-        log_variances = torch.tensor(self.covariances_).log()
-        distances = np.empty((len(rows), len(means)))
-        for start in range(0, len(rows), _CHUNK):
-            chunk = np.array(rows[start : start + _CHUNK], dtype=np.float64)
-            distances[start : start + _CHUNK] = squared_mahalanobis(
-                torch.from_numpy(chunk), means, log_variances, self.covariance_type
-            ).numpy()
+        rows = self._rows(X)
+        distances = np.empty((len(rows), len(self.means_)))
+        for chunk, of_chunk in self._distances(rows):
+            distances[chunk] = of_chunk.numpy()
         return distances
 
     def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
@@ -402,8 +448,7 @@ class RobustGaussianClassifier(ClassifierMixin, PersistenceMixin, BaseEstimator)
         ndarray of shape (n_samples,)
             ``log sum_k pi_k N_k(x)``, natural log; higher is more normal.
         """
-        scores: NDArray[np.float64] = logsumexp(self.predict_joint_log_proba(X), axis=1)
-        return scores
+        return self._of_chunks(X, lambda joint, _: joint.logsumexp(dim=0))
 
     def certified_poisons(
         self,
@@ -568,7 +613,33 @@ class RobustGaussianClassifier(ClassifierMixin, PersistenceMixin, BaseEstimator)
             sample_weight=torch.from_numpy(weight),
         )
 
-    def _log_density(self, distances: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _rows(self, X: ArrayLike) -> NDArray[Any]:
+        """Rows (n_samples, n_features) of what is to be judged; nothing is copied."""
+        instances = validate_instances(self, X, reset=False)
+        rows: NDArray[Any] = instances.reshape(len(instances), -1)
+        return rows
+
+    def _claimed(self, y: ArrayLike, n_samples: int) -> NDArray[np.int64]:
+        """Encode claimed labels, one for each row."""
+        claimed = encode_labels(y, self.classes_, name="y")
+        check_consistent_length(np.empty(n_samples), claimed)
+        return claimed
+
+    def _distances(self, rows: NDArray[Any]) -> Iterator[tuple[slice, Tensor]]:
+        """Distances (n_chunk, n_classes) of some rows at a time."""
+        means = torch.tensor(self.means_)
+        log_variances = torch.tensor(self.covariances_).log()
+        for chunk in _chunks(len(rows)):
+            features = torch.from_numpy(np.array(rows[chunk], dtype=np.float64))
+            yield (
+                chunk,
+                squared_mahalanobis(
+                    features, means, log_variances, self.covariance_type
+                ),
+            )
+
+    def _log_normalisers(self) -> NDArray[np.float64]:
+        """Log density (n_classes,) of each Gaussian at its mean."""
         n_classes, n_columns = self.means_.shape
         determinants = log_determinant(
             torch.tensor(self.covariances_).log(),
@@ -576,10 +647,31 @@ class RobustGaussianClassifier(ClassifierMixin, PersistenceMixin, BaseEstimator)
             n_classes,
             n_columns,
         )
-        density: NDArray[np.float64] = log_density(
-            torch.from_numpy(distances), determinants, n_columns
-        ).numpy()
-        return density
+        at_means = log_density(torch.zeros(n_classes).double(), determinants, n_columns)
+        values: NDArray[np.float64] = at_means.numpy()
+        return values
+
+    def _of_chunks(
+        self,
+        X: ArrayLike,
+        score: Callable[[Tensor, slice], Tensor],
+        dtype: type[np.generic] = np.float64,
+        is_per_class: bool = False,
+    ) -> NDArray[Any]:
+        """Score some rows at a time by their joint log densities.
+
+        They are (n_classes, n_chunk): along contiguous memory a sum over classes is
+        several times faster.
+        """
+        check_is_fitted(self, "means_")
+        rows = self._rows(X)
+        offsets = torch.from_numpy(self._log_normalisers() + np.log(self.priors_))
+        shape = (len(rows), len(offsets)) if is_per_class else (len(rows),)
+        scores: NDArray[Any] = np.empty(shape, dtype)
+        for chunk, distances in self._distances(rows):
+            joint = torch.sub(offsets[:, None], distances.T, alpha=0.5)
+            scores[chunk] = score(joint.contiguous(), chunk).numpy()
+        return scores
 
     def __sklearn_tags__(self) -> Tags:
         """Tags: images are accepted besides rows."""
@@ -587,6 +679,11 @@ class RobustGaussianClassifier(ClassifierMixin, PersistenceMixin, BaseEstimator)
         tags.input_tags.two_d_array = True
         tags.input_tags.three_d_array = True
         return tags
+
+
+def _chunks(n_samples: int) -> list[slice]:
+    """Slices of all rows, in order."""
+    return [slice(i, i + _CHUNK) for i in range(0, n_samples, _CHUNK)]
 
 
 def _normalised(priors: Any, n_classes: int) -> NDArray[np.float64]:

@@ -102,20 +102,15 @@ def squared_mahalanobis(
     log_variances = log_variances.to(work)
     if covariance_type == "diag":
         precisions = torch.exp(-log_variances)
-        distances = (
-            f.square() @ precisions.T
-            - 2.0 * f @ (precisions * mu).T
-            + (precisions * mu.square()).sum(dim=1)
-        )
+        weighted = precisions * mu
+        distances = torch.addmm((weighted * mu).sum(dim=1), f.square(), precisions.T)
+        distances = torch.addmm(distances, f, weighted.T, alpha=-2.0)
     else:
         if covariance_type == "tied_diag":
             scale = torch.exp(-0.5 * log_variances)
             f, mu = f * scale, mu * scale
-        distances = (
-            f.square().sum(dim=1, keepdim=True)
-            - 2.0 * f @ mu.T
-            + mu.square().sum(dim=1)
-        )
+        norms = f.square().sum(dim=1, keepdim=True) + mu.square().sum(dim=1)
+        distances = torch.addmm(norms, f, mu.T, alpha=-2.0)
         if covariance_type != "tied_diag":
             distances = distances * torch.exp(-log_variances)
     return distances.clamp_min(0.0)

@@ -9,6 +9,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 
 from sklgm import RobustGaussianClassifier, SoftmaxClassifier
+from sklgm.classifiers import _robust_gaussian
 from sklgm.gaussian import COVARIANCE_TYPES, LOCATIONS, estimate_gaussians
 
 SEEDS = [0, 1, 2]
@@ -188,3 +189,47 @@ def test_rows_far_from_all_classes_are_told_apart():
 def test_trim_auto_needs_whole_rows(blobs):
     with pytest.raises(ValueError, match="trim='auto' chooses whole rows"):
         RobustGaussianClassifier(location="trimmed_mean", trim="auto").fit(*blobs)
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_scores_of_claims_are_those_of_all_classes(covariance_type, monkeypatch):
+    monkeypatch.setattr(_robust_gaussian, "_CHUNK", 7)  # several, the last not full
+    rng = np.random.RandomState(0)
+    y = rng.randint(3, size=40)
+    X = rng.normal(size=(40, 4)) + 2.0 * np.eye(3, 4)[y]
+    names = np.array(["a", "b", "c"])[y]
+    clf = RobustGaussianClassifier(location="mean", covariance_type=covariance_type)
+    clf.fit(X, names)
+    variances = {
+        "identity": lambda k: np.full(4, clf.covariances_),
+        "spherical": lambda k: np.full(4, clf.covariances_[k]),
+        "diag": lambda k: clf.covariances_[k],
+        "tied_diag": lambda k: clf.covariances_,
+    }[covariance_type]
+    densities = np.transpose(
+        [
+            multivariate_normal(clf.means_[k], np.diag(variances(k))).logpdf(X)
+            for k in range(3)
+        ]
+    )
+    joint = densities + np.log(clf.priors_)
+    mixture = logsumexp(joint, axis=1)
+    rows = np.arange(40)
+    for found, expected in (
+        (clf.claimed_log_density(X, names), densities[rows, y]),
+        (clf.claimed_log_proba(X, names), joint[rows, y] - mixture),
+        (clf.score_samples(X), mixture),
+        (clf.predict_joint_log_proba(X), joint),
+        (clf.predict_log_proba(X), joint - mixture[:, None]),
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
+    assert clf.predict(X).tolist() == clf.classes_[joint.argmax(axis=1)].tolist()
+
+
+@pytest.mark.parametrize("method", ["claimed_log_density", "claimed_log_proba"])
+def test_claims_are_known_labels_one_for_each_row(method):
+    clf = RobustGaussianClassifier().fit([[0.0], [1.0], [5.0], [6.0]], [0, 0, 1, 1])
+    with pytest.raises(ValueError, match="y"):
+        getattr(clf, method)([[0.0]], [2])
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        getattr(clf, method)([[0.0]], [0, 1])

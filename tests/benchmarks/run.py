@@ -1,0 +1,77 @@
+"""Measure speed, with one thread and with two, and keep what the docs page shows.
+
+In a checkout, on a quiet machine: ``python tests/benchmarks/run.py``. It writes
+``docs/results/speed.json``; ``--out`` names another file, ``--select`` takes an
+expression of ``pytest -k``. A bound that is missed is recorded and ends nothing.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sklgm._running import describe_environment
+
+HERE = Path(__file__).parent
+FILES = ("test_training_speed", "test_gaussian_speed", "test_import_speed")
+
+
+def measure(n_threads, select):
+    """Rows of all benchmarks, with so many threads."""
+    with tempfile.TemporaryDirectory() as folder:
+        lines = Path(folder) / "rows.jsonl"
+        lines.touch()
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": str(n_threads),
+            "SKLGM_BENCHMARKS": str(lines),
+        }
+        command = [sys.executable, "-m", "pytest", "-n", "0", "-m", "benchmark", "-s"]
+        command += [str(HERE / f"{name}.py") for name in FILES]
+        if select:
+            command += ["-k", select]
+        subprocess.run(command, env=environment, check=False, cwd=HERE.parents[1])
+        return [json.loads(line) for line in lines.read_text().splitlines()]
+
+
+def processor():
+    """Name of the processor, where the system says."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    default = HERE.parents[1] / "docs" / "results" / "speed.json"
+    parser.add_argument("--out", type=Path, default=default)
+    parser.add_argument("--select", help="an expression of pytest -k")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    options = parser.parse_args()
+    loads = os.getloadavg()[0]
+    rows = [row for n in options.threads for row in measure(n, options.select)]
+    if not rows:
+        sys.exit("no benchmark was measured")
+    record = {
+        "command": "python tests/benchmarks/run.py",
+        "date": datetime.now(UTC).date().isoformat(),
+        "processor": processor(),
+        "load_at_start": round(loads, 2),
+        "environment": describe_environment(),
+        "rows": rows,
+    }
+    options.out.write_text(json.dumps(record, indent=1) + "\n")
+    missed = sum(row["median"] > row["asked"] for row in rows)
+    print(f"{len(rows)} rows in {options.out}, {missed} of them beyond what was asked")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""The page of speed is written from what was measured."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+from sphinx.errors import ExtensionError
+
+EXTENSION = Path(__file__).parents[1] / "docs" / "_extensions" / "speed_page.py"
+
+RECORD = {
+    "command": "python tests/benchmarks/run.py",
+    "date": "2026-01-02",
+    "processor": "a processor",
+    "load_at_start": 0.1,
+    "environment": {
+        "python": "3.11.7",
+        "platform": "Linux",
+        "cpu_count": 2,
+        "packages": {"torch": "2.14.1", "skorch": None},
+    },
+    "rows": [
+        {
+            "what": "epoch / loop",
+            "median": median,
+            "low": 0.91,
+            "high": 1.2,
+            "n": n,
+            "asked": 1.05,
+            "unit": unit,
+            "threads": threads,
+        }
+        for median, n, unit, threads in ((1.0, 15, "ratio", 1), (1.13, 1, "ratio", 2))
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def speed_page():
+    spec = importlib.util.spec_from_file_location("speed_page", EXTENSION)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_shows_figures_bounds_and_machine(speed_page, tmp_path):
+    (tmp_path / "speed.json").write_text(json.dumps(RECORD))
+    speed_page.write_page(tmp_path)
+    page = (tmp_path / "speed.rst").read_text()
+    table = page[page.index(".. list-table::") :]
+    assert [line.lstrip(" *-") for line in table.splitlines()[3:]] == [
+        "What",
+        "Asked",
+        "1 thread",
+        "2 threads",
+        "epoch / loop",
+        "1.05",
+        "1 (0.91 to 1.2)",
+        "1.13, missed",
+    ]
+    for words in ("a processor", "2 CPUs", "torch 2.14.1", "2026-01-02", "load"):
+        assert words in " ".join(page.split())
+    assert "skorch" not in page
+
+
+def test_without_a_measurement_the_page_says_so(speed_page, tmp_path):
+    speed_page.write_page(tmp_path)
+    assert "No measurement is committed." in (tmp_path / "speed.rst").read_text()
+
+
+def test_a_damaged_measurement_fails_the_build(speed_page, tmp_path):
+    (tmp_path / "speed.json").write_text(json.dumps({**RECORD, "rows": [{}]}))
+    with pytest.raises(ExtensionError, match=r"speed\.json"):
+        speed_page.write_page(tmp_path)
+
+
+def test_the_committed_measurement_can_be_shown(speed_page):
+    source = EXTENSION.parents[1] / "results" / "speed.json"
+    record = json.loads(source.read_text()) if source.exists() else None
+    assert speed_page.render_page(record).count("list-table") == (record is not None)
