@@ -115,7 +115,11 @@ def changes_parameters(callbacks: Sequence[Any]) -> bool:
 
 
 def with_backbone(
-    net: LossNet, backbone: nn.Module, *, test_time_flip: bool
+    net: LossNet,
+    backbone: nn.Module,
+    *,
+    test_time_flip: bool,
+    keeps_optimizer: bool = True,
 ) -> LossNet:
     """Put a frozen backbone before a head that was trained on its outputs.
 
@@ -127,6 +131,8 @@ def with_backbone(
         The backbone; shared, not copied.
     test_time_flip : bool
         Whether it averages over each image and its mirror image.
+    keeps_optimizer : bool, default=True
+        Whether the optimiser, which may hold parameters of another backbone, stays.
 
     Returns
     -------
@@ -145,4 +151,7 @@ def with_backbone(
     joined: LossNet = object.__new__(LossNet)
     # skorch's own copy would serialise all weights.
     joined.__dict__.update({**vars(net), "module": network, "module_": network})
+    if not keeps_optimizer:
+        joined.__dict__["optimizer__param_groups"] = []
+        joined.initialize_optimizer_anew()
     return joined

@@ -44,11 +44,14 @@ class LossNet(NeuralNet):
         Epochs that were taken over from a training that was cut off.
     augmentation : callable or None
         Changes the instances of training batches.
+    constant_rates : list of dict
+        What a schedule changes in each group of the optimiser, as it was before.
     """
 
     was_interrupted = False
     n_resumed = 0
     augmentation: Augmentation | None = None
+    constant_rates: list[dict[str, Any]]
 
     def end_schedule(self) -> None:
         """Go on at the constant learning rate that the schedule started from."""
@@ -154,6 +157,12 @@ class LossNet(NeuralNet):
 
     def _features(self, X: Mapping[str, Tensor]) -> Tensor:
         return features_of(self.module_, X, torch.device(str(self.device)))
+
+    def initialize_optimizer_anew(self) -> None:
+        """Make an optimiser of the parameters as they are, without any state."""
+        self._initialize_optimizer()
+        rates = self.constant_rates[0]
+        self.constant_rates = [rates] * len(self.optimizer_.param_groups)
 
     def gathered(self, values: Tensor) -> Tensor:
         """Join what all processes hold, shape (n_values, ...), one after the other."""

@@ -38,14 +38,14 @@ class LastFeatures(Callback):
 
     Attributes
     ----------
-    features : Tensor of shape (n_samples, feature_dim) or None
+    features_ : Tensor of shape (n_samples, feature_dim) or None
         Features of the training rows, in their order, each by the network of its step;
         None before the last epoch.
     """
 
     def __init__(self, n_epochs: int) -> None:
         self.n_epochs = n_epochs
-        self.features: Tensor | None = None
+        self.features_: Tensor | None = None
 
     def on_batch_end(
         self,
@@ -61,18 +61,20 @@ class LastFeatures(Callback):
             return
         assert y_pred is not None
         features = y_pred[1].detach()
-        if self.features is None:
+        if self.features_ is None:
             n_samples = self.n_samples
-            self.features = features.new_full((n_samples, features.shape[1]), torch.nan)
-        self.features.index_copy_(0, batch[0]["rows"].to(features.device), features)
+            self.features_ = features.new_full(
+                (n_samples, features.shape[1]), torch.nan
+            )
+        self.features_.index_copy_(0, batch[0]["rows"].to(features.device), features)
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Take the features of other processes, too."""
-        if self.features is None:
+        if self.features_ is None:
             return
-        rows = torch.nonzero(~torch.isnan(self.features[:, 0])).flatten()
-        features = net.gathered(self.features[rows])
-        self.features.index_copy_(0, net.gathered(rows), features)
+        rows = torch.nonzero(~torch.isnan(self.features_[:, 0])).flatten()
+        features = net.gathered(self.features_[rows])
+        self.features_.index_copy_(0, net.gathered(rows), features)
 
     def on_train_begin(
         self, net: NeuralNet, X: BatchDataset | None = None, **kwargs: Any
@@ -106,23 +108,23 @@ class TrimmedGaussians(Callback):
 
     def initialize(self) -> "TrimmedGaussians":
         """Forget what was seen."""
-        self._features: Tensor | None = None
-        self._seen: list[tuple[Tensor, Tensor]] = []
+        self.features_: Tensor | None = None
+        self.seen_: list[tuple[Tensor, Tensor]] = []
         return self
 
     def start_from(self, features: Tensor) -> None:
         """Take features (n_samples, feature_dim) for the first epoch."""
-        self._features = features
+        self.features_ = features
 
     def on_epoch_begin(
         self, net: NeuralNet, dataset_train: BatchDataset, **kwargs: Any
     ) -> None:
         """Choose the rows of this epoch."""
         is_kept: NDArray[np.bool_]
-        if self._seen:
+        if self.seen_:
             is_kept = self._kept_by_distances(net, dataset_train)
-        elif self._features is not None:
-            is_kept = _kept_by_features(self._features, dataset_train, self.trim, net)
+        elif self.features_ is not None:
+            is_kept = _kept_by_features(self.features_, dataset_train, self.trim, net)
         else:
             is_kept = set_trimmed_gaussians(net, dataset_train, trim=self.trim)
         dataset_train.keep(is_kept)
@@ -139,26 +141,26 @@ class TrimmedGaussians(Callback):
         """Note the distances of the batch."""
         if training:
             assert claimed_distances is not None
-            self._seen.append((batch[0]["rows"], claimed_distances))
+            self.seen_.append((batch[0]["rows"], claimed_distances))
 
     def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Keep nothing in the fitted net."""
         self._forget()
 
     def _forget(self) -> None:
-        self._features, self._seen = None, []
+        self.features_, self.seen_ = None, []
 
     def _kept_by_distances(
         self, net: NeuralNet, dataset: BatchDataset
     ) -> NDArray[np.bool_]:
         """Choose rows by the distances that were seen; others stay as they are."""
-        rows = torch.cat([rows for rows, _ in self._seen])
-        distances = torch.cat([distances for _, distances in self._seen]).double()
+        rows = torch.cat([rows for rows, _ in self.seen_])
+        distances = torch.cat([distances for _, distances in self.seen_]).double()
         # Processes share batches row by row.
         places = torch.cat(
             [
                 step * len(dataset) + torch.arange(len(rows))
-                for step, (rows, _) in enumerate(self._seen)
+                for step, (rows, _) in enumerate(self.seen_)
             ]
         )
         order = net.gathered(places).argsort(stable=True)

@@ -161,17 +161,16 @@ class FrozenNetwork:
     ----------
     estimator : FrozenEstimator
         Of a fitted classifier with a backbone, alone or at the end of a Pipeline.
-
-    Attributes
-    ----------
-    trainable : FrozenEstimator
-        Of the same classifier, fitted, that takes the outputs of its backbone.
     """
 
     def __init__(self, estimator: FrozenEstimator) -> None:
         self.estimator = estimator
         self._steps, self._classifier = split_steps(estimator)
-        self.trainable = FrozenEstimator(_of_outputs(self._classifier))
+
+    @property
+    def trainable(self) -> FrozenEstimator:
+        """The classifier of outputs; it shares the state of the one that was given."""
+        return FrozenEstimator(_of_outputs(self._classifier))
 
     @classmethod
     def of(cls, estimator: FrozenEstimator) -> Self | None:
@@ -206,6 +205,7 @@ class FrozenNetwork:
             torch.device(classifier.net_.device),
             classifier._checked_nested_params(),
             progress,
+            test_time_flip=classifier.net_.module_.test_time_flip,
         )
 
     def transform(self, X: Any) -> Any:
@@ -307,7 +307,9 @@ def _of_outputs(fitted: NetworkClassifier) -> NetworkClassifier:
     head: NetworkClassifier = copy.copy(fitted)
     head.backbone, head.input_shape = "identity", None
     head.test_time_flip = False
-    head.net_ = with_backbone(fitted.net_, nn.Flatten(), test_time_flip=False)
+    head.net_ = with_backbone(
+        fitted.net_, nn.Flatten(), test_time_flip=False, keeps_optimizer=False
+    )
     feature_dim = fitted.net_.module_.head.feature_dim
     head.input_shape_, head.n_features_in_ = (feature_dim,), feature_dim
     head.__dict__.pop("feature_names_in_", None)

@@ -530,9 +530,9 @@ class LGMClassifier(NetworkClassifier):
                 rows = rows.sample(_START_SHARE, _START_ROWS)
             self._start_head(net, rows, location)
         if n_left > 0:
-            if last is not None and last.features is not None:
-                dict(net.callbacks_)["trimmed"].start_from(last.features)
-                last.features = None
+            if last is not None and last.features_ is not None:
+                dict(net.callbacks_)["trimmed"].start_from(last.features_)
+                last.features_ = None
             net.partial_fit(training.train)
         if warmed is not None:
             net.continue_history(warmed)

@@ -92,8 +92,8 @@ def test_a_fitted_net_keeps_no_features(mislabelled):
     clf = LGMClassifier(trim=0.25, **SETTINGS).fit(*mislabelled)
     trimmed = dict(clf.net_.callbacks_)["trimmed"]
     assert isinstance(trimmed, TrimmedGaussians)
-    assert trimmed._features is None
-    assert trimmed._seen == []
+    assert trimmed.features_ is None
+    assert trimmed.seen_ == []
 
 
 def test_rows_that_were_not_seen_stay_as_they_are(mislabelled):
@@ -103,7 +103,7 @@ def test_rows_that_were_not_seen_stay_as_they_are(mislabelled):
     rows = BatchDataset(X, y, None, torch.float32)
     was_kept = np.arange(180) % 2 == 0
     rows.keep(was_kept)
-    trimmed._seen = [(torch.arange(60), torch.arange(60.0).flip(0))]
+    trimmed.seen_ = [(torch.arange(60), torch.arange(60.0).flip(0))]
     trimmed.on_epoch_begin(net, rows)
     expected = was_kept.copy()
     # Three quarters of the rows that claim each class: 12 of class 1, 48 of class 0.
@@ -145,7 +145,7 @@ def test_the_features_of_the_last_epoch_are_kept(mislabelled):
 
     clf = LGMClassifier(callbacks=[Last(3)], softmax_warmup=0.0, **SETTINGS)
     net = clf.set_params(max_epochs=3).fit(X, y).net_
-    found = dict(net.callbacks_)["Last"].features
+    found = dict(net.callbacks_)["Last"].features_
     expected = torch.stack([seen[3, row] for row in range(180)])
     torch.testing.assert_close(found, expected, rtol=0.0, atol=0.0)
 

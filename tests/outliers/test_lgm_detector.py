@@ -271,7 +271,7 @@ def test_posterior_score_is_the_log_probability_of_the_claim(fitted_classifier):
     [
         lambda: None,
         GaussianNB,
-        lambda: small_classifier(max_epochs=40),
+        lambda: small_classifier(max_epochs=40, variance_scale=4.0),
         lambda: LogisticRegression(C=1e4),
     ],
     ids=["columns", "bayes", "lgm", "logistic"],
