@@ -221,7 +221,10 @@ def test_audit_skips_and_lists_images_that_cannot_be_read(invoke, tmp_path):
     for index, (image, label) in enumerate(zip(X, y, strict=True)):
         (pets / names[label]).mkdir(parents=True, exist_ok=True)
         pixels = (255 * image[0].clip(0, 1)).astype(np.uint8)
-        Image.fromarray(pixels).save(pets / names[label] / f"{index:03d}.png")
+        photo = Image.fromarray(pixels)
+        if index == 7:
+            photo = photo.resize((10, 12))
+        photo.save(pets / names[label] / f"{index:03d}.png")
     (pets / names[0] / "damaged.png").write_bytes(b"no image")
     out = tmp_path / "out"
     options = ["--max-epochs", 1, "--cv", 2]
@@ -229,6 +232,10 @@ def test_audit_skips_and_lists_images_that_cannot_be_read(invoke, tmp_path):
     assert outcome.exit_code == 0, outcome.output
     assert "Warning: 1 of 41 images" in outcome.stderr
     assert "Set --on-error 'stop'" in outcome.stderr
+    assert "have 2 sizes, 8 to 12 pixels high" in outcome.stderr
+    assert "Set --image-size to choose" in outcome.stderr
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "resized to 8 x 8" in page
     assert "caf\\udce9" in outcome.output
     with (out / "skipped.csv").open(newline="") as file:
         (line,) = csv.DictReader(file)
