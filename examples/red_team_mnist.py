@@ -1,7 +1,11 @@
-"""Attack three pipelines over MNIST rows with clean-label poisons.
+# ruff: noqa: D205, D400
+"""
+Attack three pipelines over MNIST
+=================================
 
-Not run with the gallery: it needs MNIST. ``python examples/red_team_mnist.py`` takes
-about a minute per pipeline on two quiet cores.
+PCA with logistic regression, a random forest, and a torch module. It needs MNIST and is
+not run with the gallery: ``python examples/red_team_mnist.py`` takes about two minutes
+on two quiet cores.
 """
 
 import time

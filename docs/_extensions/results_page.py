@@ -49,7 +49,7 @@ COMPARISONS = (
     ),
 )
 #: Kinds of figures that the page shows.
-FIGURES = ("frontier",)
+FIGURES = ("certified_accuracy", "frontier")
 #: Settings in which runs may differ that are compared together.
 _FREE_SETTINGS = ("seed", "data_home", "device")
 FOREWORD = """\
@@ -70,6 +70,10 @@ that count for a success rate (*k of n*), test rows for an accuracy, poisons for
 AUROC of the white-box protocol, targets for one of the transfer protocol. There is no
 interval where all of these have the same value. The seed stands with each run.
 
+*Certified*
+    share of the test rows that are right and proved to stay so, whatever so many
+    poisons of one class are; what the best attack found leaves right bounds the truth
+    from the other side.
 *Misled*
     attack success rate, with a Wilson interval; only targets count that the control arm
     gets right.

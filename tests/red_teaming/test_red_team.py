@@ -122,6 +122,26 @@ def test_unbounded_poisons_mislead_what_copies_its_neighbours(digits):
     assert (result.collision_ratio < 0.05).all()
 
 
+def test_a_head_on_a_frozen_network_is_misled_by_collisions(digits):
+    X, y = digits
+    network = FrozenEstimator(
+        SoftmaxClassifier(max_epochs=10, random_state=0).fit(X[:200], y[:200])
+    )
+    result = red_team(
+        make_pipeline(network, LogisticRegression(max_iter=1000)),
+        X[200:],
+        y[200:],
+        surrogate=network,
+        n_targets=8,
+        budget=0.9,
+        random_state=0,
+    )
+    assert result.success_rate.low > 0.25
+    assert result.control_accuracy.value > 0.8
+    # Nobody notices: the accuracy stays.
+    assert result.accuracies.mean() > result.control_accuracy.value - 0.1
+
+
 def test_a_pipeline_without_gradients_is_imitated_and_that_is_said(digits):
     X, y = digits
     pipe = make_pipeline(
