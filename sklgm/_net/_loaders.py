@@ -81,8 +81,9 @@ class SlicedBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         """Batches of one epoch."""
-        # As a DataLoader does: dropout must not depend on where the rows are.
-        torch.empty((), dtype=torch.int64).random_()
+        if self.generator is not None:
+            # As a DataLoader does: dropout must not depend on where the rows are.
+            torch.empty((), dtype=torch.int64).random_()
         n_samples, dtype = len(self.dataset), self.dataset.dtype
         rows = torch.from_numpy(self.dataset.rows)
         y_encoded = torch.from_numpy(self.dataset.y_encoded)
@@ -198,5 +199,7 @@ def ordered_loader(dataset: BatchDataset, *, batch_size: int, **kwargs: Any) -> 
     instances = None if kwargs else shared_tensor(dataset.X)
     if instances is not None:
         return SlicedBatches(dataset, instances, batch_size=batch_size)
-    settings = {"collate_fn": keep_batch, **kwargs}
+    # Of its own: a DataLoader would draw a seed from torch's global one.
+    generator = torch.Generator().manual_seed(0)
+    settings = {"collate_fn": keep_batch, "generator": generator, **kwargs}
     return DataLoader(dataset, batch_size=batch_size, **settings)
