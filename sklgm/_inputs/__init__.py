@@ -9,6 +9,7 @@ from sklgm._inputs._instances import (
     validate_instances,
     validate_stream,
 )
+from sklgm._inputs._magnitude import check_magnitude
 from sklgm._inputs._steps import split_steps, transform_by_steps
 from sklgm._inputs._streaming import StreamedInstances, as_array
 from sklgm._inputs._targets import (
@@ -24,6 +25,7 @@ __all__ = [
     "StreamedInstances",
     "as_array",
     "check_every_class_has_weight",
+    "check_magnitude",
     "encode_labels",
     "resolve_device",
     "resolve_dtype",

@@ -15,6 +15,21 @@ from numpy.typing import NDArray
 from sklgm.metrics._levels import is_flagged
 from sklgm.persistence import write_atomically
 
+# Spreadsheets also skip a tab or a line break before a formula.
+_FORMULA_STARTS = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\t",
+    "\r",
+    "\n",
+    "\uff1d",
+    "\uff0b",
+    "\uff0d",
+    "\uff20",
+)
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class AuditResult:
@@ -126,6 +141,8 @@ class AuditResult:
         self,
         folder: str | os.PathLike[str],
         row_names: Sequence[str] | None = None,
+        *,
+        escape_formulas: bool = True,
     ) -> None:
         """Write ``suspects.csv``, ``clean_index.csv`` and ``audit.json``.
 
@@ -135,6 +152,10 @@ class AuditResult:
             Where; made if it is missing. Files of the same names are replaced.
         row_names : sequence of str of length n_samples or None, default=None
             Such as file names, written beside the row numbers.
+        escape_formulas : bool, default=True
+            Write an apostrophe before names and labels that a spreadsheet would take
+            for a formula (``=``, ``+``, ``-``, ``@``, and no number), so that opening
+            the list executes nothing. False for programs that compare the names.
 
         Notes
         -----
@@ -158,9 +179,10 @@ class AuditResult:
             labels = [self.claimed_labels[row], self.likely_labels[row]]
             values = [self.p_values[row], self.q_values[row], self.scores[row]]
             lines.append([*first(row), *labels, *(repr(float(v)) for v in values)])
-        _write_csv(folder / "suspects.csv", lines)
+        _write_csv(folder / "suspects.csv", lines, escape_formulas)
         rest = [first(row) for row in self.clean_rows.tolist()]
-        _write_csv(folder / "clean_index.csv", [["row", *named], *rest])
+        lines = [["row", *named], *rest]
+        _write_csv(folder / "clean_index.csv", lines, escape_formulas)
         text = json.dumps(self.summary(), indent=2) + "\n"
         _write_text(folder / "audit.json", text)
 
@@ -192,10 +214,23 @@ class AuditResult:
         }
 
 
-def _write_csv(path: Path, lines: list[list[Any]]) -> None:
+def _write_csv(path: Path, lines: list[list[Any]], escape_formulas: bool) -> None:
     text = io.StringIO(newline="")
+    if escape_formulas:
+        lines = [[_inert(cell) for cell in line] for line in lines]
     csv.writer(text).writerows(lines)
     _write_text(path, text.getvalue())
+
+
+def _inert(cell: Any) -> Any:
+    """Text that no spreadsheet takes for a formula; numbers stay as they are."""
+    if not isinstance(cell, str) or not cell.startswith(_FORMULA_STARTS):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -29,6 +29,7 @@ from sklgm._inputs import (
     Instances,
     StreamedInstances,
     check_every_class_has_weight,
+    check_magnitude,
     encode_labels,
     resolve_device,
     resolve_dtype,
@@ -280,6 +281,7 @@ class NetworkClassifier(
 
         seed = draw_seed(self.random_state)
         dtype = resolve_dtype(self.dtype)
+        extreme = self._extreme_row(instances, dtype)
         train_rows, valid = np.flatnonzero(weight > 0), None
         if self.early_stopping:
             train_rows, valid_rows = split_off_validation(
@@ -310,6 +312,8 @@ class NetworkClassifier(
             net = trained.net
             self._check_finite(net)
             self._publish(net, classes, dtype, trained.head)
+            if extreme is not None:
+                self._features(extreme)  # raises where they are not finite
         net.train_split = None  # the fitted net must not carry the validation rows
         if net.was_interrupted:
             self._warn_of_interruption(net)
@@ -573,6 +577,17 @@ class NetworkClassifier(
         if isinstance(X, Dataset):
             return validate_stream(self, X, reset=reset, input_shape=shape)
         return validate_instances(self, X, reset=reset, input_shape=shape)
+
+    def _extreme_row(
+        self, instances: Instances, dtype: torch.dtype
+    ) -> NDArray[Any] | None:
+        """Row that holds the largest value, (1, *input_shape); None of a stream."""
+        if isinstance(instances, StreamedInstances):
+            return None
+        row = check_magnitude(
+            instances, dtype, getattr(self, "feature_names_in_", None)
+        )
+        return instances[row : row + 1]
 
     def _check_classes(self, classes: NDArray[Any]) -> None:
         if len(classes) < 2:

@@ -263,6 +263,13 @@ class RobustGaussianClassifier(ClassifierMixin, PersistenceMixin, BaseEstimator)
         self.priors_ = _normalised(priors, len(classes))
         self.classes_, self.class_count_ = classes, counts
         self._estimate(rows, y_encoded, weight)
+        extreme = rows[[int(np.abs(rows).max(axis=1).argmax())]]
+        parts = (self.means_, self.covariances_, self._distances(extreme))
+        if not all(np.isfinite(part).all() for part in parts):
+            raise ValueError(
+                "X holds values too large for means, variances and distances in "
+                f"float64: up to {np.abs(extreme).max():.3g}; scale X"
+            )
         self._location_bounds = None
         if self.location in ("median", "trimmed_mean") and len(np.unique(weight)) == 1:
             trim = None if self.location == "median" else float(self.trim)
@@ -378,16 +385,7 @@ class RobustGaussianClassifier(ClassifierMixin, PersistenceMixin, BaseEstimator)
         """
         check_is_fitted(self, "means_")
         instances = validate_instances(self, X, reset=False)
-        rows = instances.reshape(len(instances), -1)
-        means = torch.tensor(self.means_)
-        log_variances = torch.tensor(self.covariances_).log()
-        distances = np.empty((len(rows), len(means)))
-        for start in range(0, len(rows), _CHUNK):
-            chunk = np.array(rows[start : start + _CHUNK], dtype=np.float64)
-            distances[start : start + _CHUNK] = squared_mahalanobis(
-                torch.from_numpy(chunk), means, log_variances, self.covariance_type
-            ).numpy()
-        return distances
+        return self._distances(instances.reshape(len(instances), -1))
 
     def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
         """Log density of each row under the whole mixture.
@@ -461,6 +459,18 @@ class RobustGaussianClassifier(ClassifierMixin, PersistenceMixin, BaseEstimator)
             threat=threat,
             change=change,
         )
+
+    def _distances(self, rows: NDArray[Any]) -> NDArray[np.float64]:
+        """Squared Mahalanobis distances (n_samples, n_classes) of rows."""
+        means = torch.tensor(self.means_)
+        log_variances = torch.tensor(self.covariances_).log()
+        distances = np.empty((len(rows), len(means)))
+        for start in range(0, len(rows), _CHUNK):
+            chunk = np.array(rows[start : start + _CHUNK], dtype=np.float64)
+            distances[start : start + _CHUNK] = squared_mahalanobis(
+                torch.from_numpy(chunk), means, log_variances, self.covariance_type
+            ).numpy()
+        return distances
 
     def _checked_bounds(self, threat: str, change: str) -> list[LocationBounds]:
         """Bounds of the classes, unless settings leave none."""
