@@ -10,6 +10,7 @@ from sklgm._inputs._instances import (
     validate_instances,
     validate_stream,
 )
+from sklgm._inputs._magnitude import check_magnitude
 from sklgm._inputs._precision import column_offsets, to_float
 from sklgm._inputs._steps import split_steps, transform_by_steps
 from sklgm._inputs._streaming import StreamedInstances, as_array
@@ -31,6 +32,7 @@ __all__ = [
     "check_on_error",
     "column_offsets",
     "decode_images",
+    "check_magnitude",
     "encode_labels",
     "resolve_device",
     "resolve_dtype",

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
+from sklgm._random import generators_kept
+
 
 class StreamedInstances:
     """A map-style ``Dataset`` that is indexed like an array, and never held whole.
@@ -46,7 +48,7 @@ class StreamedInstances:
         self._labels: dict[int, Any] = {}
         self._item_shape: tuple[int, ...] | None = None
         # Random augmentation of the items must not move the caller's generator.
-        with torch.random.fork_rng(devices=[]):
+        with generators_kept():
             self._item_shape = self._instance(0).shape
         self.shape: tuple[int, ...] = (len(dataset), *self._item_shape)
 
@@ -88,7 +90,7 @@ class StreamedInstances:
         ValueError
             If items are instances alone.
         """
-        with torch.random.fork_rng(devices=[]):
+        with generators_kept():
             for row in range(len(self)):
                 if row not in self._labels:
                     self._instance(row)

@@ -1,5 +1,6 @@
 """The only package that imports skorch: the net, its loss hook, its callbacks."""
 
+import sklgm._net._optimised_skorch  # noqa: F401 (before the first import of skorch)
 from sklgm._net._accelerated import common_seed
 from sklgm._net._augment import (
     AUGMENTATIONS,

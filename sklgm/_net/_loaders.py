@@ -107,8 +107,9 @@ class SlicedBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         """Batches of one epoch."""
-        # As a DataLoader does: dropout must not depend on where the rows are.
-        torch.empty((), dtype=torch.int64).random_()
+        if self.generator is not None:
+            # As a DataLoader does: dropout must not depend on where the rows are.
+            torch.empty((), dtype=torch.int64).random_()
         n_samples, dtype = len(self.dataset), self.dataset.dtype
         order = torch.arange(n_samples)
         if self.generator is not None:
@@ -286,5 +287,7 @@ def ordered_loader(
             device=device,
             is_read_again=is_read_again,
         )
-    settings = {"collate_fn": keep_batch, **kwargs}
+    # Of its own: a DataLoader would draw a seed from torch's global one.
+    generator = torch.Generator().manual_seed(0)
+    settings = {"collate_fn": keep_batch, "generator": generator, **kwargs}
     return DataLoader(dataset, batch_size=batch_size, **settings)

@@ -2,10 +2,11 @@
 
 import copy
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping
@@ -16,6 +17,7 @@ from torch import Tensor
 from sklgm._net._augment import Augmentation
 from sklgm._net._batches import Batch, BatchDataset
 from sklgm._net._loaders import ordered_loader
+from sklgm._random import generators_kept
 from sklgm._running import interrupts_are_raised
 from sklgm.losses import weighted_mean
 from sklgm.nn import FeatureNetwork
@@ -317,8 +319,9 @@ def batches_of(net: LossNet, dataset: BatchDataset) -> Iterator[tuple[Tensor, ..
     settings = {name: given[name] for name in INFERENCE_SETTINGS if name in given}
     device = torch.device(str(net.device))
     loader = ordered_loader(dataset, device=device, is_read_again=False, **settings)
-    # A DataLoader draws a seed from torch's global generator at each iteration.
-    with torch.random.fork_rng(devices=[]):
+    # The items of a stream may be drawn at random; arrays draw nothing.
+    is_array = isinstance(dataset.X, np.ndarray)
+    with nullcontext() if is_array else generators_kept():
         for batch in loader:
             outputs = net.evaluation_step(batch, training=False)
             yield tuple(output.cpu() for output in outputs)

@@ -15,6 +15,21 @@ from numpy.typing import NDArray
 from sklgm.metrics._levels import is_flagged
 from sklgm.persistence import write_atomically
 
+# Spreadsheets also skip a tab or a line break before a formula.
+_FORMULA_STARTS = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\t",
+    "\r",
+    "\n",
+    "\uff1d",
+    "\uff0b",
+    "\uff0d",
+    "\uff20",
+)
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class AuditResult:
@@ -148,6 +163,8 @@ class AuditResult:
         self,
         folder: str | os.PathLike[str],
         row_names: Sequence[str] | None = None,
+        *,
+        escape_formulas: bool = True,
     ) -> None:
         """Write ``suspects.csv``, ``clean_index.csv`` and ``audit.json``.
 
@@ -157,6 +174,10 @@ class AuditResult:
             Where; made if it is missing. Files of the same names are replaced.
         row_names : sequence of str of length n_samples or None, default=None
             Such as file names, written beside the row numbers.
+        escape_formulas : bool, default=True
+            Write an apostrophe before names and labels that a spreadsheet would take
+            for a formula (``=``, ``+``, ``-``, ``@``, and no number), so that opening
+            the list executes nothing. False for programs that compare the names.
 
         Notes
         -----
@@ -182,14 +203,17 @@ class AuditResult:
             labels = [self.claimed_labels[row], self.likely_labels[row]]
             values = [self.p_values[row], self.q_values[row], self.scores[row]]
             lines.append([*first(row), *labels, *(repr(float(v)) for v in values)])
-        _write_csv(folder / "suspects.csv", lines)
+        _write_csv(folder / "suspects.csv", lines, escape_formulas)
         rest = [first(row) for row in self.clean_rows.tolist()]
-        _write_csv(folder / "clean_index.csv", [["row", *named], *rest])
-        self._save_duplicates(folder / "duplicates.csv", row_names)
+        lines = [["row", *named], *rest]
+        _write_csv(folder / "clean_index.csv", lines, escape_formulas)
+        self._save_duplicates(folder / "duplicates.csv", row_names, escape_formulas)
         text = json.dumps(self.summary(), indent=2) + "\n"
         _write_text(folder / "audit.json", text)
 
-    def _save_duplicates(self, path: Path, row_names: Sequence[str] | None) -> None:
+    def _save_duplicates(
+        self, path: Path, row_names: Sequence[str] | None, escape_formulas: bool
+    ) -> None:
         if self.duplicate_pairs is None or len(self.duplicate_pairs) == 0:
             path.unlink(missing_ok=True)  # of an audit before
             return
@@ -203,7 +227,7 @@ class AuditResult:
             names = [] if row_names is None else [row_names[row] for row in pair]
             claims = [self.claimed_labels[row] for row in pair]
             lines.append([*pair, *names, *claims, "exact" if is_exact else "near"])
-        _write_csv(path, lines)
+        _write_csv(path, lines, escape_formulas)
 
     def summary(self) -> dict[str, Any]:
         """Collect settings, versions and counts, as JSON has them.
@@ -239,10 +263,23 @@ class AuditResult:
         }
 
 
-def _write_csv(path: Path, lines: list[list[Any]]) -> None:
+def _write_csv(path: Path, lines: list[list[Any]], escape_formulas: bool) -> None:
     text = io.StringIO(newline="")
+    if escape_formulas:
+        lines = [[_inert(cell) for cell in line] for line in lines]
     csv.writer(text).writerows(lines)
     _write_text(path, text.getvalue())
+
+
+def _inert(cell: Any) -> Any:
+    """Text that no spreadsheet takes for a formula; numbers stay as they are."""
+    if not isinstance(cell, str) or not cell.startswith(_FORMULA_STARTS):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
 
 
 def _write_text(path: Path, text: str) -> None:

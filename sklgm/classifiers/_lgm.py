@@ -702,6 +702,11 @@ class LGMClassifier(NetworkClassifier):
     ) -> None:
         assert isinstance(module, GaussianMixtureHead)
         covariances = module.floored_log_variances().detach().exp().cpu().numpy()
+        if not np.isfinite(covariances).all():
+            raise ValueError(
+                "X holds values too large: the variances of its features are not "
+                f"finite in {covariances.dtype}; scale X, or set dtype='float64'"
+            )
         priors = module.log_priors.exp().cpu().numpy()
         if head is None:
             head = RobustGaussianClassifier.from_gaussians(

@@ -29,6 +29,7 @@ from sklgm._inputs import (
     Instances,
     StreamedInstances,
     check_every_class_has_weight,
+    check_magnitude,
     column_offsets,
     encode_labels,
     resolve_device,
@@ -333,6 +334,12 @@ class NetworkClassifier(
         if self.accelerator is not None:
             seed = common_seed(self.accelerator, seed)
         dtype = resolve_dtype(self.dtype)
+        extreme = None
+        if not (
+            self._passes_backbone_once() or isinstance(instances, StreamedInstances)
+        ):
+            largest = check_magnitude(instances, dtype, None)
+            extreme = instances[largest : largest + 1]
         train_rows, valid = np.flatnonzero(weight > 0), None
         if self.early_stopping:
             train_rows, valid_rows = split_off_validation(
@@ -372,6 +379,8 @@ class NetworkClassifier(
             net = trained.net
             self._check_finite(net)
             self._publish(net, classes, trained.head)
+            if extreme is not None:
+                self._features(extreme)  # raises where they are not finite
         net.train_split = None  # the fitted net must not carry the validation rows
         if net.was_interrupted:
             self._warn_of_interruption(net)
@@ -641,6 +650,8 @@ class NetworkClassifier(
             return validate_stream(self, X, reset=reset, input_shape=shape)
         instances = validate_instances(self, X, reset=reset, input_shape=shape)
         if reset:
+            names = getattr(self, "feature_names_in_", None)
+            check_magnitude(instances, resolve_dtype(self.dtype), names)
             is_single = resolve_dtype(self.dtype) == torch.float32
             self._column_offsets = column_offsets(instances) if is_single else None
         if self._column_offsets is None:

@@ -265,6 +265,14 @@ class RobustGaussianClassifier(ClassifierMixin, PersistenceMixin, BaseEstimator)
         self.priors_ = _normalised(priors, len(classes))
         self.classes_, self.class_count_ = classes, counts
         self._estimate(rows, y_encoded, weight)
+        extreme = rows[[int(np.abs(rows).max(axis=1).argmax())]]
+        of_extreme = [distances.numpy() for _, distances in self._distances(extreme)]
+        parts = (self.means_, self.covariances_, *of_extreme)
+        if not all(np.isfinite(part).all() for part in parts):
+            raise ValueError(
+                "X holds values too large for means, variances and distances in "
+                f"float64: up to {np.abs(extreme).max():.3g}; scale X"
+            )
         self._location_bounds = None
         if self.location in ("median", "trimmed_mean") and len(np.unique(weight)) == 1:
             trim = None if self.location == "median" else float(self.trim)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from sklgm._inputs import resolve_device
 from sklgm._net import weights_of
+from sklgm._random import generators_kept
 from sklgm.nn import FeatureNetwork, GaussianMixtureHead, LinearHead, make_backbone
 from sklgm.persistence import GivenError, UnstorableError
 
@@ -142,7 +143,10 @@ def _given_backbone(
             "backbone must be the nn.Module or the callable that was fitted, got "
             f"{backbone!r}"
         )
-    return make_backbone(backbone, input_shape, feature_dim)
+    if isinstance(backbone, nn.Module):
+        return make_backbone(backbone, input_shape, feature_dim)
+    with generators_kept():  # a function of the user's draws its weights
+        return make_backbone(backbone, input_shape, feature_dim)
 
 
 def _feature_dim(head: nn.Module) -> int:
@@ -155,15 +159,17 @@ def _head(weights: Mapping[str, Tensor], covariance_type: Any) -> nn.Module:
     head: nn.Module
     if covariance_type is None:
         n_classes, feature_dim = weights["linear.weight"].shape
-        head = LinearHead(feature_dim, n_classes)
+        with torch.device("meta"):  # nothing is drawn
+            head = LinearHead(feature_dim, n_classes)
         dtype = weights["linear.weight"].dtype
     else:
         n_classes, feature_dim = weights["means"].shape
-        head = GaussianMixtureHead(
-            feature_dim, n_classes, covariance_type=covariance_type
-        )
+        with torch.device("meta"):
+            head = GaussianMixtureHead(
+                feature_dim, n_classes, covariance_type=covariance_type
+            )
         dtype = weights["means"].dtype
-    head = head.to(dtype)
+    head = head.to_empty(device="cpu").to(dtype)
     _check_weights(head, weights)
     head.load_state_dict(dict(weights))
     return head

@@ -229,7 +229,7 @@ class GaussianMixtureHead(nn.Module):
 
 
 def _log_shares(priors: Sequence[float], n_classes: int) -> Tensor:
-    shares = torch.as_tensor(priors, dtype=torch.float64)
+    shares = torch.as_tensor(priors, dtype=torch.float64, device="cpu")
     if shares.shape != (n_classes,) or not bool((shares > 0).all()):
         raise ValueError(f"priors must be {n_classes} positive numbers, got {priors!r}")
     return (shares / shares.sum()).log()

@@ -5,8 +5,7 @@ import importlib
 import json
 import os
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -248,13 +247,12 @@ def unpack(
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"{name} is damaged: {_short(error)}") from error
     _check_given(asked, given or {}, name)
-    with _generators_kept():
-        try:
-            value = Decoder(arrays, given or {}, device).decode(node)
-        except GivenError as error:
-            raise ValueError(f"{name}: {error}") from error
-        except Exception as error:  # whatever a crafted document leads to
-            raise ValueError(f"{name} is damaged: {_short(error)}") from error
+    try:
+        value = Decoder(arrays, given or {}, device).decode(node)
+    except GivenError as error:
+        raise ValueError(f"{name}: {error}") from error
+    except Exception as error:  # whatever a crafted document leads to
+        raise ValueError(f"{name} is damaged: {_short(error)}") from error
     _warn_of_versions(versions, name)
     return value
 
@@ -319,18 +317,6 @@ def _check_given(asked: dict[str, str], given: Mapping[str, Any], name: str) -> 
             f"{name} holds {unknown[0]!r} itself; load takes "
             f"{', '.join(asked) if asked else 'no parameters'} for it"
         )
-
-
-@contextmanager
-def _generators_kept() -> Iterator[None]:
-    """Leave the global generators as they are, whatever modules of others draw."""
-    import torch
-
-    kept = torch.get_rng_state()
-    try:
-        yield
-    finally:
-        torch.set_rng_state(kept)
 
 
 def _warn_of_versions(versions: dict[str, str], name: str) -> None:

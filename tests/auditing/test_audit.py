@@ -310,6 +310,24 @@ def test_saved_files_without_names_have_no_name_column(audited, tmp_path):
     assert (tmp_path / "clean_index.csv").read_text().splitlines()[0] == "row"
 
 
+@pytest.mark.parametrize("escapes", [True, False])
+def test_names_and_labels_that_are_formulas_are_escaped(flipped, escapes, tmp_path):
+    X, claimed, _ = flipped
+    labels = np.array(["=1+1", "-2", "+cmd|' /C calc'!A0", "@x", *"efghij"])[claimed]
+    result = audit(X, labels, estimator=LINEAR, random_state=0)
+    names = [f"\t=HYPERLINK({i})" for i in range(len(X))]
+    result.save(tmp_path, names, escape_formulas=escapes)
+    with (tmp_path / "suspects.csv").open(newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == len(result.suspects)
+    before = "'" if escapes else ""
+    for line, row in zip(lines, result.suspects, strict=True):
+        assert line["name"] == f"{before}{names[row]}"
+        is_formula = labels[row][0] in "=+@"
+        assert line["claimed_label"] == (before if is_formula else "") + labels[row]
+        assert float(line["score"]) == result.scores[row]
+
+
 def test_interrupted_audit_takes_finished_folds(flipped, audited, tmp_path):
     X, claimed, _ = flipped
     done = []
