@@ -1,6 +1,7 @@
 """Seeded tiny data for all tests."""
 
 import os
+from pathlib import Path
 
 # One thread: two-thread convolutions of tiny batches are slower, and summation
 # order then depends on the machine.
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits, load_iris
+
+from sklgm.datasets import get_data_home
 
 torch.set_num_threads(1)
 
@@ -43,3 +46,21 @@ def tiny_images():
     rows = np.concatenate([np.flatnonzero(digits.target == k)[:12] for k in range(3)])
     X = (digits.images[rows, None] / 16.0).astype(np.float32)
     return read_only(X), read_only(digits.target[rows])
+
+
+@pytest.fixture
+def data_home(request):
+    """Folder with the file that the test's ``data`` mark names.
+
+    A test without its data is skipped; with SKLGM_REQUIRE_DATA=1 it fails.
+    """
+    (needed,) = request.node.get_closest_marker("data").args
+    if "SKLGM_DATA" not in os.environ:
+        reason = "SKLGM_DATA is not set"
+    elif not (get_data_home() / needed).is_file():
+        reason = f"SKLGM_DATA lacks {needed}"
+    else:
+        return Path(get_data_home())
+    if os.environ.get("SKLGM_REQUIRE_DATA") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)

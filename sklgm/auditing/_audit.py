@@ -4,10 +4,10 @@ import os
 import pickle
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from torch.utils.data import Dataset
 
 from sklgm._inputs import (
     StreamedInstances,
+    as_array,
     encode_labels,
     resolve_device,
     split_steps,
@@ -37,7 +38,9 @@ from sklgm._running import (
     divided_threads,
     stage_key,
 )
+from sklgm.auditing._decisions import CheckedRows, check_decisions
 from sklgm.auditing._duplicates import Duplicates, find_duplicates, row_hashes
+from sklgm.auditing._given import check_pred_probs
 from sklgm.auditing._preparation import (
     Table,
     as_table,
@@ -47,21 +50,22 @@ from sklgm.auditing._preparation import (
 )
 from sklgm.auditing._rare import describe_rare, is_rare, similar_names
 from sklgm.auditing._result import AuditResult
+from sklgm.auditing._review import Review
 from sklgm.auditing._rows import parted_rows, taken_rows
+from sklgm.auditing._rule import Rule
 from sklgm.classifiers import LGMClassifier
 from sklgm.classifiers._fixed_part import FixedPart, FrozenNetwork
-from sklgm.metrics._levels import is_flagged
 from sklgm.nn import automatic_backbone
 from sklgm.outliers._calibration import (
-    Calibration,
     FoldScores,
     RowScores,
     calibrate_claims,
     claimed_log_posterior,
-    warn_if_uninformative,
+    warn_if_doubtful,
 )
+from sklgm.outliers._checked import recalibrate
 from sklgm.outliers._conformal import n_rows_for_level
-from sklgm.outliers._decisions import Thresholds, q_values
+from sklgm.outliers._decisions import discovery_rates, q_values
 from sklgm.outliers._evidence import (
     Evidence,
     ask_folds,
@@ -70,11 +74,14 @@ from sklgm.outliers._evidence import (
 )
 from sklgm.outliers._folds import Split, make_folds
 from sklgm.outliers._lgm_detector import KINDS, claimed_density
+from sklgm.outliers._right_claims import RightClaimModel
 from sklgm.outliers._trusted import Trusted, check_trusted
 
 SCORE_KINDS = ("posterior", "likelihood")
 _PROBABILITIES = ("predict_log_proba", "predict_proba")
 _N_TYPICAL = 4
+# Rows that are worth checking are looked for among as many.
+_N_TO_CHECK, _MAX_TO_COMPARE = 20, 50_000
 # Of the default estimator. Few rows make few steps an epoch.
 _PRESET = "natural_images_small"
 _LR, _BATCH_SIZE = 0.003, 128
@@ -91,10 +98,15 @@ def audit(
     y: ArrayLike | str | None = None,
     *,
     estimator: Any = None,
+    pred_probs: ArrayLike | None = None,
+    features: ArrayLike | None = None,
     groups: ArrayLike | str | None = None,
     trusted: tuple[ArrayLike, ArrayLike] | None = None,
+    decisions: Mapping[int, str] | None = None,
     score_kind: str = "posterior",
-    false_alarm_rate: float = 0.01,
+    fdr: float = 0.1,
+    false_alarm_rate: float | None = None,
+    contamination: float | None = None,
     cv: Any = 5,
     backbone: str = "auto",
     max_epochs: int | None = None,
@@ -104,17 +116,19 @@ def audit(
     progress: Progress | None = None,
     resume_from: str | os.PathLike[str] | None = None,
 ) -> AuditResult:
-    """Find rows whose claimed label is implausible, with p-values and q-values.
+    """Find rows whose label is wrong, with the probability that it is.
 
-    Every row is judged by a classifier that was not trained on it, one per fold. Use it
-    on labels that others made; what `sklgm audit` does, as a function.
+    Every row is judged by a classifier that was not trained on it, one per fold, or by
+    probabilities that you have. Use it on labels that others made; what `sklgm audit`
+    does, as a function.
 
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape), \
-            frame, sparse matrix, sequence of str, mapping of columns or data set
+            frame, sparse matrix, sequence of str, mapping of columns, data set or None
         Instances, images in [0, 1]. A frame is one of pandas or Polars; a data set is
-        a map-style torch ``Dataset`` or a ``Dataset`` of the Hugging Face Hub.
+        a map-style torch ``Dataset`` or a ``Dataset`` of the Hugging Face Hub. None
+        where ``pred_probs`` or ``features`` are given.
     y : array-like of shape (n_samples,), str or None, default=None
         Claimed labels, of at least two classes; or the column of X that holds them.
         None takes the column label, labels, y, target or class, or the second element
@@ -127,6 +141,14 @@ def audit(
         one-cycle learning rate; after a ``StandardScaler`` where X has rows of
         numbers, and after a preparation where it has text, categories, dates or
         missing values (see Notes).
+    pred_probs : array-like of shape (n_samples, n_classes) or None, default=None
+        Probabilities of the classes, in the order of the sorted labels (or of
+        0 to n_classes - 1, where y holds such numbers), by models that were not
+        trained on the row, such as those of ``cross_val_predict``. Nothing is then
+        trained, and ``estimator`` must be None. Rows are scaled to sum 1.
+    features : array-like of shape (n_samples, feature_dim) or None, default=None
+        Precomputed features, which models are then trained on instead of X; beside
+        ``pred_probs`` for typical rows and the map only.
     groups : array-like of shape (n_samples,), str or None, default=None
         Rows of one group are held out together, such as photos of one scene; or the
         column of X that says so. Not for splits given by ``cv``.
@@ -134,13 +156,22 @@ def audit(
         Rows whose labels are known to be right, and which are none of X. p-values
         are then the split-conformal ones against these rows; None takes them from a
         model of right claims. See Notes.
+    decisions : dict of int to str or None, default=None
+        What a person decided on rows, counted from 0: "keep", "relabel", "drop" or
+        "unsure"; :func:`~sklgm.auditing.read_decisions` reads them from a file. Rows
+        may be drawn at random or be suspects. They correct the probabilities of all.
     score_kind : {"posterior", "likelihood"}, default="posterior"
-        ``"posterior"``: log probability of the claimed class; finds rows that look
-        like another class. ``"likelihood"``: log density of the features under the
-        claimed class, standardised by the trusted rows; finds rows that look like no
-        class as well, and needs ``trusted``.
-    false_alarm_rate : float in (0, 1), default=0.01
-        Share of right claims that may be flagged.
+        ``"posterior"``: log odds that the claim is right, by the probabilities of the
+        classes; finds rows that look like another class. ``"likelihood"``: log density
+        of the features under the claimed class, standardised by the trusted rows; finds
+        rows that look like no class as well, and needs ``trusted``.
+    fdr : float in (0, 1), default=0.1
+        False discovery rate: share of right labels among the flagged ones, expected.
+        Rows with ``q <= fdr`` are flagged.
+    false_alarm_rate : float in (0, 1) or None, default=None
+        Share of right claims that may be flagged; replaces ``fdr``.
+    contamination : float in (0, 0.5] or None, default=None
+        Share of the rows that is flagged; replaces ``fdr``.
     cv : int, splitter or iterable of splits, default=5
         Folds, shuffled and stratified, or a splitter that holds out every row once.
     backbone : str, default="auto"
@@ -170,7 +201,8 @@ def audit(
     Returns
     -------
     AuditResult
-        The p-values, q-values, scores and likely labels of all rows.
+        Probabilities, p-values, q-values, scores and likely labels of all rows, the
+        share of wrong labels with an interval, and which rows to check.
 
     Raises
     ------
@@ -180,14 +212,15 @@ def audit(
         ``score_kind="likelihood"`` misses a class among the trusted rows; or if the
         estimator gives no probabilities.
     TypeError
-        If ``trusted`` is no pair, or X holds no rows.
+        If ``trusted`` is no pair, ``decisions`` no dict, or X holds no rows.
 
     Warns
     -----
     UserWarning
         Where a class has fewer rows than there are folds, and is too rare to judge;
         where names of classes look misspelt; where duplicates are in several folds; of
-        columns that tell the label; where the estimator is certain of hardly any row.
+        columns that tell the label; where the estimator is certain of hardly any row,
+        or the model of right and wrong labels does not fit.
 
     See Also
     --------
@@ -204,13 +237,19 @@ def audit(
     average, for any estimator, if they are exchangeable with the trusted ones; for
     ``"likelihood"``, which is standardised by the trusted rows of each class, about.
 
-    *Without* the p-value of a claim is the probability that a right label is as
-    improbable, by the classifier's own probabilities: without what it has learnt of
-    wrong labels, which is read off the rows it is most certain of, and calibrated by
-    one temperature, estimated together with the share of wrong claims
-    (``noise_share``). It is as good as that calibration. Wrong labels that follow a
-    pattern which the classifier can learn, such as all rows of one subclass, pass for
-    right ones.
+    *Without* a model of the claims says both how probable each class is and which label
+    people give to its rows, by a noise matrix T; see the user guide for its derivation.
+    With q the classifier's probabilities, calibrated by one temperature,
+
+        P(right | x, z) = q_z T[z, z] / sum_y q_y T[y, z],
+
+    and a set of rows is expected to hold the mean of that as its share of right labels.
+    A classifier that is unsure and one that has learnt how often people are wrong may
+    give the same probabilities. Where they cannot be told apart, decisions keep the
+    promise, so that little is flagged, and ``noise_share_interval`` is wide; checking
+    ``rows_to_check`` and giving the ``decisions`` settles it. Wrong labels that are
+    more frequent somewhere than right ones, such as all rows of one subclass, pass for
+    right.
 
     *Tables and texts* are prepared for the default estimator in every fold: numbers by
     the median where they are missing, with an indicator; dates as numbers; categories
@@ -230,6 +269,9 @@ def audit(
     Y. Benjamini, Y. Hochberg, "Controlling the False Discovery Rate", Journal of the
     Royal Statistical Society B 57, 1995.
 
+    J. Goldberger, E. Ben-Reuven, "Training Deep Neural-Networks Using a Noise
+    Adaptation Layer", ICLR 2017.
+
     Examples
     --------
     >>> from sklearn.datasets import load_iris
@@ -239,89 +281,133 @@ def audit(
     >>> y[:3] = 2  # three setosas claim to be virginicas
     >>> classifier = LogisticRegression(max_iter=1000)
     >>> result = audit(X, y, estimator=classifier, random_state=0)
-    >>> result.suspects[:3]
-    array([0, 1, 2])
+    >>> sorted(result.suspects[:3].tolist())
+    [0, 1, 2]
     >>> result.likely_labels[:3]
     array([0, 0, 0])
     """
-    _check_settings(score_kind, false_alarm_rate, max_epochs, trusted is not None)
+    rule = Rule.of(fdr, false_alarm_rate, contamination)
+    _check_settings(score_kind, max_epochs, trusted is not None)
     seed = draw_seed(random_state)
-    rows, claimed_labels, groups = parted_rows(X, y, groups)
-    classes, claimed, counts = np.unique(
-        claimed_labels, return_inverse=True, return_counts=True
-    )
-    if len(classes) < 2:
-        raise ValueError(
-            f"y must have at least 2 classes to audit, got {classes.tolist()}"
-        )
-    preparation = _Preparation()
-    if estimator is None:
-        rows, preparation = _prepared(rows, claimed_labels, seed)
-    known = None
-    if trusted is not None:
-        known = _checked_trusted(trusted, rows, classes, preparation.table)
-        _check_enough_trusted(known, classes, score_kind, false_alarm_rate)
-    splits = make_folds(
-        claimed_labels,
-        len(claimed),
-        cv=cv,
-        seed=seed,
-        groups=groups,
-        trains_all_classes=False,
-    )
-    folds = np.empty(len(claimed), dtype=np.intp)
-    for number, (_, held_out) in enumerate(splits):
-        folds[held_out] = number
-    if estimator is None:
-        estimator = _default_estimator(
-            rows, splits, backbone, max_epochs, device, seed, preparation.step
-        )
-
-    if not any(map(partial(hasattr, estimator), _PROBABILITIES)):
-        raise ValueError(
-            f"estimator must have {' or '.join(_PROBABILITIES)}, "
-            f"{type(estimator).__name__} has none"
-        )
-
-    settings = {
-        "estimator": _without_addresses(estimator),
+    settings: dict[str, Any] = {
         "score_kind": score_kind,
-        "false_alarm_rate": float(false_alarm_rate),
-        "cv": int(cv) if isinstance(cv, Integral) else _without_addresses(cv),
+        **rule.settings(),
         "seed": seed,
     }
-    device_name = _device_name(device)
-    n_workers = count_workers(n_jobs, len(splits))
-    n_threads = divided_threads(n_workers)
-    key = ""
-    if resume_from is not None:
-        data = (rows, claimed_labels, splits, known, estimator)
-        key = _stage_key((score_kind, n_threads), data, device_name)
-    runner = Runner(progress, n_jobs=n_workers, folder=resume_from, key=key)
-    seen = rows
-    fixed = FixedPart.of(estimator)
-    if fixed is not None:  # models of the folds differ in the rest alone
-        estimator = fixed.trainable
-        seen, known = runner.once(
-            "fixed part", partial(_pass_once, fixed, rows, known, runner.progress)
+    environment = {**describe_environment(), "device": _device_name(device)}
+    preparation, known = _Preparation(), None
+    rows: Any = None
+    said: list[str] = []
+    rows_of_rare: list[NDArray[np.intp]] = []
+    if pred_probs is not None:
+        given = {
+            "estimator": estimator is not None,
+            "groups": groups is not None,
+            "trusted": trusted is not None,
+            "score_kind": score_kind != "posterior",
+            "resume_from": resume_from is not None,
+        }
+        _check_without_models(given)
+        if X is not None:
+            rows, y, _ = parted_rows(X, y)
+        if y is None or isinstance(y, str):
+            raise ValueError(
+                f"y={y!r}: give the labels, one for each row of pred_probs"
+            )
+        claimed_labels, classes, log_proba = check_pred_probs(y, pred_probs)
+        claimed = encode_labels(claimed_labels, classes, name="y")
+        folds = np.zeros(len(claimed), dtype=np.intp)
+        answers = [_given_answer(log_proba, features)]
+        rare = np.zeros(len(classes), dtype=bool)
+        settings["pred_probs"] = "given"
+        environment |= {"n_threads": torch.get_num_threads(), "n_workers": 1}
+    else:
+        if X is None and features is None:
+            raise ValueError(
+                "X=None: give the rows, or pred_probs, or features to train models on"
+            )
+        source = X if features is None else features
+        name = "X" if features is None else "features"
+        rows, claimed_labels, groups = parted_rows(source, y, groups, X_name=name)
+        classes, claimed, counts = np.unique(
+            claimed_labels, return_inverse=True, return_counts=True
         )
-    ask = partial(
-        _ask_fold,
-        estimator=estimator,
-        X=seen,
-        y=claimed_labels,
-        claimed=claimed,
-        classes=classes,
-        known=known,
-        score_kind=score_kind,
-    )
-    answers = ask_folds(ask, splits, runner)
-    log_proba = np.empty((len(claimed), len(classes)))
-    for answer in answers:
-        assert answer.scores.held_out.log_proba is not None
-        log_proba[answer.scores.rows] = answer.scores.held_out.log_proba
-    rare = is_rare(claimed, len(classes), folds, groups)
-    calibration, scores, p_values = _calibrated(
+        if len(classes) < 2:
+            raise ValueError(
+                f"y must have at least 2 classes to audit, got {classes.tolist()}"
+            )
+        if estimator is None:
+            rows, preparation = _prepared(rows, claimed_labels, seed)
+        if trusted is not None:
+            known = _checked_trusted(trusted, rows, classes, preparation.table)
+            _check_enough_trusted(known, classes, score_kind, rule)
+        splits = make_folds(
+            claimed_labels,
+            len(claimed),
+            cv=cv,
+            seed=seed,
+            groups=groups,
+            trains_all_classes=False,
+        )
+        folds = np.empty(len(claimed), dtype=np.intp)
+        for number, (_, held_out) in enumerate(splits):
+            folds[held_out] = number
+        if estimator is None:
+            estimator = _default_estimator(
+                rows,
+                splits,
+                backbone if features is None else "identity",
+                max_epochs,
+                device,
+                seed,
+                preparation.step,
+            )
+        if not any(map(partial(hasattr, estimator), _PROBABILITIES)):
+            raise ValueError(
+                f"estimator must have {' or '.join(_PROBABILITIES)}, "
+                f"{type(estimator).__name__} has none"
+            )
+        settings["estimator"] = _without_addresses(estimator)
+        settings["cv"] = int(cv) if isinstance(cv, Integral) else _without_addresses(cv)
+        n_workers = count_workers(n_jobs, len(splits))
+        n_threads = divided_threads(n_workers)
+        environment |= {"n_threads": n_threads, "n_workers": n_workers}
+        key = ""
+        if resume_from is not None:
+            data = (rows, claimed_labels, splits, known, estimator)
+            key = _stage_key((score_kind, n_threads), data, environment["device"])
+        runner = Runner(progress, n_jobs=n_workers, folder=resume_from, key=key)
+        seen = rows
+        fixed = FixedPart.of(estimator)
+        if fixed is not None:  # models of the folds differ in the rest alone
+            estimator = fixed.trainable
+            seen, known = runner.once(
+                "fixed part", partial(_pass_once, fixed, rows, known, runner.progress)
+            )
+        ask = partial(
+            _ask_fold,
+            estimator=estimator,
+            X=seen,
+            y=claimed_labels,
+            claimed=claimed,
+            classes=classes,
+            known=known,
+            score_kind=score_kind,
+        )
+        answers = ask_folds(ask, splits, runner)
+        log_proba = _in_order(answers, len(claimed), len(classes))
+        rare = is_rare(claimed, len(classes), folds, groups)
+        rows_of_rare = [np.flatnonzero(claimed == k) for k in np.flatnonzero(rare)]
+        said = describe_rare(
+            classes[rare].tolist(),
+            rows_of_rare,
+            len(splits),
+            similar_names(classes.tolist(), counts),
+        )
+    checked = None
+    if decisions is not None:
+        checked = check_decisions(decisions, len(claimed))
+    judged = _judged(
         [answer.scores for answer in answers],
         claimed,
         log_proba,
@@ -329,58 +415,27 @@ def audit(
         KINDS[score_kind],
         None if known is None else known[1],
     )
-    model = calibration.right_claims
-    if model is not None:
-        warn_if_uninformative(model, stacklevel=2)
-    rows_of_rare = [np.flatnonzero(claimed == k) for k in np.flatnonzero(rare)]
-    said = describe_rare(
-        classes[rare].tolist(),
-        rows_of_rare,
-        len(splits),
-        similar_names(classes.tolist(), counts),
-    )
+    if judged.model is not None:
+        warn_if_doubtful(judged.model, stacklevel=2)
     duplicates = _duplicates(rows)
-    if not _are_equal_by_chance(rows):
+    if rows is not None and not _are_equal_by_chance(rows):
         said += _crossing(duplicates, folds)
     for sentence in said:
         warnings.warn(sentence, UserWarning, stacklevel=2)
-    likely = np.argmax(log_proba, axis=1)
-    thresholds = Thresholds.of_folds(
-        np.array([law.thresholds(false_alarm_rate) for law in calibration.laws])
-    )
-    map_rows = np.asarray(splits[0][1], dtype=np.intp)
-    is_typical = (likely == claimed) & ~is_flagged(p_values, false_alarm_rate)
-    return AuditResult(
-        claimed_labels=claimed_labels,
-        likely_labels=classes[likely],
-        scores=scores,
-        p_values=p_values,
-        q_values=q_values(p_values),
+    return _result(
+        claimed_labels,
+        claimed,
+        classes,
+        answers[0],
+        log_proba,
+        judged,
+        checked,
+        rule,
         folds=folds,
-        classes=classes,
-        false_alarm_rate=float(false_alarm_rate),
-        threshold=float(thresholds.offsets[0]),
         score_kind=score_kind,
         n_trusted=0 if known is None else len(known[1]),
-        noise_share=None if model is None else model.noise_share,
-        temperature=None if model is None else model.temperature,
-        map_rows=map_rows,
-        map_features=answers[0].features,
-        typical_rows=_typical_rows(
-            map_rows,
-            answers[0].features,
-            np.where(is_typical, claimed, -1)[map_rows],
-            scores[map_rows],
-            len(classes),
-        ),
         settings=settings,
-        environment={
-            **describe_environment(),
-            "device": device_name,
-            "n_threads": n_threads,
-            "n_workers": n_workers,
-        },
-        log_proba=log_proba,
+        environment=environment,
         too_rare=np.sort(np.concatenate([*rows_of_rare, np.empty(0, dtype=np.intp)])),
         duplicate_pairs=duplicates.pairs,
         is_exact_pair=duplicates.is_exact,
@@ -472,7 +527,8 @@ def _comparable(rows: Any) -> Any:
 
 
 def _duplicates(rows: Any) -> Duplicates:
-    if isinstance(rows, Dataset):  # read a batch at a time: not again for this
+    # A data set is read a batch at a time: not again for this.
+    if rows is None or isinstance(rows, Dataset):
         return Duplicates(np.empty((0, 2), dtype=np.intp), np.empty(0, dtype=bool))
     return find_duplicates(_comparable(rows))
 
@@ -502,24 +558,40 @@ def _crossing(duplicates: Duplicates, folds: NDArray[np.intp]) -> list[str]:
     ]
 
 
-def _calibrated(
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    """What the law of right claims says of all rows."""
+
+    scores: NDArray[np.float64]
+    p_values: NDArray[np.float64]
+    p_right: NDArray[np.float64] | None
+    model: RightClaimModel | None
+    rows: NDArray[np.intp]  # that the model is of, with their classes
+    classes: NDArray[np.intp]
+
+
+def _judged(
     folds: Sequence[FoldScores],
     claimed: NDArray[np.int64],
     log_proba: NDArray[np.float64],
     rare: NDArray[np.bool_],
     kind: Any,
     trusted: NDArray[np.int64] | None,
-) -> tuple[Calibration, NDArray[np.float64], NDArray[np.float64]]:
-    """Scores and p-values of all rows; those of rare classes play no part in the law.
+) -> _Judged:
+    """Judge all rows; those of rare classes play no part in the law.
 
     They get what a row of the other classes has whose claim is as improbable.
     """
     n_classes = len(rare)
+    classes = np.flatnonzero(~rare)
     if not rare.any():
-        calibration = calibrate_claims(
+        law = calibrate_claims(
             folds, claimed, n_classes, kind, calibration="auto", trusted=trusted
         )
-        return calibration, calibration.scores, calibration.p_values
+        rows = np.arange(len(claimed))
+        return _Judged(
+            law.scores, law.p_values, law.p_right, law.right_claims, rows, classes
+        )
     is_judged = ~rare[claimed]
     place = np.cumsum(is_judged) - 1  # of a judged row among the judged ones
     new_class = np.cumsum(~rare) - 1
@@ -530,23 +602,31 @@ def _calibrated(
             rows = fold.rows[of_fold]
             own = RowScores(None, log_softmax(log_proba[rows][:, ~rare], axis=1))
             parts.append(FoldScores(place[rows], own))
-    calibration = calibrate_claims(
+    law = calibrate_claims(
         parts,
         new_class[claimed[is_judged]],
-        int(np.count_nonzero(~rare)),
+        len(classes),
         kind,
         calibration="auto",
     )
     posterior = claimed_log_posterior(log_proba, claimed)
     order = np.argsort(posterior[is_judged], kind="stable")
     known = posterior[is_judged][order]
-    both = []
-    for of_judged in (calibration.scores, calibration.p_values):
+
+    def of_all(of_judged: NDArray[np.float64]) -> NDArray[np.float64]:
         values = np.empty(len(claimed))
         values[is_judged] = of_judged
         values[~is_judged] = np.interp(posterior[~is_judged], known, of_judged[order])
-        both.append(values)
-    return calibration, both[0], both[1]
+        return values
+
+    return _Judged(
+        of_all(law.scores),
+        of_all(law.p_values),
+        None if law.p_right is None else of_all(law.p_right),
+        law.right_claims,
+        np.flatnonzero(is_judged),
+        classes,
+    )
 
 
 def _of_all_classes(
@@ -572,20 +652,10 @@ def _of_all_classes(
     return Evidence(log_proba, log_densities, evidence.log_mixture, evidence.features)
 
 
-def _check_settings(
-    score_kind: str,
-    false_alarm_rate: float,
-    max_epochs: int | None,
-    has_trusted: bool,
-) -> None:
+def _check_settings(score_kind: str, max_epochs: int | None, has_trusted: bool) -> None:
     if score_kind not in SCORE_KINDS:
         raise ValueError(
             f"score_kind must be one of {', '.join(SCORE_KINDS)}, got {score_kind!r}"
-        )
-    is_number = isinstance(false_alarm_rate, Real) and false_alarm_rate is not True
-    if not is_number or not 0 < false_alarm_rate < 1:
-        raise ValueError(
-            f"false_alarm_rate must be a float in (0, 1), got {false_alarm_rate!r}"
         )
     is_count = isinstance(max_epochs, Integral) and max_epochs is not True
     if max_epochs is not None and (not is_count or max_epochs < 1):
@@ -601,15 +671,13 @@ def _check_settings(
 
 
 def _check_enough_trusted(
-    known: Trusted,
-    classes: NDArray[Any],
-    score_kind: str,
-    false_alarm_rate: float,
+    known: Trusted, classes: NDArray[Any], score_kind: str, rule: Rule
 ) -> None:
-    n_needed = n_rows_for_level(false_alarm_rate)
+    level = rule.false_alarm_rate
+    n_needed = 1 if level is None else n_rows_for_level(level)
     if len(known[1]) < n_needed:
         raise ValueError(
-            f"false_alarm_rate={false_alarm_rate!r} needs at least {n_needed} trusted "
+            f"false_alarm_rate={level!r} needs at least {n_needed} trusted "
             f"rows, got {len(known[1])}: no p-value could be as low. Give more, or "
             "raise false_alarm_rate"
         )
@@ -619,6 +687,160 @@ def _check_enough_trusted(
             "score_kind='likelihood' standardises by the trusted rows of each class; "
             f"there are none of class {classes.tolist()[missing[0]]!r}"
         )
+
+
+def _check_without_models(given: Mapping[str, bool]) -> None:
+    """Raise where a parameter asks for models, but probabilities are given."""
+    for name, is_given in given.items():
+        if is_given:
+            raise ValueError(
+                f"{name} needs models, but pred_probs are given, and none is trained: "
+                f"leave {name} as it is, or pred_probs out"
+                + (". Rows that were checked go into decisions" * (name == "trusted"))
+            )
+
+
+def _given_answer(
+    log_proba: NDArray[np.float64], features: ArrayLike | None
+) -> _FoldAnswer:
+    """Given probabilities as the answer of one fold."""
+    rows = np.arange(len(log_proba))
+    columns = np.empty((len(rows), 0), dtype=np.float32)
+    if features is not None:
+        columns = check_array(as_array(features), allow_nd=True, input_name="features")
+        if len(columns) != len(rows):
+            raise ValueError(
+                f"features must have a row for each of the {len(rows)} labels of y, "
+                f"got {len(columns)}"
+            )
+        columns = columns.reshape(len(rows), -1)
+    return _FoldAnswer(FoldScores(rows, RowScores(log_proba=log_proba)), columns)
+
+
+def _in_order(
+    answers: Sequence[_FoldAnswer], n_samples: int, n_classes: int
+) -> NDArray[np.float64]:
+    """Log probabilities (n_samples, n_classes) by the models of all folds."""
+    log_proba = np.empty((n_samples, n_classes))
+    for answer in answers:
+        assert answer.scores.held_out.log_proba is not None
+        log_proba[answer.scores.rows] = answer.scores.held_out.log_proba
+    return log_proba
+
+
+def _result(
+    claimed_labels: NDArray[Any],
+    claimed: NDArray[np.int64],
+    classes: NDArray[Any],
+    of_map: _FoldAnswer,
+    log_proba: NDArray[np.float64],
+    judged: _Judged,
+    checked: CheckedRows | None,
+    rule: Rule,
+    **told: Any,
+) -> AuditResult:
+    """Put everything that an audit says together."""
+    model, p_values, p_right = judged.model, judged.p_values, judged.p_right
+    noise_share = None if model is None else model.noise_share
+    interval = None if model is None else model.noise_share_interval
+    likely = np.argmax(log_proba, axis=1)
+    review = None
+    if p_right is None:
+        q = q_values(p_values)
+        flags = rule.flags(p_values, q, judged.scores)
+    else:
+        before = p_right
+        if checked is not None and len(checked.rows) > 0:
+            corrected = recalibrate(p_right, checked.rows, checked.is_right)
+            p_right = corrected.p_right
+            noise_share = corrected.noise_share
+            interval = corrected.noise_share_interval
+        q = discovery_rates(p_right)
+        flags = rule.flags(p_values, q, p_right)
+        if checked is not None:
+            was_suspect = rule.flags(p_values, discovery_rates(before), before)
+            flags[checked.rows] = ~checked.is_right
+            review = Review.of(before, p_right, was_suspect, checked)
+    map_rows = np.asarray(of_map.scores.rows, dtype=np.intp)
+    is_typical = (likely == claimed) & ~flags
+    return AuditResult(
+        claimed_labels=claimed_labels,
+        likely_labels=classes[likely],
+        scores=judged.scores,
+        p_values=p_values,
+        q_values=q,
+        p_wrong=None if p_right is None else 1.0 - p_right,
+        classes=classes,
+        fdr=rule.fdr,
+        false_alarm_rate=rule.false_alarm_rate,
+        contamination=rule.contamination,
+        threshold=_threshold(judged.scores, flags),
+        noise_share=noise_share,
+        noise_share_interval=interval,
+        noise_matrix=_noise_matrix(judged, len(classes)),
+        classifier_error=None if model is None else model.classifier_error,
+        misfit=None if model is None else model.misfit,
+        temperature=None if model is None else model.temperature,
+        rows_to_check=_rows_to_check(judged, log_proba, claimed, checked),
+        review=review,
+        map_rows=map_rows,
+        map_features=of_map.features,
+        typical_rows=_typical_rows(
+            map_rows,
+            of_map.features,
+            np.where(is_typical, claimed, -1)[map_rows],
+            judged.scores[map_rows],
+            len(classes),
+        ),
+        log_proba=log_proba,
+        **told,
+    )
+
+
+def _noise_matrix(judged: _Judged, n_classes: int) -> NDArray[np.float64] | None:
+    """Noise matrix of all classes; NaN for those that are too rare."""
+    if judged.model is None:
+        return None
+    matrix = np.full((n_classes, n_classes), np.nan)
+    matrix[np.ix_(judged.classes, judged.classes)] = judged.model.noise_matrix
+    return matrix
+
+
+def _threshold(scores: NDArray[np.float64], is_suspect: NDArray[np.bool_]) -> float:
+    """Score that as many rows are below of as there are suspects."""
+    n_suspects = int(np.count_nonzero(is_suspect))
+    if n_suspects == 0:
+        return -np.inf
+    if n_suspects == len(scores):
+        return np.inf
+    return float(np.partition(scores, n_suspects)[n_suspects])
+
+
+def _rows_to_check(
+    judged: _Judged,
+    log_proba: NDArray[np.float64],
+    claimed: NDArray[np.int64],
+    checked: CheckedRows | None,
+) -> NDArray[np.intp] | None:
+    """Rows on which the readings of the model differ, spread over all of these."""
+    if judged.model is None:
+        return None
+    some = judged.rows[:: -(-len(judged.rows) // _MAX_TO_COMPARE)]
+    if checked is not None:
+        some = np.setdiff1d(some, checked.rows)
+    of_classes = log_proba[some][:, judged.classes]
+    claims = np.searchsorted(judged.classes, claimed[some])
+    difference = judged.model.disputed(log_softmax(of_classes, axis=1), claims)
+    if len(difference) == 0:
+        return np.empty(0, dtype=np.intp)
+    order = np.argsort(-difference, kind="stable")
+    share = np.cumsum(difference[order])
+    if share[-1] <= 0:
+        return np.empty(0, dtype=np.intp)
+    # The middles of twenty parts that are disputed equally.
+    parts = (np.arange(_N_TO_CHECK) + 0.5) / _N_TO_CHECK * share[-1]
+    rows: NDArray[np.intp] = some[np.unique(order[np.searchsorted(share, parts)])]
+    return rows
 
 
 def _default_estimator(

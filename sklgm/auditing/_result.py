@@ -5,14 +5,15 @@ import io
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sklgm.metrics._levels import is_flagged
+from sklgm.auditing._review import Review
+from sklgm.auditing._rule import Rule
 from sklgm.persistence import write_atomically
 
 # Spreadsheets also skip a tab or a line break before a formula.
@@ -44,31 +45,31 @@ class AuditResult:
     likely_labels : ndarray of shape (n_samples,)
         Most probable label of each row, by the model that was not trained on it.
     scores : ndarray of shape (n_samples,)
-        Score of the claim, higher is more normal: by ``score_kind`` the log posterior
-        of the claimed class, natural log, or its standardised log density.
+        Score of the claim, higher is more normal: by ``score_kind`` the log odds that
+        it is right, natural log (against trusted rows the log posterior of the claimed
+        class), or its standardised log density.
     p_values : ndarray of shape (n_samples,)
         How often a right claim scores as low, in [0, 1].
     q_values : ndarray of shape (n_samples,)
-        p-values adjusted by Benjamini and Hochberg: the false discovery rate at which
-        the row would be flagged.
+        The false discovery rate at which the row would be flagged: the mean
+        probability of a right claim among the row and all that are more suspect;
+        against trusted rows p-values adjusted by Benjamini and Hochberg.
     folds : ndarray of int of shape (n_samples,)
         Which model judged each row: the one of this fold.
     classes : ndarray of shape (n_classes,)
         Labels, sorted.
-    false_alarm_rate : float
+    false_alarm_rate : float or None
         Share of right claims that may be flagged: rows with ``p <= false_alarm_rate``
-        are suspects.
+        are suspects. None where rows were flagged by ``fdr`` or ``contamination``.
     threshold : float
-        Score that about parts suspects from the rest (with trusted rows each fold has
-        its own threshold, and this is their median); minus infinity where no score is
-        low enough.
+        Score that about parts suspects from the rest: as many rows are below it as
+        there are suspects; minus infinity where there are none.
     score_kind : {"posterior", "likelihood"}
         What the scores are.
     n_trusted : int
         Trusted rows that p-values were taken against; 0: they come from a model.
     noise_share : float or None
-        Estimated share of wrong claims, in [0, 0.5]; None where trusted rows were
-        given.
+        Estimated share of wrong claims, in [0, 1]; None where trusted rows were given.
     temperature : float or None
         By which log posteriors were divided to calibrate them; None as above.
     map_rows : ndarray of int of shape (n_mapped,)
@@ -94,6 +95,27 @@ class AuditResult:
         Whether the rows of the pair are equal in every value.
     notes : tuple of str, default=()
         What was done with the rows, and what was noticed about them.
+    p_wrong : ndarray of shape (n_samples,) or None, default=None
+        Probability that the claim is wrong, in [0, 1], on the side that keeps the
+        promise; None against trusted rows.
+    fdr : float or None, default=None
+        Expected share of right labels among the suspects: rows with ``q <= fdr``.
+    contamination : float or None, default=None
+        Share of the rows that are suspects.
+    noise_share_interval : tuple of float or None, default=None
+        What rows and model leave open of it, or, with decisions, a 95 % credible
+        interval; None as above.
+    noise_matrix : ndarray of shape (n_classes, n_classes) or None, default=None
+        ``P(claimed z | true y)``, true classes in rows; rows sum to 1. None as above.
+    classifier_error : float or None, default=None
+        Estimated share of the rows of which the models get the class wrong; None as
+        above.
+    misfit : float or None, default=None
+        Share of held-out claims that the model of claims misplaces; None as above.
+    rows_to_check : ndarray of int of shape (n_rows,) or None, default=None
+        Up to twenty rows that settle most of what is open; None as above.
+    review : Review or None, default=None
+        What decisions on rows say of the audit; None without decisions.
 
     See Also
     --------
@@ -107,7 +129,7 @@ class AuditResult:
     q_values: NDArray[np.float64]
     folds: NDArray[np.intp]
     classes: NDArray[Any]
-    false_alarm_rate: float
+    false_alarm_rate: float | None
     threshold: float
     score_kind: str
     n_trusted: int
@@ -123,27 +145,61 @@ class AuditResult:
     duplicate_pairs: NDArray[np.intp] | None = None
     is_exact_pair: NDArray[np.bool_] | None = None
     notes: tuple[str, ...] = ()
+    p_wrong: NDArray[np.float64] | None = None
+    fdr: float | None = None
+    contamination: float | None = None
+    noise_share_interval: tuple[float, float] | None = None
+    noise_matrix: NDArray[np.float64] | None = None
+    classifier_error: float | None = None
+    misfit: float | None = None
+    rows_to_check: NDArray[np.intp] | None = None
+    review: Review | None = None
 
     def __repr__(self) -> str:
+        rule = ", ".join(f"{name}={value:g}" for name, value in self.rule.items())
         return (
             f"AuditResult({len(self.suspects)} of {len(self.p_values)} rows suspect "
-            f"at false_alarm_rate={self.false_alarm_rate:g})"
+            f"at {rule})"
         )
 
     @property
+    def rule(self) -> dict[str, float]:
+        """By which rows were flagged: its name and number, one entry."""
+        rules = {
+            "fdr": self.fdr,
+            "false_alarm_rate": self.false_alarm_rate,
+            "contamination": self.contamination,
+        }
+        return {name: value for name, value in rules.items() if value is not None}
+
+    @property
     def is_suspect(self) -> NDArray[np.bool_]:
-        """Which rows are flagged, shape (n_samples,)."""
-        return is_flagged(self.p_values, self.false_alarm_rate)
+        """Which rows are flagged, shape (n_samples,); decisions come first."""
+        rule = Rule(self.fdr, self.false_alarm_rate, self.contamination)
+        if self.p_wrong is None:
+            return rule.flags(self.p_values, self.q_values, self.scores)
+        flags = rule.flags(self.p_values, self.q_values, -self.p_wrong)
+        # Only a row that was checked is known to be wrong, or right.
+        return (flags | (self.p_wrong >= 1.0)) & (self.p_wrong > 0.0)
 
     @property
     def ranking(self) -> NDArray[np.intp]:
-        """All rows, the most suspect first: by p-value, then by score."""
-        return np.lexsort((self.scores, self.p_values))
+        """All rows, the most suspect first: by p_wrong or p-value, then score."""
+        first = self.p_values if self.p_wrong is None else -self.p_wrong
+        return np.lexsort((self.scores, first))
 
     @property
     def suspects(self) -> NDArray[np.intp]:
         """Flagged rows, the most suspect first."""
-        return self.ranking[: np.count_nonzero(self.is_suspect)]
+        ranking = self.ranking
+        return ranking[self.is_suspect[ranking]]
+
+    @property
+    def n_expected_right(self) -> float | None:
+        """Right labels that are expected among the suspects; None without p_wrong."""
+        if self.p_wrong is None:
+            return None
+        return float(np.sum(1.0 - self.p_wrong[self.is_suspect]))
 
     @property
     def clean_rows(self) -> NDArray[np.intp]:
@@ -183,7 +239,8 @@ class AuditResult:
         -----
         ``suspects.csv`` holds one line per suspect, the most suspect first: ``row``
         (counted from 0), ``name`` if there are names, ``claimed_label``,
-        ``likely_label``, ``p_value``, ``q_value``, ``score``. ``clean_index.csv``
+        ``likely_label``, ``p_wrong`` (empty against trusted rows), ``p_value``,
+        ``q_value``, ``score``. ``clean_index.csv``
         holds the ``row`` (and ``name``) of all others, so that
         ``X[pandas.read_csv("clean_index.csv")["row"]]`` is what is left.
         ``audit.json`` holds settings, versions, counts and notes. ``duplicates.csv``,
@@ -197,12 +254,15 @@ class AuditResult:
         def first(row: int) -> list[Any]:
             return [row] if row_names is None else [row, row_names[row]]
 
-        columns = ["claimed_label", "likely_label", "p_value", "q_value", "score"]
+        columns = ["claimed_label", "likely_label", "p_wrong"]
+        columns += ["p_value", "q_value", "score"]
         lines = [["row", *named, *columns]]
         for row in self.suspects.tolist():
             labels = [self.claimed_labels[row], self.likely_labels[row]]
             values = [self.p_values[row], self.q_values[row], self.scores[row]]
-            lines.append([*first(row), *labels, *(repr(float(v)) for v in values)])
+            wrong = "" if self.p_wrong is None else repr(float(self.p_wrong[row]))
+            numbers = [wrong, *(repr(float(v)) for v in values)]
+            lines.append([*first(row), *labels, *numbers])
         _write_csv(folder / "suspects.csv", lines, escape_formulas)
         rest = [first(row) for row in self.clean_rows.tolist()]
         lines = [["row", *named], *rest]
@@ -235,21 +295,32 @@ class AuditResult:
         Returns
         -------
         dict
-            ``n_samples``, ``n_suspects``, ``false_alarm_rate``, ``score_kind``,
-            ``n_trusted``, ``noise_share``, ``temperature``, ``suspects_by_class``,
-            ``n_too_rare``, ``n_duplicate_pairs``, ``n_contradictory_pairs``,
-            ``notes``, ``settings`` and ``environment``.
+            ``n_samples``, ``n_suspects``, ``n_expected_right``, ``fdr``,
+            ``false_alarm_rate``, ``contamination``, ``score_kind``, ``n_trusted``,
+            ``noise_share``, ``noise_share_interval``, ``noise_matrix``,
+            ``classifier_error``, ``misfit``, ``temperature``, ``rows_to_check``,
+            ``review``, ``suspects_by_class``, ``n_too_rare``, ``n_duplicate_pairs``,
+            ``n_contradictory_pairs``, ``notes``, ``settings`` and ``environment``.
         """
         n_pairs = 0 if self.duplicate_pairs is None else len(self.duplicate_pairs)
         flagged = self.claimed_labels[self.is_suspect]
         return {
             "n_samples": len(self.p_values),
             "n_suspects": len(flagged),
+            "n_expected_right": self.n_expected_right,
+            "fdr": self.fdr,
             "false_alarm_rate": self.false_alarm_rate,
+            "contamination": self.contamination,
             "score_kind": self.score_kind,
             "n_trusted": self.n_trusted,
             "noise_share": self.noise_share,
+            "noise_share_interval": _listed(self.noise_share_interval),
+            "noise_matrix": _listed(self.noise_matrix),
+            "classifier_error": self.classifier_error,
+            "misfit": self.misfit,
             "temperature": self.temperature,
+            "rows_to_check": _listed(self.rows_to_check),
+            "review": None if self.review is None else asdict(self.review),
             "suspects_by_class": {
                 str(label): int(np.count_nonzero(flagged == label))
                 for label in self.classes
@@ -261,6 +332,10 @@ class AuditResult:
             "settings": self.settings,
             "environment": self.environment,
         }
+
+
+def _listed(values: Any) -> list[Any] | None:
+    return None if values is None else np.asarray(values).tolist()
 
 
 def _write_csv(path: Path, lines: list[list[Any]], escape_formulas: bool) -> None:

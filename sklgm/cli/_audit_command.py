@@ -37,6 +37,11 @@ _OPTIONS = {
     "image_size": "--image-size",
     "on_error": "--on-error",
     "false_alarm_rate": "--false-alarm-rate",
+    "fdr": "--fdr",
+    "contamination": "--contamination",
+    "pred_probs": "--pred-probs",
+    "features": "--features",
+    "decisions": "--decisions",
     "score_kind": "--score-kind",
     "max_epochs": "--max-epochs",
     "backbone": "--backbone",
@@ -100,9 +105,42 @@ def audit(
             "or stop."
         ),
     ] = "skip",
+    pred_probs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Probabilities of the classes by models that were not trained on the "
+            "row: .npy, or .npz with key pred_probs. Nothing is trained then. A .npz "
+            "PATH may hold the key itself."
+        ),
+    ] = None,
+    features: Annotated[
+        Path | None,
+        typer.Option(
+            help="Precomputed features to train on: .npy, or .npz with key features. "
+            "A .npz PATH may hold the key itself."
+        ),
+    ] = None,
+    decisions: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV of rows that were checked: columns row, counted from 0, and "
+            "decision (keep, relabel, drop or unsure). They correct the audit."
+        ),
+    ] = None,
+    fdr: Annotated[
+        float,
+        typer.Option(help="Share of right labels among the suspects that is accepted."),
+    ] = 0.1,
     false_alarm_rate: Annotated[
-        float, typer.Option(help="Share of right labels that may be flagged.")
-    ] = 0.01,
+        float | None,
+        typer.Option(
+            help="Share of right labels that may be flagged; instead of --fdr."
+        ),
+    ] = None,
+    contamination: Annotated[
+        float | None,
+        typer.Option(help="Share of the rows to flag; instead of --fdr."),
+    ] = None,
     score_kind: Annotated[
         str,
         typer.Option(
@@ -164,6 +202,8 @@ def audit(
     folder = out or Path("sklgm-audit") / path.resolve().stem
     with errors_in_one_line(_OPTIONS), warnings_in_one_line(_OPTIONS) as said:
         from sklgm._inputs import resolve_device
+        from sklgm.auditing import read_decisions
+        from sklgm.cli._arrays import has_no_X, load_without_X, read_array
         from sklgm.datasets import load_rows
 
         if n_jobs is None:
@@ -176,9 +216,13 @@ def audit(
             image_size=image_size,
             on_error=on_error,
         )
+        given = {
+            name: read_array(name, path, option)
+            for name, option in (("pred_probs", pred_probs), ("features", features))
+        }
         known = None
         if weights is None:
-            rows = load(path)
+            rows = load_without_X(path) if has_no_X(path) else load(path)
             if trusted is not None:
                 known = load(trusted).with_features(rows.feature_names)
             shown: Any = rows.X
@@ -199,7 +243,11 @@ def audit(
             folder,
             restart,
             said,
+            decisions=None if decisions is None else read_decisions(decisions),
+            **given,
+            fdr=fdr,
             false_alarm_rate=false_alarm_rate,
+            contamination=contamination,
             score_kind=score_kind,
             backbone=backbone,
             max_epochs=max_epochs,
@@ -278,7 +326,7 @@ def _audit_and_write(
                 groups=rows.groups,
                 trusted=None if known is None else (known.X, known.y),
                 progress=show,
-                resume_from=unfinished,
+                resume_from=None if settings["pred_probs"] is not None else unfinished,
                 **settings,
             )
         # What was warned of belongs into the report, once.
@@ -327,8 +375,8 @@ def _print_summary(result: AuditResult) -> None:
     summary = result.summary()
     n_samples, n_suspects = summary["n_samples"], summary["n_suspects"]
     table = rich_table.Table(
-        title=f"{n_suspects} of {n_samples} rows suspect at a false-alarm rate of "
-        f"{result.false_alarm_rate:g}",
+        title=f"{n_suspects} of {n_samples} rows suspect, "
+        + ", ".join(f"{name} {value:g}" for name, value in result.rule.items()),
         title_justify="left",
     )
     for column in ("claimed label", "rows", "suspect"):
@@ -345,6 +393,31 @@ def _print_summary(result: AuditResult) -> None:
     if n_contradictory > 0:
         console.print(f"Duplicates with different labels: {n_contradictory} pairs")
     if result.noise_share is not None:
-        console.print(f"Estimated share of wrong labels: {result.noise_share:.2%}")
+        console.print(f"Estimated share of wrong labels: {_share(result)}")
     else:
         console.print(f"Judged against {result.n_trusted} trusted rows.")
+    if result.n_expected_right is not None and n_suspects:
+        console.print(
+            f"Right labels among the suspects: {result.n_expected_right:.0f} expected"
+        )
+    review = result.review
+    if review is not None:
+        console.print(
+            f"Checked: {review.n_checked} rows, {review.n_wrong} of them wrong "
+            f"({review.n_wrong_expected:.1f} expected). Worth checking still: "
+            f"{review.n_worth_checking} rows."
+        )
+    elif result.rows_to_check is not None and len(result.rows_to_check):
+        rows = ", ".join(str(row) for row in result.rows_to_check.tolist())
+        console.print(
+            "Checking these rows, and giving --decisions, settles most of what is "
+            f"open: {rows}"
+        )
+
+
+def _share(result: AuditResult) -> str:
+    text = f"{result.noise_share:.2%}"
+    if result.noise_share_interval is None:
+        return text
+    low, high = result.noise_share_interval
+    return f"{text} ({low:.2%} to {high:.2%})"

@@ -188,20 +188,23 @@ DESCRIPTION = ProtocolDescription(
     title="Can wrong labels be found?",
     question="A share of all training labels is replaced by random other ones. An "
     "audit, whose models never saw the rows that they judge, is asked which; it has no "
-    "rows that it may trust. The labels as they came count as right.",
+    "rows that it may trust. The labels as they came count as right. The same numbers "
+    "stand here for labels of people, by probabilities that others computed: there a "
+    "label is wrong if it differs from that of the data set, and the interval of the "
+    "estimated share is what data and model leave open.",
     tables=(
         TableSpec(
-            title="{dataset}: random label flips",
+            title="{dataset}: wrong labels",
             split=("dataset",),
             index=("n_poisons", "victim", "detector"),
             details=("{detector}", "{n_poisons}"),
-            noun="flipped label",
+            noun="wrong label",
             columns=(
-                ColumnSpec("clean_flagged", "Clean rows flagged", "share"),
-                ColumnSpec("flipped_flagged", "Flipped rows flagged", "share"),
+                ColumnSpec("clean_flagged", "Right labels flagged", "share"),
+                ColumnSpec("flipped_flagged", "Wrong labels flagged", "share"),
                 ColumnSpec(
                     "flipped_among_most_suspect",
-                    "Flipped among as many most suspect",
+                    "Wrong among as many most suspect",
                     "share",
                 ),
                 ColumnSpec(
@@ -212,7 +215,7 @@ DESCRIPTION = ProtocolDescription(
                 AUROC,
                 ColumnSpec(
                     "false_discoveries",
-                    "Clean among rows with q of at most 0.1",
+                    "Right among those with q of at most 0.1, or among the flagged",
                     "share",
                 ),
                 ColumnSpec(

@@ -38,7 +38,7 @@ from sklgm.outliers._calibration import (
     ScoreKind,
     calibrate_claims,
     calibrate_label_free,
-    warn_if_uninformative,
+    warn_if_doubtful,
 )
 from sklgm.outliers._conformal import n_rows_for_level
 from sklgm.outliers._decisions import (
@@ -242,7 +242,7 @@ class ClaimedLabelDetector(OutlierMixin, PersistenceMixin, BaseEstimator, ABC):
             if judged.right_claims is not None:
                 self.noise_share_ = judged.right_claims.noise_share
                 if judged.kind.is_posterior and self.contamination is None:
-                    warn_if_uninformative(judged.right_claims, stacklevel=3)
+                    warn_if_doubtful(judged.right_claims, stacklevel=3)
         self.train_scores_, self.train_p_values_ = judged.scores, judged.p_values
         if self.contamination is None:
             self._is_train_outlier_ = is_flagged(judged.p_values, self.false_alarm_rate)

@@ -13,6 +13,9 @@ from sklgm.outliers._evidence import ONE_CLASS
 from sklgm.outliers._right_claims import LOWEST, RightClaimModel, precise_log_softmax
 from sklgm.outliers._standardisation import align, combine, standardise
 
+# Share of held-out claims that a model may misplace before a warning says so.
+_MOST_MISFIT = 0.05
+
 
 @dataclass(frozen=True, eq=False)
 class RowScores:
@@ -96,6 +99,8 @@ class Calibration:
         scale.
     right_claims : RightClaimModel or None
         The model of right claims, if there is one.
+    p_right : ndarray of shape (n_samples,) or None
+        Probability that the claim of each row of ``fit`` is right, by that model.
     """
 
     kind: ScoreKind
@@ -106,6 +111,7 @@ class Calibration:
     centres: NDArray[np.float64]
     spreads: NDArray[np.float64]
     right_claims: RightClaimModel | None = None
+    p_right: NDArray[np.float64] | None = None
 
     def groups(self, claimed: NDArray[np.int64]) -> NDArray[np.int64]:
         """Group whose law each claim is judged by, shape (n_samples,)."""
@@ -171,8 +177,8 @@ def claimed_log_posterior(
     return np.maximum(own, LOWEST)
 
 
-def warn_if_uninformative(model: RightClaimModel, *, stacklevel: int) -> None:
-    """Warn where a model of right claims means little.
+def warn_if_doubtful(model: RightClaimModel, *, stacklevel: int) -> None:
+    """Warn where a model of right claims means little, or does not fit.
 
     Parameters
     ----------
@@ -186,6 +192,15 @@ def warn_if_uninformative(model: RightClaimModel, *, stacklevel: int) -> None:
             "The estimator is certain of hardly any row: p-values and the estimated "
             "share of wrong labels mean little. Train it longer, give another "
             "estimator, or trusted rows",
+            UserWarning,
+            stacklevel=stacklevel + 1,
+        )
+    elif model.misfit > _MOST_MISFIT:
+        warnings.warn(
+            "The model of right and wrong labels does not fit: it misplaces "
+            f"{model.misfit:.1%} of the labels that it was not estimated from. "
+            "Probabilities and p-values are then rough: check some rows, and give "
+            "trusted rows or decisions on rows that were checked",
             UserWarning,
             stacklevel=stacklevel + 1,
         )
@@ -240,6 +255,7 @@ def calibrate_claims(
     model = weights = None
     if calibration == "auto" and n_classes > 1 and log_proba is not None:
         model = RightClaimModel.fit(log_proba, claimed)
+        weights = model.p_right(log_proba, claimed)
         if kind.is_posterior:
             scores = model.scores(log_proba, claimed)
             return Calibration(
@@ -250,8 +266,8 @@ def calibrate_claims(
                 1,
                 *_no_scale(len(folds), n_classes),
                 model,
+                weights,
             )
-        weights = model.p_right(log_proba, claimed)
 
     centres, spreads = _no_scale(len(folds), n_classes)
     if kind.is_posterior:
@@ -291,6 +307,7 @@ def calibrate_claims(
         centres,
         spreads,
         model,
+        None if model is None else weights,
     )
 
 
@@ -435,6 +452,8 @@ def _in_order(
     known = [values for values in of_folds if values is not None]
     if len(known) < len(of_folds):
         return None
+    if len(known) == 1 and np.array_equal(folds[0].rows, np.arange(len(known[0]))):
+        return known[0]
     values = np.concatenate(known)
     in_order = np.empty_like(values)
     in_order[np.concatenate([fold.rows for fold in folds])] = values

@@ -27,6 +27,35 @@ def q_values(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
     return adjusted
 
 
+def discovery_rates(p_right: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Smallest expected share of right claims at which each row would be flagged.
+
+    Parameters
+    ----------
+    p_right : ndarray of shape (n_samples,)
+        Probability that the claim of each row is right, in [0, 1].
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+        Mean ``p_right`` of the row and of all rows with a lower or the same one. Rows
+        where it is at most a are the largest set whose expected share of right claims
+        is at most a.
+
+    References
+    ----------
+    B. Efron, "Large-Scale Inference", Cambridge University Press 2010, equation 5.6
+    (the false discovery rate of a set is the mean of the local ones).
+    """
+    order = np.argsort(p_right, kind="stable")
+    ordered = p_right[order]
+    means = np.cumsum(ordered) / np.arange(1, len(ordered) + 1)
+    last = np.searchsorted(ordered, ordered, side="right") - 1  # ties stay together
+    rates = np.empty_like(means)
+    rates[order] = means[last]
+    return rates
+
+
 def upper_median(of_folds: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     """Median over the models of the folds; the greater middle one of an even number.
 

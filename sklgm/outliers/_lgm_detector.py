@@ -128,7 +128,7 @@ class LGMOutlierDetector(ClaimedLabelDetector):
     train_p_values_ : ndarray of shape (n_samples,)
         p-value of each row of ``fit``, likewise; in [0, 1].
     noise_share_ : float
-        Estimated share of wrong claims among the rows of ``fit``, in [0, 0.5]; only
+        Estimated share of wrong claims among the rows of ``fit``, in [0, 1]; only
         where p-values come from the model of right claims.
     offset_ : float
         Threshold of label-free scores; not where the model has none.
@@ -164,15 +164,17 @@ class LGMOutlierDetector(ClaimedLabelDetector):
     densities of the folds are shifted and scaled to one median and spread.
 
     *Law of right claims.* Wrong claims among the rows must not set their own threshold.
-    With ``"auto"`` the posteriors are calibrated by one temperature T, estimated
-    together with the share of wrong claims (``noise_share_``) by maximum likelihood:
-    ``P(z | x) = (1 - e) p_T(z | x) + e (1 - p_T(z | x)) / (K - 1)``. The p-value of a
-    posterior is the probability that a right label is as improbable, and the score is
-    ``log p_T(z | f)``. For the other kinds each row has the probability that its claim
-    is right as a weight w, and with the weight W(s) of the rows that score s or less
-    ``p = (1 + W(s)) / (1 + W)``, each row of ``fit`` against the others. The rate of
-    false alarms is as good as that calibration. Wrong labels that follow a pattern
-    which the classifier can learn pass for right ones.
+    With ``"auto"`` posteriors are calibrated by one temperature tau, estimated together
+    with the noise matrix T, T[y, z] the probability that a row of class y claims z, by
+    maximum likelihood: ``P(z | x) = sum_y q_y(x) T[y, z]``, ``q`` the softmax of
+    ``log p(. | x) / tau``. The score is the log odds that the claim is right,
+    ``log q_z T[z, z] - log sum_(y != z) q_y T[y, z]``, and its p-value the probability
+    that a right claim has one as low. For the other kinds each row has the probability
+    that its claim is right as a weight w, and with the weight W(s) of the rows that
+    score s or less ``p = (1 + W(s)) / (1 + W)``, each row of ``fit`` against the
+    others. The rate of false alarms is as good as that model; the user guide says what
+    it assumes. Wrong labels that are more frequent somewhere than right ones are learnt
+    and pass for right.
 
     With trusted rows (or ``"marginal"``, ``"per_class"`` and rows of ``fit`` that are
     all clean) p-values are split-conformal: ``(1 + #{scores <= s}) / (n + 1)``. Nothing

@@ -1,12 +1,14 @@
 """Model of right claims: what posteriors they have, and how many claims are wrong."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
-from scipy.special import expit, log_expit, log_softmax, logit, logsumexp
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, logsumexp
+
+from sklgm.outliers._transitions import TransitionModel, chunks
 
 #: Log probability of every class of a row that is infinitely far from all of them.
 LOWEST = float(np.finfo(np.float64).min)
@@ -16,83 +18,132 @@ _ANCHOR_SHARE = 0.05
 _MOST_LEARNT = 0.45
 # What is left of a probability at or below that of a wrong label alone.
 _LOG_REMAINDER = np.log(1e-3)
-# Of noise shares that are as likely the least is taken: a tree that is often wrong, and
-# certain, may be unsure or see wrong labels. Too little to move a share that is told.
-_NOISE_COST = 1e-4
-# Values from which the temperature is estimated: more make it no better.
-_MAX_VALUES = 2_000_000
+# Of readings that are as likely the one with the least noise is taken: a tree that is
+# often wrong, and certain, may be unsure or see wrong labels. Too little to move a
+# temperature that is told.
+_NOISE_COST = 1e-3
+# Values from which the law is estimated: more make it no better. The first search for
+# the temperature takes fewer.
+_MAX_VALUES, _FIRST_VALUES = 250_000, 50_000
 # Far beyond what a network can be; keeps the search out of overflow, and a classifier
 # that is never wrong, for which no temperature is low enough, from ties.
 _LOG_TEMPERATURE_BOUNDS = (np.log(0.05), np.log(1e3))
-_LOGIT_NOISE_BOUNDS = (-20.0, 0.0)  # noise shares of 2e-9 to one half
+# What the cautious reading allows for beside the likely one: see the class.
+_CAUTIOUS_TEMPERATURE = 1.15
+_CAUTIOUS_STRAY, _STRAY = (0.02, 0.3), (0.05, 0.3)
+# When noise is read as that of people, and how much sharper classes then are.
+_PEOPLE_SHARPER = 1.7
+_AMBIGUOUS_WEIGHT = 4.0
+_GAIN, _STRONG, _NOISY = (0.01, 0.025), (0.1, 0.15), (0.22, 0.3)
+_LEAST_GAIN = (4.0, 8.0)
+_N_BINS = 10
 
 
 @dataclass(frozen=True, eq=False)
 class RightClaimModel:
-    """Model of the posteriors that rows with right claims have.
+    """Model of the claims that people make of rows, right ones and wrong ones.
 
-    A classifier that says p(k | x) says how often a right label is an improbable one:
-    that follows from its probabilities, if they are calibrated, and not from the ranks
-    of the rows under audit. They are calibrated by one temperature, estimated together
-    with the share of wrong claims, so that wrong claims do not pass for a classifier
-    that is unsure.
+    A classifier that was trained on claims says p(z | x) of claims, and not of classes.
+    How often a right label is an improbable one follows from what the classes are,
+    and which labels are given to the rows of each. The model estimates both from rows
+    that the classifier was not trained on, and says what they leave open.
 
     Attributes
     ----------
     floor : float
         Probability that the classifier gives to a class it is sure to be wrong.
-    temperature : float
-        T > 0 by which log probabilities are divided.
+    likely : TransitionModel
+        Temperature and noise matrix of greatest likelihood; by it p-values are taken,
+        and the share of wrong claims is estimated.
+    cautious : TransitionModel
+        The reading by which ``p_right`` is taken: it keeps the promise where the
+        classifier's own errors and wrong claims cannot be told apart.
     noise_share : float
-        Estimated share epsilon of claims that are wrong, in [0, 0.5].
+        Estimated share epsilon of claims that are wrong, in [0, 1].
+    noise_share_interval : tuple of float
+        Least and greatest share that the data leave open.
+    classifier_error : float
+        Estimated share delta of the rows of which the classifier gets the class wrong.
     is_informative : bool
         Whether the classifier is certain of any rows; else ``noise_share`` means
         nothing.
-    log_posteriors : ndarray of shape (n_samples * n_classes,)
-        Calibrated ``log p_T(k | x_i)`` of all rows and classes, sorted.
-    cumulative : ndarray of shape (n_samples * n_classes,)
-        Probability of each of these or a lower one, for a right claim.
+    misfit : float
+        Share of the held-out claims that the model puts elsewhere than they are.
+    sorted_scores : ndarray of shape (n_values,)
+        Scores of all labels that rows could claim, sorted.
+    cumulative : ndarray of shape (n_values,)
+        Probability of each of these scores or a lower one, for a right claim.
 
     Notes
     -----
-    A classifier that was trained on wrong labels says how often they occur: for a row
-    that it is certain of, each of the other classes keeps a probability c, the floor.
-    It is estimated as the 0.05 quantile over rows of min_k p(k | x) and taken out,
+    *Learnt noise.* For a row that a classifier is certain of, each of the other classes
+    keeps a probability c, the floor, if it has learnt how frequent wrong labels are. It
+    is estimated as the 0.05 quantile over rows of min_k p(k | x) and taken out,
 
         p_c(k | x) proportional to p(k | x) - c, at least 0.001 p(k | x).
 
-    With K classes, a claim z of row x then has the probability
+    *Likely.* The class y of a row follows ``q = softmax(log p_c / tau)``, and the claim
+    z follows ``T[y, z]`` (:class:`TransitionModel`). tau and T maximise the likelihood
 
-        P(z | x) = (1 - epsilon) p_T(z | x) + epsilon (1 - p_T(z | x)) / (K - 1),
-        p_T(. | x) = softmax(log p_c(. | x) / T).
+        sum_i log sum_y q_y(x_i) T[y, z_i].
 
-    T and epsilon maximise its likelihood over rows that the classifier was not trained
-    on. A right claim z is drawn from p_T(. | x), so that its log posterior is at most s
-    with probability
+    A right claim has the score s or a lower one with probability
 
-        F(s) = 1/n sum_i sum_k p_T(k | x_i) [log p_T(k | x_i) <= s],
+        F(s) = sum_ik q'_k(x_i) T[k, k] [s_ik <= s] / sum_ik q'_k(x_i) T[k, k],
+        s_ik = log q_k T[k, k] - log sum_(y != k) q_y T[y, k],
 
-    which is the p-value of a claim with log posterior s. Assumed: right labels follow
-    the calibrated probabilities; one row in twenty is certain (an anchor point); wrong
-    labels are spread over classes and rows, and not more frequent in some places, such
-    as a subclass, than right ones, or they would be learnt. Where no row is certain,
-    what is uncertain in all rows passes for wrong labels: p-values are then too low.
+    which is the p-value of a claim of score s. Where noise is spread evenly, s is a
+    function of q_k, and F the law of the calibrated posteriors. In q' a share
+    ``(0.05 + 0.3 delta) delta`` of the rows has no class that the classifier knows of,
+    where ``delta = 1 - E max_k q_k`` is its own error.
+
+    *What stays open.* A classifier that is unsure and a classifier that has learnt how
+    often people are wrong give the same p: from p and z alone the two cannot be told
+    apart in general. Two things are taken from what networks and people were seen to
+    do, and are assumptions. (a) The cautious reading, by which decisions keep a false
+    discovery rate: a share ``gamma = (0.02 + 0.3 delta) delta`` of the rows is stray,
+    and tau is 1.15 times as high. (b) People err where classes are hard to tell apart,
+    and a network that is better than they are learns where. That is seen from the
+    likelihood of a noise that is ``1 + 4 (1 - max_k q_k)`` times as frequent. Where it
+    fits better, by 0.01 to 0.025 per wrong claim, the classifier is strong (delta
+    below 0.1 to 0.15), and noise is no small part of what it does not predict
+    (epsilon / (epsilon + delta) above 0.22 to 0.3), tau is divided by up to 1.7 and not
+    raised. The interval of the noise share reaches from what half of the classifier's
+    own error could account for, ``epsilon - delta / 2``, to the share of claims that it
+    does not predict.
+
+    Assumed: one temperature is enough, some rows are certain, and wrong labels that are
+    more frequent somewhere than right ones, as in a subclass, are learnt and missed.
 
     References
     ----------
     G. Patrini, A. Rozza, A. Menon, R. Nock, L. Qu, "Making Deep Neural Networks Robust
-    to Label Noise: a Loss Correction Approach", CVPR 2017 (anchor points).
+    to Label Noise: a Loss Correction Approach", CVPR 2017, equation 12 (anchor points).
 
     C. Guo, G. Pleiss, Y. Sun, K. Weinberger, "On Calibration of Modern Neural
     Networks", ICML 2017 (temperature scaling).
     """
 
     floor: float
-    temperature: float
+    likely: TransitionModel
+    cautious: TransitionModel
     noise_share: float
+    noise_share_interval: tuple[float, float]
+    classifier_error: float
     is_informative: bool
-    log_posteriors: NDArray[np.float64]
+    misfit: float
+    sorted_scores: NDArray[np.float64]
     cumulative: NDArray[np.float64]
+
+    @property
+    def temperature(self) -> float:
+        """By which log probabilities are divided."""
+        return self.likely.temperature
+
+    @property
+    def noise_matrix(self) -> NDArray[np.float64]:
+        """``P(claimed z | true y)``, shape (n_classes, n_classes)."""
+        return self.likely.noise_matrix
 
     @classmethod
     def fit(cls, log_proba: NDArray[np.float64], claimed: NDArray[np.int64]) -> Self:
@@ -111,32 +162,56 @@ class RightClaimModel:
             The model.
         """
         is_possible = _is_possible(log_proba)
-        if is_possible.any():
+        if is_possible.any() and not is_possible.all():
             log_proba, claimed = log_proba[is_possible], claimed[is_possible]
+        n_samples, n_classes = log_proba.shape
         floor = _floor(log_proba)
-        sharpened = _without_floor(log_proba, floor)
         step = -(-log_proba.size // _MAX_VALUES)
-        temperature, noise_share = _temperature_and_noise(
-            sharpened[::step], claimed[::step]
-        )
-        log_posteriors = np.sort(precise_log_softmax(sharpened / temperature), None)
-        cumulative = np.cumsum(np.exp(log_posteriors)) / len(log_proba)
+        chosen = _without_floor(log_proba[::step], floor)
+        claims = claimed[::step]
+        priors = np.bincount(claimed, minlength=n_classes) / n_samples
+        likely = _likely(chosen, claims, TransitionModel.start(n_classes, priors))
+        error = _classifier_error(likely, chosen)
+        by_people = _by_people(likely, error, chosen, claims)
+        noise = 1.0 - likely.p_right(chosen, claims).mean()
+        disagreement = float(np.mean(np.argmax(chosen, axis=1) != claims))
+        if by_people > 0.0:
+            sharper = _PEOPLE_SHARPER**by_people
+            likely, _ = replace(likely, temperature=likely.temperature / sharper).fit(
+                chosen, claims
+            )
+        softer = _CAUTIOUS_TEMPERATURE ** (1.0 - by_people)
+        cautious, _ = replace(
+            likely,
+            temperature=likely.temperature * softer,
+            stray_share=_stray_share(error, _CAUTIOUS_STRAY),
+        ).fit(chosen, claims)
+        share = float(1.0 - likely.p_right(chosen, claims).mean())
+        low = max(noise - 0.5 * error, 0.0)
+        high = max(disagreement, share)
+        sampling = 2.0 * np.sqrt(high * (1.0 - high) / n_samples)
+        strays = replace(likely, stray_share=_stray_share(error, _STRAY))
+        sorted_scores, cumulative = _law(likely, strays, chosen)
         is_informative = _anchor(log_proba) < _MOST_LEARNT and (
-            np.log(temperature) < 0.9 * _LOG_TEMPERATURE_BOUNDS[1]
+            np.log(likely.temperature) < 0.9 * _LOG_TEMPERATURE_BOUNDS[1]
         )
         return cls(
             floor,
-            temperature,
-            noise_share,
+            likely,
+            cautious,
+            share,
+            (float(max(low - sampling, 0.0)), float(min(high + sampling, 1.0))),
+            error,
             bool(is_informative),
-            log_posteriors,
+            _misfit(likely, chosen, claims),
+            sorted_scores,
             cumulative,
         )
 
     def scores(
         self, log_proba: NDArray[np.float64], claimed: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        """Calibrated log posteriors of claims.
+        """Log odds that claims are right, by the likely reading.
 
         Parameters
         ----------
@@ -148,15 +223,18 @@ class RightClaimModel:
         Returns
         -------
         ndarray of shape (n_samples,)
-            ``log p_T(z | x)`` <= 0; the lowest number for a row that has no class, as
-            it is infinitely far from all of them.
+            ``s_iz``, natural log, finite; the lowest number for a row that has no
+            class, as it is infinitely far from all of them.
         """
         is_possible = _is_possible(log_proba)
-        log_proba = np.where(is_possible[:, None], log_proba, 0.0)
-        sharpened = _without_floor(log_proba, self.floor)
-        calibrated = precise_log_softmax(sharpened / self.temperature)
-        scores = calibrated[np.arange(len(claimed)), claimed]
-        return np.where(is_possible, scores, LOWEST)
+        if not is_possible.all():
+            log_proba = np.where(is_possible[:, None], log_proba, 0.0)
+        scores = np.empty(len(claimed))
+        for rows in chunks(*log_proba.shape):
+            scores[rows] = self.likely.log_odds(
+                _without_floor(log_proba[rows], self.floor), claimed[rows]
+            )
+        return np.where(is_possible, np.maximum(scores, LOWEST), LOWEST)
 
     def p_values(
         self, scores: NDArray[np.float64], groups: NDArray[np.int64] | None = None
@@ -175,7 +253,7 @@ class RightClaimModel:
         ndarray of shape (n_samples,)
             ``F(s)``, in [0, 1].
         """
-        n_lower = np.searchsorted(self.log_posteriors, scores, side="right")
+        n_lower = np.searchsorted(self.sorted_scores, scores, side="right")
         p_values: NDArray[np.float64] = np.append(0.0, self.cumulative)[n_lower]
         return np.minimum(p_values, 1.0)  # a sum of many terms may exceed 1
 
@@ -194,8 +272,8 @@ class RightClaimModel:
         """
         n_lower = int(np.searchsorted(self.cumulative, level, side="right"))
         # Scores that tie have one p-value, that of the last of them.
-        n_lower = min(n_lower, len(self.log_posteriors) - 1)
-        return np.array([self.log_posteriors[n_lower]])
+        n_lower = min(n_lower, len(self.sorted_scores) - 1)
+        return np.array([self.sorted_scores[n_lower]])
 
     def smallest_p_values(self) -> NDArray[np.float64]:
         """Smallest p-value that a row may have: there is none above 0, shape (1,)."""
@@ -204,7 +282,7 @@ class RightClaimModel:
     def p_right(
         self, log_proba: NDArray[np.float64], claimed: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        """Probability that each claim is right.
+        """Probability that each claim is right, by the cautious reading.
 
         Parameters
         ----------
@@ -216,13 +294,51 @@ class RightClaimModel:
         Returns
         -------
         ndarray of shape (n_samples,)
-            ``P(right | x, z)``, the first term of ``P(z | x)`` over both, in [0, 1].
+            ``P(right | x, z)``, in [0, 1].
         """
-        log_p = self.scores(log_proba, claimed)
-        log_right, log_wrong = _log_right_and_wrong(
-            log_p, logit(self.noise_share), log_proba.shape[1]
+        p_right = np.empty(len(claimed))
+        is_possible = _is_possible(log_proba)
+        for rows in chunks(*log_proba.shape):
+            known = log_proba[rows]
+            if not is_possible[rows].all():
+                known = np.where(is_possible[rows, None], known, 0.0)
+            p_right[rows] = self.cautious.p_right(
+                _without_floor(known, self.floor), claimed[rows]
+            )
+        return p_right
+
+    def disputed(
+        self, log_proba: NDArray[np.float64], claimed: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """How far the readings differ about each claim.
+
+        Parameters
+        ----------
+        log_proba : ndarray of shape (n_samples, n_classes)
+            Log posteriors, natural log.
+        claimed : ndarray of shape (n_samples,)
+            Indices of the claimed classes.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Probability that the claim is wrong by a bold reading (the classifier does
+            not err: classes 1.7 times as sharp, no stray rows) minus that by the
+            cautious one, at least 0.
+        """
+        bold = replace(
+            self.likely, temperature=self.likely.temperature / _PEOPLE_SHARPER
         )
-        return np.asarray(expit(log_right - log_wrong), dtype=np.float64)
+        difference = self.p_right(log_proba, claimed)
+        is_possible = _is_possible(log_proba)
+        for rows in chunks(*log_proba.shape):
+            known = log_proba[rows]
+            if not is_possible[rows].all():
+                known = np.where(is_possible[rows, None], known, 0.0)
+            difference[rows] -= bold.p_right(
+                _without_floor(known, self.floor), claimed[rows]
+            )
+        return np.maximum(difference, 0.0)
 
 
 def precise_log_softmax(log_scores: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -254,6 +370,8 @@ def precise_log_softmax(log_scores: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _is_possible(log_proba: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which rows have a class at all; see :data:`LOWEST`."""
+    if log_proba.min(initial=0.0) > LOWEST:
+        return np.ones(len(log_proba), dtype=np.bool_)
     possible: NDArray[np.bool_] = log_proba.max(axis=1) > LOWEST
     return possible
 
@@ -285,36 +403,143 @@ def _without_floor(log_proba: NDArray[np.float64], floor: float) -> NDArray[np.f
     return sharpened
 
 
-def _log_right_and_wrong(
-    log_p: NDArray[np.float64], logit_noise: float, n_classes: int
+def _likely(
+    log_proba: NDArray[np.float64], claimed: NDArray[np.int64], start: TransitionModel
+) -> TransitionModel:
+    """Temperature and noise matrix of greatest likelihood."""
+    model = start
+
+    def loss(log_temperature: float, step: int = 1) -> float:
+        nonlocal model
+        model, likelihood = replace(
+            model, temperature=float(np.exp(log_temperature))
+        ).fit(log_proba[::step], claimed[::step])
+        noise = 1.0 - float(model.priors @ np.diag(model.noise_matrix))
+        return _NOISE_COST * noise - likelihood
+
+    # From few rows first, everywhere: with many wrong claims a flat temperature is a
+    # local maximum. From the flat side, where there is no noise yet.
+    step = -(-log_proba.size // _FIRST_VALUES)
+    low, high = _LOG_TEMPERATURE_BOUNDS
+    tried = np.linspace(low, high, 15)
+    losses = []
+    for log_temperature in tried:
+        model = start
+        losses.append(loss(float(log_temperature), step))
+    best = int(np.argmin(losses))
+    model = start
+    optimum = minimize_scalar(
+        loss,
+        bounds=(tried[max(best - 1, 0)], tried[min(best + 1, len(tried) - 1)]),
+        method="bounded",
+        options={"xatol": 0.03},
+    )
+    loss(float(optimum.x))
+    return model
+
+
+def _classifier_error(model: TransitionModel, log_proba: NDArray[np.float64]) -> float:
+    """Share of the rows of which the likelier class is not the class."""
+    return float(1.0 - model.class_proba(log_proba).max(axis=1).mean())
+
+
+def _stray_share(error: float, weights: tuple[float, float]) -> float:
+    return (weights[0] + weights[1] * error) * error
+
+
+def _by_people(
+    model: TransitionModel,
+    error: float,
+    log_proba: NDArray[np.float64],
+    claimed: NDArray[np.int64],
+) -> float:
+    """How far the noise is that of people: more where classes are alike; in [0, 1]."""
+    right, wrong = model.right_and_wrong(log_proba, claimed)
+    total = right + wrong
+    noise = float(1.0 - np.mean(right / total))
+    if noise <= 0.0 or error <= 0.0:
+        return 0.0
+    gain = _gain_of_ambiguous_noise(model, log_proba, claimed) - float(
+        np.log(total).mean()
+    )
+    evidence = _between(gain / noise, *_GAIN)
+    evidence *= _between(gain * len(claimed), *_LEAST_GAIN)
+    strength = 1.0 - _between(error, *_STRONG)
+    part = _between(noise / (noise + error), *_NOISY)
+    return evidence * strength * part
+
+
+def _gain_of_ambiguous_noise(
+    model: TransitionModel,
+    log_proba: NDArray[np.float64],
+    claimed: NDArray[np.int64],
+) -> float:
+    """Mean log likelihood where noise is more frequent in rows that are unsure."""
+    q = model.class_proba(log_proba)
+    rows = np.arange(len(q))
+    own = q[rows, claimed]
+    factor = 1.0 + _AMBIGUOUS_WEIGHT * (1.0 - q.max(axis=1))
+    q[rows, claimed] = 0.0
+    off = model.noise_matrix.copy()
+    np.fill_diagonal(off, 0.0)
+    share = off.sum(axis=1)
+    # The same number of wrong claims as without: only where they are is changed.
+    scale = 1.0
+    wrong = factor * np.einsum("ij,ij->i", q, off.T[claimed])
+    expected = share[claimed]
+    for _ in range(10):
+        right = own * np.maximum(1.0 - scale * factor * expected, 0.1)
+        posterior = scale * wrong / (scale * wrong + right)
+        scale = posterior.sum() / max(
+            float((factor * (own * expected + q @ share)).sum()), 1e-300
+        )
+    return float(np.log(scale * wrong + right).mean())
+
+
+def _between(value: float, low: float, high: float) -> float:
+    """0 up to ``low``, 1 from ``high`` on, linear between."""
+    return float(np.clip((value - low) / (high - low), 0.0, 1.0))
+
+
+def _misfit(
+    model: TransitionModel, log_proba: NDArray[np.float64], claimed: NDArray[np.int64]
+) -> float:
+    """Share of held-out claims that the model puts elsewhere than they are.
+
+    The noise matrix of every second row predicts the claims of the others: how many are
+    that of the likeliest class, in each tenth of the rows by how likely it is.
+    """
+    if len(claimed) < 2 * _N_BINS:
+        return 0.0
+    halved, _ = model.fit(log_proba[::2], claimed[::2])
+    held_out, claims = log_proba[1::2], claimed[1::2]
+    right, wrong = halved.of_all_claims(held_out)
+    expected = right + wrong
+    top = np.argmax(expected, axis=1)
+    likeliest = expected[np.arange(len(top)), top]
+    bins = np.array_split(np.argsort(likeliest, kind="stable"), _N_BINS)
+    excess = np.array(
+        [np.sum((top == claims)[rows] - likeliest[rows]) for rows in bins]
+    )
+    spread = [np.sqrt(np.sum((likeliest * (1 - likeliest))[rows])) for rows in bins]
+    # A Gaussian deviates by 0.8 standard deviations on average: that much is chance.
+    by_chance = np.sqrt(2.0 / np.pi) * np.sum(spread)
+    return float(max(np.abs(excess).sum() - by_chance, 0.0)) / len(claims)
+
+
+def _law(
+    model: TransitionModel,
+    strays: TransitionModel,
+    log_proba: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Logarithms of both terms of ``P(z | x)``: right claims and wrong ones."""
-    log_rest = np.log(-np.expm1(np.minimum(log_p, -1e-300)))
-    log_right = log_expit(-logit_noise) + log_p
-    log_wrong = log_expit(logit_noise) + log_rest - np.log(n_classes - 1)
-    return log_right, log_wrong
-
-
-def _temperature_and_noise(
-    log_proba: NDArray[np.float64], claimed: NDArray[np.int64]
-) -> tuple[float, float]:
-    """Temperature and share of wrong claims of the greatest likelihood."""
+    """Sorted scores of right claims, and the probability of each or a lower one."""
     n_samples, n_classes = log_proba.shape
-    rows = np.arange(n_samples)
-
-    def loss(parameters: NDArray[np.float64]) -> float:
-        log_temperature, logit_noise = parameters
-        scaled = log_proba / np.exp(log_temperature)
-        log_p = log_softmax(scaled, axis=1)[rows, claimed]
-        log_right, log_wrong = _log_right_and_wrong(log_p, logit_noise, n_classes)
-        likelihood = float(np.logaddexp(log_right, log_wrong).mean())
-        return _NOISE_COST * float(expit(logit_noise)) - likelihood
-
-    # From a few starts: with many wrong claims a flat temperature is a local minimum.
-    bounds = [_LOG_TEMPERATURE_BOUNDS, _LOGIT_NOISE_BOUNDS]
-    optima = [
-        minimize(loss, start, method="L-BFGS-B", bounds=bounds)
-        for start in ((0.0, -6.0), (0.0, -3.0), (1.0, -3.0), (1.5, -12.0))
-    ]
-    best = min(optima, key=lambda result: float(result.fun))
-    return float(np.exp(best.x[0])), float(expit(best.x[1]))
+    scores, weights = np.empty(log_proba.shape), np.empty(log_proba.shape)
+    q = strays.class_proba(log_proba)
+    for k in range(n_classes):
+        claimed = np.full(n_samples, k)
+        scores[:, k] = model.log_odds(log_proba, claimed)
+        weights[:, k] = q[:, k] * model.noise_matrix[k, k]
+    order = np.argsort(scores, axis=None, kind="stable")
+    cumulative = np.cumsum(weights.ravel()[order])
+    return scores.ravel()[order], cumulative / cumulative[-1]

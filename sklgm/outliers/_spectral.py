@@ -68,7 +68,7 @@ class SpectralSignatureDetector(FeatureDetector):
     train_p_values_ : ndarray of shape (n_samples,)
         p-value of each row of ``fit``, likewise; in [0, 1].
     noise_share_ : float
-        Estimated share of wrong claims among the rows of ``fit``, in [0, 0.5]; only
+        Estimated share of wrong claims among the rows of ``fit``, in [0, 1]; only
         where p-values come from the model of right claims.
     offset_ : float
         Threshold of label-free scores; not where the model has none.

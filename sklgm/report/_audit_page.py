@@ -29,7 +29,7 @@ from sklgm.report._page import (
 )
 
 _SCORE_NAMES = {
-    "posterior": "log posterior of the claimed label",
+    "posterior": "log odds that the claimed label is right",
     "likelihood": "standardised log density under the claimed label",
 }
 #: Longest side, in pixels, of the images that are embedded.
@@ -128,10 +128,11 @@ def render_audit_report(
             n_rows=n_rows,
             n_suspects=n_suspects,
             share=_percent(n_suspects / n_rows if n_rows else 0.0),
-            level=f"{result.false_alarm_rate:.3g}",
-            level_percent=_percent(result.false_alarm_rate),
-            one_in=_one_in(result.false_alarm_rate),
-            noise=None if result.noise_share is None else _percent(result.noise_share),
+            rule=_rule(result),
+            noise=_noise(result),
+            expected_right=_expected_right(result),
+            review=_review(result),
+            to_check=_to_check(result, row_names),
             worst_q=_percent(float(result.q_values[suspects].max(initial=0.0))),
             plural=plural,
             named=row_names is not None,
@@ -292,6 +293,7 @@ class _RowTexts:
             "p": _short(result.p_values[row]),
             "q": _short(result.q_values[row]),
             "score": _short(result.scores[row], digits=3),
+            "wrong": None if result.p_wrong is None else _short(result.p_wrong[row]),
             "p_number": _exact(result.p_values[row]),
             "q_number": _exact(result.q_values[row]),
             "score_number": _exact(result.scores[row]),
@@ -451,7 +453,7 @@ def _histogram(result: AuditResult) -> dict[str, Any] | None:
             "that a few rows may lie on the wrong side of it."
         )
     else:
-        caption += " Rows left of the dashed line are suspects."
+        caption += " Suspects lie left of the dashed line, about."
     if n_below:
         caption += (
             f" Rows below {floor:.3g} ({plural(n_below, 'row')}) are drawn there."
@@ -581,6 +583,86 @@ def _figure_view(title: str, caption: str, alt: str, figure: Any) -> dict[str, A
 
 def _index_of(label: Any, classes: NDArray[Any]) -> int:
     return int(np.searchsorted(classes, label))
+
+
+def _rule(result: AuditResult) -> dict[str, str]:
+    """Say what makes a row a suspect: short, in a sentence, and for the filter."""
+    ((name, value),) = result.rule.items()
+    percent = _percent(value)
+    return {
+        "fdr": {
+            "fact": "Promise",
+            "short": f"q ≤ {value:.3g}",
+            "small": f"{percent} right labels among the suspects, at most about",
+            "sentence": f"where q is at most {value:.3g}: of all suspects about "
+            f"{percent} at most are expected to have right labels",
+            "largest_p": "",
+        },
+        "false_alarm_rate": {
+            "fact": "Level",
+            "short": f"p ≤ {value:.3g}",
+            "small": f"flags {_one_in(value)} right labels",
+            "sentence": f"where p is at most {value:.3g}, so about {percent} of the "
+            "rows with right labels become suspects by chance",
+            "largest_p": f"{value:.3g}",
+        },
+        "contamination": {
+            "fact": "Share",
+            "short": percent,
+            "small": "of the rows are suspects, as asked for",
+            "sentence": f"if it is among the {percent} that are most implausible",
+            "largest_p": "",
+        },
+    }[name]
+
+
+def _noise(result: AuditResult) -> dict[str, str] | None:
+    """Estimated share of wrong labels, and what is left open."""
+    if result.noise_share is None:
+        return None
+    interval = ""
+    if result.noise_share_interval is not None:
+        low, high = result.noise_share_interval
+        interval = f"{_percent(low)} to {_percent(high)}"
+    return {"share": _percent(result.noise_share), "interval": interval}
+
+
+def _expected_right(result: AuditResult) -> str | None:
+    n_expected = result.n_expected_right
+    return None if n_expected is None else f"{n_expected:,.0f}"
+
+
+def _review(result: AuditResult) -> str | None:
+    """Say in a few sentences what decisions on rows show."""
+    review = result.review
+    if review is None:
+        return None
+    text = (
+        f"{plural(review.n_checked, 'row')} checked, {review.n_wrong:,} of them wrong; "
+        f"{review.n_wrong_expected:.1f} were expected. "
+    )
+    precision = review.precision
+    if precision is not None:
+        text += (
+            f"Of {plural(precision.n_targets, 'checked suspect')} "
+            f"{_percent(precision.value)} had wrong labels ({_percent(precision.low)} "
+            f"to {_percent(precision.high)}). "
+        )
+    if review.n_worth_checking == 0:
+        return text + "No other row is rather wrong than right: stop here."
+    return text + (
+        f"{plural(review.n_worth_checking, 'unchecked row')} more are rather wrong "
+        f"than right; beyond these, {review.n_wrong_beyond:,.0f} wrong labels are "
+        "expected among all others."
+    )
+
+
+def _to_check(result: AuditResult, row_names: Sequence[str] | None) -> list[str]:
+    """Rows to check, by name if there are names."""
+    if result.rows_to_check is None:
+        return []
+    rows = result.rows_to_check.tolist()
+    return [str(row) if row_names is None else str(row_names[row]) for row in rows]
 
 
 def _percent(share: float) -> str:

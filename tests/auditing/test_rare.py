@@ -48,7 +48,9 @@ def test_only_row_of_a_class_is_judged_by_a_model_without_it(animals):
     claimed = names.copy()
     claimed[5] = "unicorn"
     with pytest.warns(UserWarning, match="'unicorn' .* 1 row, .* Look at row 5."):
-        result = audit(X, claimed, estimator=LINEAR, random_state=0)
+        result = audit(
+            X, claimed, estimator=LINEAR, false_alarm_rate=0.01, random_state=0
+        )
     assert result.is_suspect[5]
     assert result.log_proba[5, 3] == pytest.approx(-np.log(480), abs=0.1)
     np.testing.assert_allclose(np.exp(result.log_proba).sum(axis=1), 1, rtol=1e-6)
@@ -59,7 +61,14 @@ def test_class_that_a_splitter_leaves_out_is_judged_too(animals):
     claimed = names.copy()
     claimed[[3, 4]] = "emu"
     with pytest.warns(UserWarning, match="'emu'"):
-        result = audit(X, claimed, estimator=LINEAR, cv=KFold(3), random_state=0)
+        result = audit(
+            X,
+            claimed,
+            estimator=LINEAR,
+            cv=KFold(3),
+            false_alarm_rate=0.01,
+            random_state=0,
+        )
     assert result.is_suspect[[3, 4]].all()
 
 
@@ -88,6 +97,7 @@ def test_misspelt_names_are_recognised(counts, expected):
     assert similar_names(list(counts), np.array([*counts.values()])) == expected
 
 
+@pytest.mark.filterwarnings("ignore:The model of right and wrong labels")
 def test_misspelt_frequent_class_is_said(animals):
     X, names, _ = animals
     claimed = np.where(np.arange(600) % 2 & (names == "cat"), "Cat", names)

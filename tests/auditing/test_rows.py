@@ -23,6 +23,12 @@ from sklgm import LGMClassifier, audit
 from sklgm.datasets import make_gaussian_classes, make_stripe_images
 from sklgm.poisoning import flip_labels
 
+# Few rows: the model of right labels is rough, and says so.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The model of right and wrong labels"),
+    pytest.mark.filterwarnings("ignore:The estimator is certain of hardly any row"),
+]
+
 LINEAR = LogisticRegression(max_iter=500)
 WORDS = {
     "sport": "goal team match player league score coach win".split(),

@@ -127,6 +127,7 @@ def test_audit_by_a_pretrained_network(invoke, weights, tmp_path):
     arguments = [
         "audit", tmp_path / "stripes", "--out", tmp_path / "out", "--cv", 3,
         "--backbone", "mobilenet_v3_small", "--weights", weights, "--max-epochs", 20,
+        "--contamination", 0.1,
     ]  # fmt: skip
     outcome = invoke(*arguments)
     assert outcome.exit_code == 0, outcome.output

@@ -58,6 +58,7 @@ def test_rates_come_with_counts_and_intervals(noise_table):
 
 
 @pytest.mark.filterwarnings("ignore:The estimator is certain of hardly any row")
+@pytest.mark.filterwarnings("ignore:The model of right and wrong labels")
 def test_no_network_is_trained_for_the_audits_alone(monkeypatch):
     def refuse(self, name, clf):
         raise AssertionError("networks were trained")

@@ -6,6 +6,7 @@ import pytest
 from sklgm.metrics._levels import is_flagged
 from sklgm.outliers._decisions import (
     Thresholds,
+    discovery_rates,
     q_values,
     share_threshold,
     upper_median,
@@ -84,3 +85,19 @@ def test_ties_at_the_threshold_are_flagged_where_half_would_be_missed(
     scores = scores[:100]
     threshold = share_threshold(scores, 0.1)
     assert (scores < threshold).sum() == n_flagged
+
+
+def test_discovery_rates_are_means_of_all_that_are_more_suspect():
+    p_right = np.array([0.3, 0.0, 0.1, 0.9, 0.1])
+    expected = [
+        np.mean([other for other in p_right if other <= own]) for own in p_right
+    ]
+    np.testing.assert_allclose(discovery_rates(p_right), expected)
+
+
+def test_discovery_rates_flag_the_largest_set_that_keeps_the_promise():
+    p_right = np.random.default_rng(0).beta(0.3, 0.6, size=500)
+    is_flagged = discovery_rates(p_right) <= 0.1
+    assert p_right[is_flagged].mean() <= 0.1
+    nxt = np.sort(p_right[~is_flagged])[0]
+    assert np.mean(np.r_[p_right[is_flagged], nxt]) > 0.1

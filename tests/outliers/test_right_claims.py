@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.special import log_softmax
 
+from sklgm.outliers._decisions import discovery_rates
 from sklgm.outliers._right_claims import (
     LOWEST,
     RightClaimModel,
@@ -39,7 +42,7 @@ def test_temperature_and_noise_are_recovered(noise_share, temperature):
 @pytest.mark.parametrize("noise_share", [0.0, 0.05, 0.2])
 @pytest.mark.parametrize("level", [0.001, 0.01, 0.1])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_right_claims_are_flagged_at_the_level_whatever_share_is_wrong(
+def test_right_claims_are_flagged_at_most_at_the_level_whatever_share_is_wrong(
     noise_share, level, seed
 ):
     log_proba, claimed, is_wrong = labelled_rows(noise_share, 2.0, seed=seed)
@@ -47,9 +50,11 @@ def test_right_claims_are_flagged_at_the_level_whatever_share_is_wrong(
     p_values = model.p_values(model.scores(log_proba, claimed))
     n_right = np.count_nonzero(~is_wrong)
     error = 3 * np.sqrt(level * (1 - level) / n_right)
-    # Temperature and noise share are estimates: a tenth of the level besides chance.
-    flagged = np.mean(p_values[~is_wrong] <= level)
-    assert flagged == pytest.approx(level, abs=error + 0.1 * level)
+    # Temperature and noise are estimates: a tenth of the level besides chance. Below
+    # it, as rows are allowed for of whose class the classifier has no clue.
+    assert np.mean(p_values[~is_wrong] <= level) <= 1.1 * level + error
+    if level == 0.1:
+        assert np.mean(p_values[~is_wrong] <= level) >= 0.8 * level
 
 
 @pytest.mark.parametrize("n_classes", [2, 5])
@@ -99,25 +104,49 @@ def test_wrong_claims_have_low_p_values():
     log_proba, claimed, is_wrong = labelled_rows(0.05, 1.0)
     model = RightClaimModel.fit(log_proba, claimed)
     p_values = model.p_values(model.scores(log_proba, claimed))
-    assert np.mean(p_values[is_wrong] <= 0.05) > 0.9
+    assert np.mean(p_values[is_wrong] <= 0.05) > 0.85
+
+
+def literal_q(model, log_proba, stray_share=0.0):
+    """Probabilities of the classes, row by row."""
+    sharpened = _without_floor(log_proba, model.floor) / model.temperature
+    rows = []
+    for values in sharpened:
+        powers = [np.exp(value - values.max()) for value in values]
+        rows.append(
+            [
+                (1 - stray_share) * power / sum(powers) + stray_share * prior
+                for power, prior in zip(powers, model.likely.priors, strict=True)
+            ]
+        )
+    return rows
 
 
 def test_p_values_match_the_formula_in_loops():
     log_proba, claimed, _ = labelled_rows(0.1, 1.5, n=40)
     model = RightClaimModel.fit(log_proba, claimed)
-    p = np.exp(
-        log_softmax(_without_floor(log_proba, model.floor) / model.temperature, axis=1)
-    )
-    expected = []
+    delta, T = model.classifier_error, model.noise_matrix
+    q = literal_q(model, log_proba)
+    strays = literal_q(model, log_proba, (0.05 + 0.3 * delta) * delta)
+
+    def odds(i, k):
+        wrong = sum(q[i][y] * T[y, k] for y in range(N_CLASSES) if y != k)
+        return q[i][k] * T[k, k] / wrong
+
+    expected, whole = [], 0.0
+    for i in range(len(q)):
+        whole += sum(strays[i][k] * T[k, k] for k in range(N_CLASSES))
     for row, z in enumerate(claimed):
         total = 0.0
-        for i in range(len(p)):
+        for i in range(len(q)):
             for k in range(N_CLASSES):
-                if p[i, k] <= p[row, z] * (1 + 1e-12):
-                    total += p[i, k]
-        expected.append(total / len(p))
+                if odds(i, k) <= odds(row, z) * (1 + 1e-9):
+                    total += strays[i][k] * T[k, k]
+        expected.append(total / whole)
     scores = model.scores(log_proba, claimed)
-    np.testing.assert_allclose(model.p_values(scores), expected, rtol=1e-9)
+    own = [np.log(odds(row, z)) for row, z in enumerate(claimed)]
+    np.testing.assert_allclose(scores, own, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(model.p_values(scores), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("level", [1e-12, 0.01, 0.5])
@@ -157,10 +186,10 @@ def test_relabelling_classes_changes_nothing():
 
 
 @pytest.mark.parametrize("noise_share", [0.02, 0.2])
-def test_probability_of_being_right_is_calibrated(noise_share):
+def test_likely_probability_of_being_right_is_calibrated(noise_share):
     log_proba, claimed, is_wrong = labelled_rows(noise_share, 1.5)
     model = RightClaimModel.fit(log_proba, claimed)
-    p_right = model.p_right(log_proba, claimed)
+    p_right = model.likely.p_right(_without_floor(log_proba, model.floor), claimed)
     for low, high in ((0.0, 0.2), (0.2, 0.8), (0.8, 1.0)):
         of_bin = (p_right >= low) & (p_right <= high)
         n_wrong = is_wrong[of_bin].sum()
@@ -169,16 +198,98 @@ def test_probability_of_being_right_is_calibrated(noise_share):
         assert abs(n_wrong - expected) <= 3 * np.sqrt(expected + 1) + 0.1 * expected
 
 
-def test_probability_of_being_right_matches_the_formula():
+@pytest.mark.parametrize("noise_share", [0.02, 0.2])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_cautious_probability_keeps_the_false_discovery_rate(noise_share, seed):
+    log_proba, claimed, is_wrong = labelled_rows(noise_share, 1.5, seed=seed)
+    model = RightClaimModel.fit(log_proba, claimed)
+    p_right = model.p_right(log_proba, claimed)
+    is_flagged = discovery_rates(p_right) <= 0.1
+    n_flagged = np.count_nonzero(is_flagged)
+    n_right = np.count_nonzero(~is_wrong[is_flagged])
+    assert n_right <= 0.1 * n_flagged + 3 * np.sqrt(0.1 * n_flagged)
+    # Where noise is no more than the classifier's own lapses may be, nothing is sure.
+    assert noise_share < 0.1 or np.mean(is_flagged[is_wrong]) > 0.5
+
+
+def test_cautious_probability_matches_the_formula():
     log_proba, claimed, _ = labelled_rows(0.1, 1.5, n=40)
     model = RightClaimModel.fit(log_proba, claimed)
-    p = np.exp(model.scores(log_proba, claimed))
-    right = (1 - model.noise_share) * p
-    wrong = model.noise_share * (1 - p) / (N_CLASSES - 1)
-    expected = right / (right + wrong)
-    np.testing.assert_allclose(
-        model.p_right(log_proba, claimed), expected, rtol=1e-6, atol=1e-12
+    delta, T = model.classifier_error, model.cautious.noise_matrix
+    assert model.cautious.stray_share == pytest.approx((0.02 + 0.3 * delta) * delta)
+    assert model.cautious.temperature == pytest.approx(1.15 * model.temperature)
+    right, wrong = model.cautious.right_and_wrong(
+        _without_floor(log_proba, model.floor), claimed
     )
+    expected = right / (right + wrong)
+    np.testing.assert_allclose(model.p_right(log_proba, claimed), expected)
+    assert T.shape == (N_CLASSES, N_CLASSES)
+
+
+def test_even_noise_orders_claims_by_their_posterior():
+    # Where nothing is confused more than anything else, the matrix changes no order.
+    log_proba, claimed, _ = labelled_rows(0.1, 1.0, n=300)
+    model = RightClaimModel.fit(log_proba, claimed)
+    noise = np.full((N_CLASSES, N_CLASSES), 0.1 / (N_CLASSES - 1))
+    np.fill_diagonal(noise, 0.9)
+    even = replace(model, likely=replace(model.likely, noise_matrix=noise), floor=0.0)
+    own = log_softmax(log_proba / model.temperature, axis=1)[np.arange(300), claimed]
+    np.testing.assert_array_equal(
+        np.argsort(even.scores(log_proba, claimed)), np.argsort(own)
+    )
+
+
+@pytest.mark.parametrize("noise_share", [0.0, 0.1, 0.3])
+def test_interval_of_the_noise_share_covers_it(noise_share):
+    log_proba, claimed, is_wrong = labelled_rows(noise_share, 1.0)
+    low, high = RightClaimModel.fit(log_proba, claimed).noise_share_interval
+    assert low <= is_wrong.mean() <= high
+
+
+def test_classifier_that_is_unsure_leaves_the_noise_open():
+    # Posteriors that are calibrated, but seldom sure: half of them say wrong classes.
+    rng = np.random.default_rng(0)
+    logits = 1.2 * rng.normal(size=(8000, N_CLASSES))
+    log_proba = log_softmax(logits, axis=1)
+    shares = np.exp(log_proba).cumsum(axis=1)
+    claimed = (shares < rng.random((8000, 1))).sum(axis=1).clip(0, N_CLASSES - 1)
+    model = RightClaimModel.fit(log_proba, claimed)
+    low, high = model.noise_share_interval
+    assert low == 0.0
+    assert high > 0.3
+    # No label is wrong: what is flagged must be next to nothing.
+    is_flagged = discovery_rates(model.p_right(log_proba, claimed)) <= 0.1
+    assert np.mean(is_flagged) < 0.002
+
+
+def test_confusion_of_classes_is_taken_into_account():
+    # One class in five is taken for the next in 30 % of its rows.
+    log_proba, labels, _ = labelled_rows(0.0, 1.0, seed=3)
+    rng = np.random.default_rng(1)
+    is_wrong = (labels == 0) & (rng.random(len(labels)) < 0.3)
+    claimed = np.where(is_wrong, 1, labels)
+    model = RightClaimModel.fit(log_proba, claimed)
+    assert model.noise_matrix[0, 1] == pytest.approx(0.3, abs=0.05)
+    assert model.noise_matrix[2:, 1].max() < 0.03
+
+
+def test_misfit_is_small_where_the_model_is_true_and_large_where_not():
+    log_proba, claimed, _ = labelled_rows(0.1, 1.5)
+    assert RightClaimModel.fit(log_proba, claimed).misfit < 0.01
+    # A quarter of the rows has the probabilities of other rows.
+    broken = log_proba.copy()
+    is_sure = np.argsort(-log_proba.max(axis=1))[:2000]
+    broken[is_sure] = np.roll(log_proba[is_sure], 1, axis=1)
+    assert RightClaimModel.fit(broken, claimed).misfit > 0.05
+
+
+def test_disputed_rows_are_those_that_readings_differ_on():
+    log_proba, claimed, _ = labelled_rows(0.1, 1.5, n=2000)
+    model = RightClaimModel.fit(log_proba, claimed)
+    disputed = model.disputed(log_proba, claimed)
+    assert disputed.min() >= 0
+    is_agreed = np.argmax(log_proba, axis=1) == claimed
+    assert disputed[is_agreed].mean() < 0.2 * disputed[~is_agreed].mean()
 
 
 def test_sure_rows_keep_their_order():

@@ -40,7 +40,12 @@ def rates_of_right_rows(make, n_draws, judge):
 
 def by_audit(estimator, X, y, trusted, draw):
     return audit(
-        X, y, estimator=estimator, trusted=trusted, random_state=draw
+        X,
+        y,
+        estimator=estimator,
+        trusted=trusted,
+        false_alarm_rate=0.01,
+        random_state=draw,
     ).is_suspect
 
 

@@ -312,7 +312,7 @@ def test_nothing_suspect():
     assert gallery_images(page) == []
     assert page.find("input") == []
     assert [row[2:] for row in page.cells(0)[1:]] == [["0", "0 %", "–"]] * 3
-    assert "No row is a suspect at this level." in text_of(text)
+    assert "No row is a suspect." in text_of(text)
     assert "There is no threshold" in text_of(text)
 
 

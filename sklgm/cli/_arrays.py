@@ -1,0 +1,96 @@
+"""Arrays that a user brings beside the rows: probabilities and features."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from sklgm.datasets._labelled_rows import LabelledRows
+
+
+def read_array(name: str, path: Path, option: Path | None) -> NDArray[Any] | None:
+    """Read an array from the file of an option, or from the audited archive.
+
+    Parameters
+    ----------
+    name : str
+        Key of the array in archives.
+    path : Path
+        What is audited.
+    option : Path or None
+        File that was named for this array.
+
+    Returns
+    -------
+    ndarray or None
+        The array; None where there is none.
+
+    Raises
+    ------
+    ValueError
+        If the file is neither .npy nor .npz, or has no such key.
+    """
+    if option is None:
+        return _from_archive(path, name) if name in _keys(path) else None
+    if option.suffix == ".npy":
+        array: NDArray[Any] = np.load(option, allow_pickle=False)
+        return array
+    if name not in _keys(option):
+        raise ValueError(
+            f"{name}: {option} must be a .npy file, or a .npz file with key {name}"
+        )
+    return _from_archive(option, name)
+
+
+def has_no_X(path: Path) -> bool:
+    """Whether an archive brings labels and probabilities or features, but no rows.
+
+    Parameters
+    ----------
+    path : Path
+        What is audited.
+
+    Returns
+    -------
+    bool
+        True where ``X`` is missing, and ``y`` and one of the others are there.
+    """
+    keys = _keys(path)
+    return "X" not in keys and "y" in keys and bool(keys & {"pred_probs", "features"})
+
+
+def load_without_X(path: Path) -> LabelledRows:
+    """Load the labels of an archive that has no rows.
+
+    Parameters
+    ----------
+    path : Path
+        A .npz file with key ``y``.
+
+    Returns
+    -------
+    LabelledRows
+        Labels, and rows without columns.
+    """
+    from sklgm.datasets._labelled_rows import LabelledRows
+
+    y = _from_archive(path, "y")
+    return LabelledRows(path.stem, np.empty((len(y), 0), dtype=np.float32), y)
+
+
+def _keys(path: Path) -> set[str]:
+    if path.suffix != ".npz" or not zipfile.is_zipfile(path):
+        return set()
+    with zipfile.ZipFile(path) as archive:
+        return {Path(name).stem for name in archive.namelist()}
+
+
+def _from_archive(path: Path, name: str) -> NDArray[Any]:
+    with np.load(path, allow_pickle=False) as archive:
+        array: NDArray[Any] = archive[name]
+    return array

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+
+from sklgm.outliers._checked import recalibrate
+
+
+def claims(n=20000, shift=0.0, seed=0):
+    """Probabilities that claims are right, off by a shift of their log odds."""
+    rng = np.random.default_rng(seed)
+    odds = rng.normal(4, 3, size=n)
+    is_right = rng.random(n) < 1 / (1 + np.exp(-odds))
+    return 1 / (1 + np.exp(-odds - shift)), is_right
+
+
+@pytest.mark.parametrize("shift", [-1.5, 0.0, 1.5])
+def test_interval_of_the_share_covers_it(shift):
+    p_right, is_right = claims(shift=shift)
+    n_covered = 0
+    for seed in range(20):
+        rows = np.random.default_rng(seed).choice(len(p_right), 100, replace=False)
+        low, high = recalibrate(p_right, rows, is_right[rows]).noise_share_interval
+        n_covered += low <= np.mean(~is_right) <= high
+    assert n_covered >= 17  # of 20 at 95 %: fewer in 1 of 400 such tests
+
+
+def test_probabilities_are_corrected():
+    p_right, is_right = claims(shift=2.0)
+    rows = np.random.default_rng(1).choice(len(p_right), 400, replace=False)
+    corrected = recalibrate(p_right, rows, is_right[rows])
+    is_unsure = (p_right > 0.3) & (p_right < 0.9)
+    before = abs(p_right[is_unsure].mean() - is_right[is_unsure].mean())
+    after = abs(corrected.p_right[is_unsure].mean() - is_right[is_unsure].mean())
+    assert after < 0.5 * before
+    assert corrected.noise_share == pytest.approx(np.mean(~is_right), abs=0.04)
+
+
+def test_rows_chosen_by_their_probability_teach_the_same():
+    p_right, is_right = claims(shift=1.5)
+    rows = np.argsort(p_right)[:3000:10]
+    corrected = recalibrate(p_right, rows, is_right[rows])
+    low, high = corrected.noise_share_interval
+    assert low <= np.mean(~is_right) <= high
+
+
+def test_checked_rows_are_known():
+    p_right, is_right = claims(n=500)
+    rows = np.arange(0, 500, 7)
+    corrected = recalibrate(p_right, rows, is_right[rows])
+    np.testing.assert_array_equal(corrected.p_right[rows], is_right[rows])
+    others = np.delete(corrected.p_right, rows)
+    assert np.all((others > 0) & (others < 1))
+
+
+def test_order_of_the_others_is_kept():
+    p_right, is_right = claims(n=500)
+    rows = np.arange(50)
+    corrected = recalibrate(p_right, rows, is_right[rows]).p_right[50:]
+    np.testing.assert_array_equal(np.argsort(corrected), np.argsort(p_right[50:]))
+
+
+def test_all_rows_checked_give_the_share_itself():
+    p_right, is_right = claims(n=60)
+    corrected = recalibrate(p_right, np.arange(60), is_right)
+    assert corrected.noise_share == pytest.approx(np.mean(~is_right))
+    np.testing.assert_allclose(corrected.noise_share_interval, np.mean(~is_right))
+
+
+def test_few_decisions_change_little():
+    p_right, _ = claims(n=500)
+    corrected = recalibrate(
+        p_right, np.array([int(np.argmax(p_right))]), np.array([True])
+    )
+    assert abs(corrected.p_right[1:].mean() - p_right[1:].mean()) < 0.1

@@ -1,0 +1,139 @@
+import numpy as np
+import pytest
+from scipy.special import log_softmax
+
+from sklgm.outliers._transitions import TransitionModel
+
+N_CLASSES = 4
+PRIORS = np.full(N_CLASSES, 1 / N_CLASSES)
+
+
+def confused_rows(matrix, n=6000, seed=0):
+    """Log probabilities of the classes, and claims made of them by a noise matrix."""
+    rng = np.random.default_rng(seed)
+    n_classes = len(matrix)
+    logits = rng.normal(size=(n, n_classes))
+    logits[np.arange(n), rng.integers(n_classes, size=n)] += rng.uniform(3, 9, size=n)
+    log_proba = log_softmax(logits, axis=1)
+
+    def drawn(proba):
+        shares = proba.cumsum(axis=1)
+        return (shares < rng.random((n, 1))).sum(axis=1).clip(0, n_classes - 1)
+
+    labels = drawn(np.exp(log_proba))
+    return log_proba, drawn(matrix[labels]), labels
+
+
+def model_of(matrix, *, temperature=1.0, stray_share=0.0):
+    return TransitionModel(temperature, np.asarray(matrix), stray_share, PRIORS)
+
+
+MATRIX = np.array(
+    [
+        [0.7, 0.3, 0.0, 0.0],
+        [0.05, 0.9, 0.05, 0.0],
+        [0.0, 0.0, 1.0, 0.0],
+        [0.1, 0.0, 0.1, 0.8],
+    ]
+)
+
+
+def test_noise_matrix_is_recovered():
+    log_proba, claimed, labels = confused_rows(MATRIX)
+    fitted, _ = TransitionModel.start(N_CLASSES, PRIORS).fit(log_proba, claimed)
+    np.testing.assert_allclose(fitted.noise_matrix.sum(axis=1), 1.0)
+    # Three standard errors of shares of 1,500 rows, and what evenness takes away.
+    np.testing.assert_allclose(fitted.noise_matrix, MATRIX, atol=0.045)
+    p_right = fitted.p_right(log_proba, claimed)
+    assert 1 - p_right.mean() == pytest.approx(np.mean(claimed != labels), abs=0.02)
+
+
+@pytest.mark.parametrize("stray_share", [0.0, 0.1])
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_probabilities_match_the_formula_in_loops(temperature, stray_share):
+    log_proba, claimed, _ = confused_rows(MATRIX, n=20)
+    model = model_of(MATRIX, temperature=temperature, stray_share=stray_share)
+    right, wrong = model.right_and_wrong(log_proba, claimed)
+    all_right, all_wrong = model.of_all_claims(log_proba)
+    for i, z in enumerate(claimed):
+        powers = [np.exp(value / temperature) for value in log_proba[i]]
+        q = [
+            (1 - stray_share) * power / sum(powers) + stray_share / N_CLASSES
+            for power in powers
+        ]
+        others = sum(q[y] * MATRIX[y, z] for y in range(N_CLASSES) if y != z)
+        assert right[i] == pytest.approx(q[z] * MATRIX[z, z], abs=1e-11)
+        assert wrong[i] == pytest.approx(others, abs=1e-11)
+        assert all_right[i, z] == pytest.approx(right[i])
+        assert all_wrong[i, z] == pytest.approx(wrong[i], abs=1e-11)
+    np.testing.assert_allclose((all_right + all_wrong).sum(axis=1), 1.0)
+    np.testing.assert_allclose(
+        model.p_right(log_proba, claimed), right / (right + wrong)
+    )
+
+
+def test_even_noise_is_the_mixture_of_one_noise_share():
+    log_proba, claimed, _ = confused_rows(MATRIX, n=50)
+    epsilon = 0.2
+    even = np.full((N_CLASSES, N_CLASSES), epsilon / (N_CLASSES - 1))
+    np.fill_diagonal(even, 1 - epsilon)
+    own = np.exp(log_proba[np.arange(50), claimed])
+    right, wrong = model_of(even).right_and_wrong(log_proba, claimed)
+    np.testing.assert_allclose(right, (1 - epsilon) * own)
+    np.testing.assert_allclose(wrong, epsilon * (1 - own) / (N_CLASSES - 1))
+
+
+def test_claims_without_noise_have_a_matrix_close_to_none():
+    log_proba, claimed, _ = confused_rows(np.eye(N_CLASSES))
+    fitted, _ = TransitionModel.start(N_CLASSES, PRIORS).fit(log_proba, claimed)
+    assert np.diag(fitted.noise_matrix).min() > 0.99
+
+
+def test_steps_raise_the_likelihood():
+    log_proba, claimed, _ = confused_rows(MATRIX, n=500)
+    start = TransitionModel.start(N_CLASSES, PRIORS)
+    right, wrong = start.right_and_wrong(log_proba, claimed)
+    _, likelihood = start.fit(log_proba, claimed)
+    assert likelihood > np.log(right + wrong).mean()
+
+
+def test_small_classes_borrow_the_noise_of_the_others():
+    even = np.full((N_CLASSES, N_CLASSES), 0.1)
+    np.fill_diagonal(even, 0.7)
+    log_proba, claimed, _ = confused_rows(even, n=3000)
+    is_last = np.argmax(log_proba, axis=1) == 3
+    rows = np.r_[np.flatnonzero(~is_last), np.flatnonzero(is_last)[:2]]
+    fitted, _ = TransitionModel.start(N_CLASSES, PRIORS).fit(
+        log_proba[rows], claimed[rows]
+    )
+    # Of two rows nothing could be told; three standard errors of 0.3 at 20 rows.
+    assert fitted.noise_matrix[3, 3] == pytest.approx(0.7, abs=0.3)
+    assert fitted.noise_matrix[3, :3].min() > 0.02
+
+
+def test_relabelling_classes_permutes_the_matrix():
+    log_proba, claimed, _ = confused_rows(MATRIX, n=1000)
+    order = np.array([2, 0, 3, 1])
+    start = TransitionModel.start(N_CLASSES, PRIORS)
+    fitted, _ = start.fit(log_proba, claimed)
+    other, _ = start.fit(log_proba[:, order], np.argsort(order)[claimed])
+    np.testing.assert_allclose(
+        other.noise_matrix, fitted.noise_matrix[np.ix_(order, order)], atol=1e-9
+    )
+
+
+def test_class_that_no_row_claims_is_no_problem():
+    log_proba, claimed, _ = confused_rows(MATRIX, n=200)
+    fitted, likelihood = TransitionModel.start(N_CLASSES, PRIORS).fit(
+        log_proba, np.minimum(claimed, 2)
+    )
+    assert np.isfinite(fitted.noise_matrix).all()
+    assert np.isfinite(likelihood)
+
+
+def test_sure_rows_have_no_negative_or_lost_probability():
+    log_proba = log_softmax(np.array([[0.0, -80.0, -90.0, -300.0]] * 2), axis=1)
+    right, wrong = model_of(MATRIX).right_and_wrong(log_proba, np.array([0, 3]))
+    assert right[0] == pytest.approx(0.7)
+    assert 0 < wrong[0] < 1e-30  # 1 - right would have lost it
+    assert 0 <= wrong[1] < 1e-11
