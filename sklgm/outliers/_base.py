@@ -26,7 +26,7 @@ from sklgm._sklearn_private import (
     fit_context,
     safe_indexing,
 )
-from sklgm.metrics._levels import is_flagged
+from sklgm.metrics._levels import is_flagged, share_threshold
 from sklgm.outliers._calibration import (
     Calibration,
     FoldScores,
@@ -40,7 +40,6 @@ from sklgm.outliers._conformal import n_rows_for_level
 from sklgm.outliers._decisions import (
     Thresholds,
     q_values,
-    share_threshold,
     upper_median,
     warn_of_ties,
 )
