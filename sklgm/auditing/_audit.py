@@ -518,7 +518,8 @@ def _rows_to_check(
         return np.empty(0, dtype=np.intp)
     # The middles of twenty parts that are disputed equally.
     parts = (np.arange(_N_TO_CHECK) + 0.5) / _N_TO_CHECK * share[-1]
-    return some[np.unique(order[np.searchsorted(share, parts)])]
+    rows: NDArray[np.intp] = some[np.unique(order[np.searchsorted(share, parts)])]
+    return rows
 
 
 def _default_estimator(
