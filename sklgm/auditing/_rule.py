@@ -7,8 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from sklgm.metrics._levels import is_flagged
-from sklgm.outliers._decisions import share_threshold
+from sklgm.metrics._levels import is_flagged, share_threshold
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from sklgm._sklearn_private import (
     safe_indexing,
 )
 from sklgm.classifiers._fixed_part import FixedPart, FrozenNetwork
-from sklgm.metrics._levels import is_flagged
+from sklgm.metrics._levels import is_flagged, share_threshold
 from sklgm.outliers._calibration import (
     Calibration,
     FoldScores,
@@ -44,7 +44,6 @@ from sklgm.outliers._conformal import n_rows_for_level
 from sklgm.outliers._decisions import (
     Thresholds,
     q_values,
-    share_threshold,
     upper_median,
     warn_of_ties,
 )

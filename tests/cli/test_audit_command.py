@@ -302,3 +302,53 @@ def test_audit_takes_tables_with_gaps_and_groups(invoke, tmp_path):
     outcome = invoke("audit", path, "--out", out, "--group-column", "ward")
     assert outcome.exit_code == 1
     assert "no --group-column 'ward'" in outcome.stderr
+
+
+@pytest.fixture
+def given_npz(tmp_path):
+    """Labels and probabilities of 300 rows; the first three labels are wrong."""
+    rng = np.random.default_rng(0)
+    y = np.arange(300) % 3
+    proba = 0.02 + 0.03 * rng.random((300, 3))
+    proba[np.arange(300), y] = 0.94
+    claimed = np.where(np.arange(300) < 3, (y + 1) % 3, y)
+    path = tmp_path / "given.npz"
+    np.savez(path, y=claimed, pred_probs=proba)
+    return path
+
+
+def test_audit_judges_by_given_probabilities(invoke, given_npz, tmp_path):
+    out = tmp_path / "out"
+    outcome = invoke("audit", given_npz, "--out", out, "--contamination", 0.01)
+    assert outcome.exit_code == 0, outcome.output
+    with (out / "suspects.csv").open(newline="") as file:
+        suspects = list(csv.DictReader(file))
+    assert {int(line["row"]) for line in suspects} == {0, 1, 2}
+    assert min(float(line["p_wrong"]) for line in suspects) > 0.3
+    summary = json.loads((out / "audit.json").read_text())
+    assert summary["contamination"] == 0.01
+    assert np.shape(summary["noise_matrix"]) == (3, 3)
+
+
+def test_audit_takes_decisions_on_rows(invoke, given_npz, tmp_path):
+    decisions = tmp_path / "decisions.csv"
+    decisions.write_text("row,decision\n0,relabel\n1,drop\n2,keep\n10,keep\n")
+    with np.load(given_npz) as archive:
+        np.save(tmp_path / "proba.npy", archive["pred_probs"])
+        np.savez(tmp_path / "rows.npz", X=archive["pred_probs"], y=archive["y"])
+    out = tmp_path / "out"
+    outcome = invoke(
+        "audit", tmp_path / "rows.npz", "--pred-probs", tmp_path / "proba.npy",
+        "--decisions", decisions, "--out", out,
+    )  # fmt: skip
+    assert outcome.exit_code == 0, outcome.output
+    assert "Checked: 4 rows, 2 of them wrong" in " ".join(outcome.output.split())
+    assert json.loads((out / "audit.json").read_text())["review"]["n_wrong"] == 2
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "4 rows checked, 2 of them wrong" in page
+
+
+def test_audit_names_a_file_without_the_key(invoke, given_npz, labelled_csv):
+    outcome = invoke("audit", labelled_csv, "--features", given_npz)
+    assert outcome.exit_code == 1
+    assert "must be a .npy file, or a .npz file with key features" in outcome.output

@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 
-from sklgm.metrics._levels import is_flagged
+from sklgm.metrics._levels import is_flagged, share_threshold
 from sklgm.outliers._decisions import (
     Thresholds,
     discovery_rates,
     q_values,
-    share_threshold,
     upper_median,
 )
 
