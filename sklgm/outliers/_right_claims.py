@@ -521,9 +521,11 @@ def _misfit(
     excess = np.array(
         [np.sum((top == claims)[rows] - likeliest[rows]) for rows in bins]
     )
-    spread = [np.sqrt(np.sum((likeliest * (1 - likeliest))[rows])) for rows in bins]
-    # A Gaussian deviates by 0.8 standard deviations on average: that much is chance.
-    by_chance = np.sqrt(2.0 / np.pi) * np.sum(spread)
+    variances = likeliest * (1.0 - likeliest)
+    spread = np.array([np.sqrt(variances[rows].sum()) for rows in bins])
+    # Sizes of Gaussian deviations: their mean, and three deviations of their sum.
+    by_chance = np.sqrt(2.0 / np.pi) * spread.sum()
+    by_chance += 3.0 * np.sqrt(1.0 - 2.0 / np.pi) * np.linalg.norm(spread)
     return float(max(np.abs(excess).sum() - by_chance, 0.0)) / len(claims)
 
 
