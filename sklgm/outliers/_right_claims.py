@@ -37,6 +37,7 @@ _AMBIGUOUS_WEIGHT = 4.0
 _GAIN, _STRONG, _NOISY = (0.01, 0.025), (0.1, 0.15), (0.22, 0.3)
 _LEAST_GAIN = (4.0, 8.0)
 _N_BINS = 10
+_LEAST_IN_BIN = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -509,7 +510,7 @@ def _misfit(
     The noise matrix of every second row predicts the claims of the others: how many are
     that of the likeliest class, in each tenth of the rows by how likely it is.
     """
-    if len(claimed) < 2 * _N_BINS:
+    if len(claimed) < 2 * _N_BINS * _LEAST_IN_BIN:  # chance alone would be anything
         return 0.0
     halved, _ = model.fit(log_proba[::2], claimed[::2])
     held_out, claims = log_proba[1::2], claimed[1::2]

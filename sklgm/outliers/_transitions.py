@@ -43,7 +43,9 @@ class TransitionModel:
 
     T maximises the likelihood of the claims. Each of its rows is drawn to the noise of
     all classes, spread evenly, with the weight of 20 rows, so that small classes borrow
-    from the others. With ``T[y, z] = epsilon / (K - 1)`` and gamma = 0 this is the
+    from the others; and at most half of the claims of a label count as wrong, since a
+    classifier that never finds a class would else be taken for labels that are all
+    wrong. With ``T[y, z] = epsilon / (K - 1)`` and gamma = 0 this is the
     mixture of one noise share.
 
     References
@@ -106,7 +108,8 @@ class TransitionModel:
             joint /= joint.sum(axis=1, keepdims=True)
             counts = np.zeros((n_classes, n_classes))
             counts[:, is_claimed] = np.add.reduceat(joint, starts[is_claimed], axis=0).T
-            noise = 1.0 - np.trace(counts) / n_samples
+            counts = _mostly_right(counts)
+            noise = 1.0 - np.trace(counts) / counts.sum()
             updated = counts + _PRIOR_ROWS * _even(noise, n_classes)
             updated /= updated.sum(axis=1, keepdims=True)
             change = np.abs(updated - matrix).max()
@@ -273,6 +276,19 @@ def chunks(n_samples: int, n_classes: int) -> list[slice]:
     """
     step = max(_CHUNK // n_classes, 1)
     return [slice(first, first + step) for first in range(0, n_samples, step)]
+
+
+def _mostly_right(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Lessen what a label was given to wrongly, where that is most of its claims.
+
+    ``counts[y, z]`` is how many rows of class y claim z.
+    """
+    right = np.diag(counts)
+    wrong = counts.sum(axis=0) - right
+    share = np.divide(right, wrong, out=np.ones_like(right), where=wrong > right)
+    lessened: NDArray[np.float64] = counts * share
+    np.fill_diagonal(lessened, right)
+    return lessened
 
 
 def _even(noise: float, n_classes: int) -> NDArray[np.float64]:

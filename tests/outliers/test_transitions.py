@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from sklgm.outliers._transitions import TransitionModel
+from sklgm.outliers._transitions import TransitionModel, _mostly_right
 
 N_CLASSES = 4
 PRIORS = np.full(N_CLASSES, 1 / N_CLASSES)
@@ -137,3 +137,23 @@ def test_sure_rows_have_no_negative_or_lost_probability():
     assert right[0] == pytest.approx(0.7)
     assert 0 < wrong[0] < 1e-30  # 1 - right would have lost it
     assert 0 <= wrong[1] < 1e-11
+
+
+def test_at_most_half_of_the_claims_of_a_label_count_as_wrong():
+    # Class 2 is never found: its rows look like class 0 to the classifier.
+    claimed = np.repeat([0, 1, 2], [50, 50, 40])
+    found = np.repeat([0, 1, 0], [50, 50, 40])
+    proba = np.full((140, 3), 0.01)
+    proba[np.arange(140), found] = 0.98
+    priors = np.bincount(claimed) / 140
+    model, _ = TransitionModel.start(3, priors).fit(np.log(proba), claimed)
+    # 40 of the 90 rows that look like class 0 claim class 2.
+    assert model.noise_matrix[0, 2] < 0.1
+    assert model.noise_matrix[2, 2] > 0.5
+
+
+def test_wrong_claims_are_lessened_to_as_many_as_right_ones():
+    counts = np.array([[50.0, 2.0, 30.0], [1.0, 40.0, 6.0], [0.0, 1.0, 9.0]])
+    expected = counts.copy()
+    expected[:2, 2] *= 9.0 / 36.0
+    np.testing.assert_allclose(_mostly_right(counts), expected)
