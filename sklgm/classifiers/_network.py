@@ -255,7 +255,7 @@ class NetworkClassifier(
         Parameters
         ----------
         name : {"natural_images", "natural_images_long", "natural_images_small"}
-            The recipe; see :doc:`/user_guide/networks`.
+            The recipe; see :doc:`/user_guide/train`.
         **changes
             Parameters of the classifier that differ from the recipe.
 
