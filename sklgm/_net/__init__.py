@@ -52,17 +52,13 @@ from sklgm._net._loss_net import (
 )
 from sklgm._net._state import net_state, restore_net, weights_of
 from sklgm._net._training_checkpoint import TrainingCheckpoint
-from sklgm._net._trimming import (
-    LastFeatures,
-    TrimmedGaussians,
-)
+from sklgm._net._trimming import TrimmedGaussians
 
 __all__ = [
     "AUGMENTATIONS",
     "Augmentation",
     "BatchDataset",
     "LGMCriterion",
-    "LastFeatures",
     "LossNet",
     "MarginGrowth",
     "NoSingleRowSampler",

@@ -15,7 +15,6 @@ from sklgm._inputs import resolve_dtype
 from sklgm._net import (
     Augmentation,
     BatchDataset,
-    LastFeatures,
     LGMCriterion,
     LossNet,
     MarginGrowth,
@@ -113,9 +112,9 @@ class LGMClassifier(NetworkClassifier):
     trim : float in [0, 0.5) or "auto", default=0.0
         Share of each class that is left out when its Gaussian is estimated: for
         ``"kept_mean"`` the least likely rows, after training and, unless features are
-        fixed, in every L-GM epoch those that lay farthest from the mean of their class
-        in the epoch before, with weight 0; for ``"trimmed_mean"`` the values of each
-        dimension at either end.
+        fixed, at the start of every third L-GM epoch, with weight 0 in it; in the
+        epochs between, those that lay farthest from the mean of their class in the
+        epoch before. For ``"trimmed_mean"`` the values of each dimension at either end.
         ``"auto"``, for ``"kept_mean"`` alone, leaves out what lies beyond the bulk of
         each class, 1 % where its features are Gaussian; an attacker who knows that has
         more room than below a fixed 0.25.
@@ -503,7 +502,6 @@ class LGMClassifier(NetworkClassifier):
         n_epochs = self.max_epochs if location == "gradient" or not are_fixed else 0
         n_warmup = 0
         warmed: LossNet | None = None
-        last: LastFeatures | None = None
         if is_new and n_epochs > 0 and not are_fixed:
             n_warmup = round(self.softmax_warmup * n_epochs)
         if n_warmup > 0:
@@ -514,11 +512,9 @@ class LGMClassifier(NetworkClassifier):
                 SoftmaxCriterion(self.label_smoothing),
                 training,
                 n_epochs=n_warmup,
-                callbacks=[("last", LastFeatures(n_warmup))] if self._trims() else [],
             )
             warmed.partial_fit(training.train)
             network.head = head.to(training.device)
-            last = dict(warmed.callbacks_).get("last")
 
         net = self._make_lgm_net(network, training, n_epochs - n_warmup, n_warmup)
         if warmed is not None:
@@ -530,9 +526,6 @@ class LGMClassifier(NetworkClassifier):
                 rows = rows.sample(_START_SHARE, _START_ROWS)
             self._start_head(net, rows, location)
         if n_left > 0:
-            if last is not None and last.features_ is not None:
-                dict(net.callbacks_)["trimmed"].start_from(last.features_)
-                last.features_ = None
             net.partial_fit(training.train)
         if warmed is not None:
             net.continue_history(warmed)

@@ -168,7 +168,8 @@ def test_a_damaged_stage_is_carried_out_again(tiny_npz, tmp_path):
     assert len(kept) > 3
     for stage in kept:
         stage.write_bytes(stage.read_bytes()[:100])
-    again, _ = run(settings, own, n_jobs=1, resume_from=tmp_path)
+    with pytest.warns(UserWarning, match="is not taken, it is done again"):
+        again, _ = run(settings, own, n_jobs=1, resume_from=tmp_path)
     assert again.table.equals(expected.table)
 
 

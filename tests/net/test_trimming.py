@@ -7,7 +7,7 @@ from skorch.callbacks import Callback
 from torch.utils.data import Dataset
 
 from sklgm import LGMClassifier
-from sklgm._net import BatchDataset, LastFeatures, TrimmedGaussians, _loss_net
+from sklgm._net import BatchDataset, TrimmedGaussians, _loss_net
 from sklgm._net._trimming import trend
 from sklgm.gaussian import COVARIANCE_TYPES, kept_rows
 
@@ -69,9 +69,9 @@ def test_mislabelled_rows_are_left_out_from_the_first_epoch_on(mislabelled):
 
 
 @pytest.mark.parametrize(
-    ("settings", "n_passes"), [({}, 2), ({"softmax_warmup": 0.0}, 3)]
+    ("settings", "n_passes"), [({}, 3), ({"softmax_warmup": 0.0}, 4)]
 )
-def test_trim_passes_over_the_rows_once_when_training_ends(
+def test_trim_passes_over_the_rows_in_every_third_epoch(
     settings, n_passes, mislabelled, monkeypatch
 ):
     passed = []
@@ -84,7 +84,8 @@ def test_trim_passes_over_the_rows_once_when_training_ends(
 
     monkeypatch.setattr(_loss_net, "ordered_loader", counted)
     LGMClassifier(trim=0.25, **SETTINGS, **settings).fit(X, y)
-    # The start of the Gaussians (a tenth of many rows) and their estimate at the end.
+    # The start of the Gaussians (a tenth of many rows), the estimates of the first of
+    # three epochs, or of the first and the fourth of six, and that at the end.
     # A single row, the one of the largest value, shows whether features are finite.
     assert passed == [180] * n_passes + [1]
 
@@ -93,7 +94,6 @@ def test_a_fitted_net_keeps_no_features(mislabelled):
     clf = LGMClassifier(trim=0.25, **SETTINGS).fit(*mislabelled)
     trimmed = dict(clf.net_.callbacks_)["trimmed"]
     assert isinstance(trimmed, TrimmedGaussians)
-    assert trimmed.features_ is None
     assert trimmed.seen_ == []
 
 
@@ -132,23 +132,6 @@ def test_streamed_rows_are_left_out_as_those_of_an_array_are(mislabelled):
     )
     for (is_kept, _), (expected, _) in zip(of_stream, of_array, strict=True):
         np.testing.assert_array_equal(is_kept, expected)
-
-
-def test_the_features_of_the_last_epoch_are_kept(mislabelled):
-    X, y = mislabelled
-    seen = {}
-
-    class Last(LastFeatures):
-        def on_batch_end(self, net, batch, y_pred=None, **kwargs):
-            for row, features in zip(batch[0]["rows"], y_pred[1].detach(), strict=True):
-                seen[len(net.history), int(row)] = features.clone()
-            super().on_batch_end(net, batch, y_pred=y_pred, **kwargs)
-
-    clf = LGMClassifier(callbacks=[Last(3)], softmax_warmup=0.0, **SETTINGS)
-    net = clf.set_params(max_epochs=3).fit(X, y).net_
-    found = dict(net.callbacks_)["Last"].features_
-    expected = torch.stack([seen[3, row] for row in range(180)])
-    torch.testing.assert_close(found, expected, rtol=0.0, atol=0.0)
 
 
 def test_a_trend_follows_distances_that_fall():
