@@ -137,22 +137,18 @@ class BatchDataset(Dataset[Batch]):
             One of m rows of each class, in their order; nothing is copied but labels
             and weights.
         """
-        chosen = self.positions(share, n_rows)
-        drawn = BatchDataset(self.X, None, None, self.dtype, self.rows[chosen])
-        drawn.key = self.key
-        drawn.y_encoded = self.y_encoded[chosen]
-        drawn.sample_weight = self.sample_weight[chosen]
-        return drawn
-
-    def positions(self, share: float, n_rows: int) -> NDArray[np.int64]:
-        """Find where the rows of a :meth:`sample` stand, in order."""
         order = np.random.RandomState(0).permutation(len(self))
         order = order[np.argsort(self.y_encoded[order], kind="stable")]
         counts = np.bincount(self.y_encoded)
         counts = counts[counts > 0]
         rank = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
         steps = np.maximum(1, np.minimum(int(1.0 / share), counts // n_rows))
-        return np.sort(order[rank % np.repeat(steps, counts) == 0])
+        chosen = np.sort(order[rank % np.repeat(steps, counts) == 0])
+        drawn = BatchDataset(self.X, None, None, self.dtype, self.rows[chosen])
+        drawn.key = self.key
+        drawn.y_encoded = self.y_encoded[chosen]
+        drawn.sample_weight = self.sample_weight[chosen]
+        return drawn
 
     def of_outputs(self, outputs: NDArray[np.floating]) -> "BatchDataset":
         """Put the outputs of a backbone in the place of the instances.

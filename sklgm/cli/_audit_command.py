@@ -166,7 +166,8 @@ def audit(
     max_epochs: Annotated[
         int | None,
         typer.Option(
-            help="Epochs of each fold. Default: 8, and more where rows are few."
+            help="Epochs of each fold. Default: 8, or 20 for photographs; more where "
+            "rows are few."
         ),
     ] = None,
     cv: Annotated[
