@@ -176,6 +176,22 @@ def test_mirror_images_count_in_what_is_kept(classifier, images):
 
 
 @both
+def test_a_fitted_network_is_asked_about_mirror_images_too(classifier, images):
+    X, y = images
+    backbone = nn.Sequential(nn.Flatten(), nn.Linear(16, 8))
+    clf = classifier(backbone, test_time_flip=True, max_epochs=3, random_state=0).fit(
+        X, y
+    )
+    detector = LGMOutlierDetector(
+        FrozenEstimator(clf), calibration="marginal", false_alarm_rate=0.5
+    ).fit(X, y)
+    expected = clf.predict_log_proba(X)[np.arange(len(X)), y]
+    np.testing.assert_allclose(
+        detector.score_samples(X, labels=y), expected, rtol=1e-4, atol=1e-5
+    )
+
+
+@both
 def test_a_stream_is_read_once(classifier, backbone, images):
     dataset = torch.utils.data.TensorDataset(*map(torch.from_numpy, images))
     streamed = frozen(classifier, backbone).fit(dataset)
