@@ -210,8 +210,11 @@ def test_ctrl_c_ends_the_workers(tmp_path):
 
 
 def workers_of(pid):
+    # -ww: not cut at $COLUMNS, which the path of the interpreter may fill alone.
     listed = subprocess.run(
-        ["ps", "--ppid", str(pid), "-o", "pid=,args="], capture_output=True, text=True
+        ["ps", "-ww", "--ppid", str(pid), "-o", "pid=,args="],
+        capture_output=True,
+        text=True,
     ).stdout.splitlines()
     return [int(line.split()[0]) for line in listed if "popen_loky" in line]
 
