@@ -40,6 +40,7 @@ OPTIONS: Mapping[str, str] = {
     "--n-poisons": "n_poisons",
     "--share": "shares",
     "--linf": "bounds",
+    "--labels": "labels",
     "--rival": "rivals",
 }
 _OF_RUN: Mapping[str, str] = {
@@ -128,6 +129,14 @@ def reproduce(
             "several times. Default: the preset's.",
         ),
     ] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Where the wrong labels of label-noise come from: symmetric or pair "
+            "flips, human or human-single (labels that people gave to CIFAR-10); may "
+            "be given several times."
+        ),
+    ] = None,
     rival: Annotated[
         list[str] | None,
         typer.Option(
@@ -162,6 +171,7 @@ def reproduce(
         "--n-poisons": n_poisons,
         "--share": share,
         "--linf": linf and [steps / 255 if steps else None for steps in linf],
+        "--labels": labels,
         "--rival": rival,
     }
     with errors_in_one_line(_SAID):

@@ -5,6 +5,7 @@ from sklgm.datasets._cache import get_data_home
 from sklgm.datasets._cifar10 import fetch_cifar10
 from sklgm.datasets._digits import load_digits_images
 from sklgm.datasets._folder import list_image_folder, load_image_folder
+from sklgm.datasets._human_labels import load_human_labels
 from sklgm.datasets._labelled_rows import LabelledRows, load_rows
 from sklgm.datasets._labelled_splits import LabelledSplits
 from sklgm.datasets._mnist import fetch_mnist
@@ -21,6 +22,7 @@ __all__ = [
     "get_data_home",
     "list_image_folder",
     "load_digits_images",
+    "load_human_labels",
     "load_image_folder",
     "load_npz",
     "load_path",

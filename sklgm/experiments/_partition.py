@@ -39,6 +39,8 @@ class Partition:
         Rows that refit the heads, class-balanced; bases come from here.
     X_test, y_test : ndarray
         Rows that give targets and clean accuracy.
+    backbone_rows, refit_rows : ndarray of int
+        Which training rows of the data set those are, counted from 0.
     """
 
     name: str
@@ -49,6 +51,8 @@ class Partition:
     y_refit: NDArray[Any]
     X_test: NDArray[np.float32]
     y_test: NDArray[Any]
+    backbone_rows: NDArray[np.intp]
+    refit_rows: NDArray[np.intp]
 
     @property
     def has_images(self) -> bool:
@@ -143,6 +147,8 @@ def make_partition(settings: RunSettings, splits: LabelledSplits) -> Partition:
         y[refit_rows],
         X_test,
         y_test,
+        backbone_rows,
+        refit_rows,
     )
 
 

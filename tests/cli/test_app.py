@@ -46,7 +46,8 @@ def test_version_is_the_installed_one(invoke):
             [
                 "--preset", "--device", "--seed", "--data-home", "--out", "--protocol",
                 "--n-targets", "--attack", "--n-poisons", "--share", "--linf",
-                "--rival", "--set", "--n-jobs", "--restart", "contamination",
+                "--labels", "--rival", "--set", "--n-jobs", "--restart",
+                "contamination",
             ],
         ),
         (

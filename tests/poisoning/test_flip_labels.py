@@ -23,6 +23,23 @@ def test_other_classes_are_equally_likely():
     assert np.abs(counts[1:] - 5998 / 3).max() < 4 * np.sqrt(5998 * 2 / 9)
 
 
+@pytest.mark.parametrize("labels", ["abc", [7, 1, 30]])
+def test_pair_noise_gives_the_next_class(labels):
+    y = np.repeat(list(labels), 40)
+    flipped = flip_labels(y, 0.25, random_state=0, noise="pair")
+    is_flipped = flipped != y
+    assert is_flipped.sum() == 30
+    classes = sorted(labels)
+    after = dict(zip(classes, classes[1:] + classes[:1], strict=True))
+    expected = [after[label] for label in y[is_flipped].tolist()]
+    assert flipped[is_flipped].tolist() == expected
+
+
+def test_unknown_noise_is_an_error():
+    with pytest.raises(ValueError, match="noise must be 'symmetric' or 'pair', got"):
+        flip_labels([0, 1], 0.5, noise="human")
+
+
 def test_the_labels_given_are_not_changed():
     y = np.array([0, 1, 1, 0])
     assert flip_labels(y, 1.0, random_state=0).tolist() == [1, 0, 0, 1]
