@@ -189,9 +189,10 @@ def warn_if_doubtful(model: RightClaimModel, *, stacklevel: int) -> None:
     """
     if not model.is_informative:
         warnings.warn(
-            "The estimator is certain of hardly any row: p-values and the estimated "
-            "share of wrong labels mean little. Train it longer, give another "
-            "estimator, or trusted rows",
+            "The estimator is certain of hardly any row, or predicts few labels. "
+            "P-values and the estimated share of wrong labels mean little, and hardly "
+            "any label is called wrong: train it longer, give another estimator, or "
+            "trusted rows",
             UserWarning,
             stacklevel=stacklevel + 1,
         )

@@ -31,6 +31,11 @@ _LOG_TEMPERATURE_BOUNDS = (np.log(0.05), np.log(1e3))
 # What the cautious reading allows for beside the likely one: see the class.
 _CAUTIOUS_TEMPERATURE = 1.15
 _CAUTIOUS_STRAY, _STRAY = (0.02, 0.3), (0.05, 0.3)
+# Greatest share of the claims that a classifier may fail to predict: beyond, more than
+# half of the labels would be wrong, or the classifier knows next to nothing. Then the
+# cautious reading keeps little of the noise, and lets more rows stray.
+_MOST_DISAGREEMENT = 0.6
+_NOISE_KEPT, _LEAST_STRAY = 0.05, 0.1
 # When noise is read as that of people, and how much sharper classes then are.
 _PEOPLE_SHARPER = 1.7
 _AMBIGUOUS_WEIGHT = 4.0
@@ -66,8 +71,9 @@ class RightClaimModel:
     classifier_error : float
         Estimated share delta of the rows of which the classifier gets the class wrong.
     is_informative : bool
-        Whether the classifier is certain of any rows; else ``noise_share`` means
-        nothing.
+        Whether the classifier is certain of any rows, and predicts at least 40 % of the
+        claims; else ``noise_share`` means nothing, and hardly any claim is called
+        wrong.
     misfit : float
         Share of the held-out claims that the model puts elsewhere than they are.
     sorted_scores : ndarray of shape (n_values,)
@@ -109,7 +115,9 @@ class RightClaimModel:
     fits better, by 0.01 to 0.025 per wrong claim, the classifier is strong (delta
     below 0.1 to 0.15), and noise is no small part of what it does not predict
     (epsilon / (epsilon + delta) above 0.22 to 0.3), tau is divided by up to 1.7 and not
-    raised. The interval of the noise share reaches from what half of the classifier's
+    raised. A classifier that predicts less than 40 % of the claims tells nothing: the
+    cautious reading then keeps a twentieth of the noise, and gamma is at least 0.1. The
+    interval of the noise share reaches from what half of the classifier's
     own error could account for, ``epsilon - delta / 2``, to the share of claims that it
     does not predict.
 
@@ -193,9 +201,17 @@ class RightClaimModel:
         sampling = 2.0 * np.sqrt(high * (1.0 - high) / n_samples)
         strays = replace(likely, stray_share=_stray_share(error, _STRAY))
         sorted_scores, cumulative = _law(likely, strays, chosen)
-        is_informative = _anchor(log_proba) < _MOST_LEARNT and (
-            np.log(likely.temperature) < 0.9 * _LOG_TEMPERATURE_BOUNDS[1]
+        is_informative = (
+            _anchor(log_proba) < _MOST_LEARNT
+            and np.log(likely.temperature) < 0.9 * _LOG_TEMPERATURE_BOUNDS[1]
+            and disagreement <= _MOST_DISAGREEMENT
         )
+        if not is_informative:
+            cautious = replace(
+                cautious.scaled_noise(_NOISE_KEPT),
+                stray_share=max(cautious.stray_share, _LEAST_STRAY),
+            )
+            low = 0.0
         return cls(
             floor,
             likely,

@@ -119,6 +119,24 @@ class TransitionModel:
         probability = np.einsum("ij,ji->i", q, matrix[:, claims])
         return replace(self, noise_matrix=matrix), float(np.log(probability).mean())
 
+    def scaled_noise(self, factor: float) -> Self:
+        """Scale all confusions.
+
+        Parameters
+        ----------
+        factor : float in [0, 1]
+            What is left of each of them.
+
+        Returns
+        -------
+        TransitionModel
+            With ``T[y, z]`` times the factor for ``y != z``.
+        """
+        matrix = factor * self.noise_matrix
+        np.fill_diagonal(matrix, 0.0)
+        np.fill_diagonal(matrix, 1.0 - matrix.sum(axis=1))
+        return replace(self, noise_matrix=matrix)
+
     def class_proba(self, log_proba: NDArray[np.float64]) -> NDArray[np.float64]:
         """Probabilities of the true classes, shape (n_samples, n_classes).
 

@@ -437,7 +437,7 @@ def test_names_that_are_no_unicode_are_saved(audited, tmp_path):
 
 def test_other_settings_take_no_finished_folds(flipped, tmp_path):
     X, claimed, _ = flipped
-    for max_depth in (2, 3):
+    for max_depth in (5, 6):
         tree = DecisionTreeClassifier(max_depth=max_depth, random_state=0)
         audit(X, claimed, estimator=tree, cv=2, random_state=0, resume_from=tmp_path)
     assert len(list(tmp_path.rglob("*.sklgm"))) == 4

@@ -88,6 +88,24 @@ def test_classifier_that_knows_nothing_says_so():
     assert RightClaimModel.fit(log_proba, claimed).is_informative
 
 
+@pytest.mark.parametrize("sharpness", [0.5, 2.0, 8.0])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_classifier_that_predicts_few_claims_calls_hardly_any_wrong(sharpness, seed):
+    # Ten classes, a fifth of which it gets right, however sure it is of itself.
+    rng = np.random.default_rng(seed)
+    y = rng.integers(10, size=1000)
+    scores = rng.normal(size=(1000, 10))
+    scores[np.arange(1000), y] += 0.5
+    log_proba = log_softmax(sharpness * scores, axis=1)
+    claimed = np.where(rng.random(1000) < 0.1, (y + 1) % 10, y)
+    assert np.mean(np.argmax(log_proba, axis=1) != claimed) > 0.6
+    model = RightClaimModel.fit(log_proba, claimed)
+    assert not model.is_informative
+    assert model.noise_share_interval[0] == 0.0
+    assert model.noise_share_interval[1] > 0.6
+    assert np.mean(model.p_right(log_proba, claimed) < 0.5) < 0.01
+
+
 def test_threshold_does_not_part_scores_that_tie():
     rng = np.random.default_rng(0)
     p = rng.choice([0.999, 0.9, 0.6], size=500)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.special import log_softmax
@@ -157,3 +159,11 @@ def test_wrong_claims_are_lessened_to_as_many_as_right_ones():
     expected = counts.copy()
     expected[:2, 2] *= 9.0 / 36.0
     np.testing.assert_allclose(_mostly_right(counts), expected)
+
+
+def test_scaled_noise_keeps_rows_that_sum_to_one():
+    matrix = np.array([[0.9, 0.1, 0.0], [0.2, 0.7, 0.1], [0.0, 0.0, 1.0]])
+    model = replace(TransitionModel.start(3, np.full(3, 1 / 3)), noise_matrix=matrix)
+    expected = [[0.95, 0.05, 0.0], [0.1, 0.85, 0.05], [0.0, 0.0, 1.0]]
+    np.testing.assert_allclose(model.scaled_noise(0.5).noise_matrix, expected)
+    assert model.noise_matrix is matrix
