@@ -280,12 +280,13 @@ class _FixedVarianceLoss(torch.autograd.Function):
         if margin > 0.0:
             fall = squares * (-0.5 * margin * precision)
             margin_logits = logits.scatter_add(0, claimed, fall)
-        log_proba = torch.log_softmax(margin_logits, dim=0)
-        gains = log_proba.gather(0, claimed)  # minus the losses, but for a constant
+        # Minus the losses, but for a constant.
+        gains = torch.log_softmax(margin_logits, dim=0).gather(0, claimed)
         constant = 0.5 * likelihood_weight * feature_dim * log_variance
         if likelihood_weight > 0.0:
             gains.sub_(squares, alpha=0.5 * likelihood_weight * precision)
-        pulls = log_proba.exp_()
+        # Not the exponential of the former: that takes long where it underflows.
+        pulls = torch.softmax(margin_logits, dim=0)
         slopes = torch.rsub(
             pulls.gather(0, claimed), likelihood_weight + margin, alpha=margin
         )

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from sklgm.losses import (
@@ -101,26 +102,37 @@ class LGMCriterion(Criterion):
         head: nn.Module,
         sample_weight: Tensor | None,
     ) -> TrainingLoss:
-        """Loss of a training batch, in few operations for a fixed variance."""
+        """Loss of a training batch, in few operations where classes share variances."""
         assert isinstance(head, GaussianMixtureHead)
-        if head.covariance_type != "identity":
+        means: Tensor = head.means
+        log_variance = 0.0
+        if head.covariance_type == "identity":
+            log_variance = float(head.log_variances)  # its floor is below: not learnt
+        elif head.covariance_type == "tied_diag":
+            # In units of the standard deviations all variances are 1.
+            scale = torch.exp(-0.5 * head.floored_log_variances())
+            features, means = features * scale, means * scale
+        else:
             (logits,) = head(features)
             distances = head.claimed_squared_mahalanobis(features, y_encoded)
             loss = self._of_distances(logits, distances, y_encoded, head, self.margin)
             loss = weighted_mean(loss, sample_weight)
             return TrainingLoss(loss, logits, distances.detach())
-        return TrainingLoss(
-            *fixed_variance_lgm_loss(
-                features,
-                y_encoded,
-                head.means,
-                float(head.log_variances),  # its floor is below: it is not learnt
-                head.log_priors,
-                margin=self.margin,
-                likelihood_weight=self.likelihood_weight,
-                sample_weight=sample_weight,
-            )
+        loss, logits, squares = fixed_variance_lgm_loss(
+            features,
+            y_encoded,
+            means,
+            log_variance,
+            head.log_priors,
+            margin=self.margin,
+            likelihood_weight=self.likelihood_weight,
+            sample_weight=sample_weight,
         )
+        if head.covariance_type == "tied_diag" and self.likelihood_weight > 0.0:
+            share = 1.0 if sample_weight is None else sample_weight.mean()
+            of_units = 0.5 * self.likelihood_weight * head.log_determinants()[0]
+            loss = loss + share * of_units
+        return TrainingLoss(loss, logits, squares)
 
 
 class SoftmaxCriterion(Criterion):

@@ -19,6 +19,7 @@ from sklgm._net import (
     shared_tensor,
     train_loader,
 )
+from sklgm.gaussian import COVARIANCE_TYPES
 from sklgm.losses import lgm_loss, softmax_loss, weighted_mean
 from sklgm.nn import GaussianMixtureHead
 
@@ -229,16 +230,22 @@ def test_lgm_criterion_is_the_lgm_loss_and_validates_without_margin(training):
     torch.testing.assert_close(found, expected)
 
 
-@pytest.mark.parametrize("covariance_type", ["identity", "diag"])
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
 @pytest.mark.parametrize(("margin", "weight"), [(0.0, 0.0), (0.8, 0.0), (0.8, 0.2)])
-def test_the_loss_of_training_is_the_criterion(covariance_type, margin, weight):
+@pytest.mark.parametrize("is_weighted", [True, False])
+def test_the_loss_of_training_is_the_criterion(
+    covariance_type, margin, weight, is_weighted
+):
     _, (_, features), y = lgm_outputs()
     head = GaussianMixtureHead(
         3, 2, covariance_type=covariance_type, variance=0.5, priors=[0.2, 0.8]
     )
     criterion = LGMCriterion(margin, weight)
     features = features.requires_grad_()
-    row_weight = torch.linspace(0.0, 2.0, len(features))
+    if covariance_type != "identity":
+        with torch.no_grad():
+            head.log_variances += torch.randn(head.log_variances.shape)
+    row_weight = torch.linspace(0.0, 1.5, len(features)) if is_weighted else None
     found, logits, distances = criterion.of_training(features, y, head, row_weight)
     of_rows = criterion((*head(features), features), y, head, True)
     expected = weighted_mean(of_rows, row_weight)
@@ -247,7 +254,7 @@ def test_the_loss_of_training_is_the_criterion(covariance_type, margin, weight):
     ratios = distances / head.claimed_squared_mahalanobis(features, y)
     torch.testing.assert_close(ratios, ratios[:1].expand_as(ratios))
     assert not distances.requires_grad
-    inputs = (features, head.means)
+    inputs = (features, *head.parameters())
     torch.testing.assert_close(
         torch.autograd.grad(found, inputs),
         torch.autograd.grad(expected, inputs),
