@@ -5,6 +5,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from sklgm.gaussian import (
+    claimed_squared_mahalanobis,
+    class_logits,
+    log_determinant,
+)
 from sklgm.losses import (
     fixed_variance_lgm_loss,
     lgm_classification_loss,
@@ -77,21 +82,21 @@ class LGMCriterion(Criterion):
         logits, features, *_ = outputs
         distances = head.claimed_squared_mahalanobis(features, y_encoded)
         margin = self.margin if training else 0.0
-        return self._of_distances(logits, distances, y_encoded, head, margin)
+        return self._of_distances(
+            logits, distances, y_encoded, head.log_determinants(), margin
+        )
 
     def _of_distances(
         self,
         logits: Tensor,
         distances: Tensor,
         y_encoded: Tensor,
-        head: GaussianMixtureHead,
+        log_determinants: Tensor,
         margin: float,
     ) -> Tensor:
         loss = lgm_classification_loss(logits, distances, y_encoded, margin)
         if self.likelihood_weight > 0.0:
-            likelihood = lgm_likelihood_loss(
-                distances, head.log_determinants(), y_encoded
-            )
+            likelihood = lgm_likelihood_loss(distances, log_determinants, y_encoded)
             loss = loss + self.likelihood_weight * likelihood
         return loss
 
@@ -113,10 +118,17 @@ class LGMCriterion(Criterion):
             scale = torch.exp(-0.5 * head.floored_log_variances())
             features, means = features * scale, means * scale
         else:
-            (logits,) = head(features)
-            distances = head.claimed_squared_mahalanobis(features, y_encoded)
-            loss = self._of_distances(logits, distances, y_encoded, head, self.margin)
-            loss = weighted_mean(loss, sample_weight)
+            variances = head.floored_log_variances()  # once, since it costs as well
+            gaussians = (head.means, variances, head.covariance_type)
+            logits = class_logits(features, *gaussians, head.log_priors)
+            distances = claimed_squared_mahalanobis(features, y_encoded, *gaussians)
+            log_determinants = log_determinant(
+                variances, head.covariance_type, *head.means.shape
+            )
+            of_rows = self._of_distances(
+                logits, distances, y_encoded, log_determinants, self.margin
+            )
+            loss = weighted_mean(of_rows, sample_weight)
             return TrainingLoss(loss, logits, distances.detach())
         loss, logits, squares = fixed_variance_lgm_loss(
             features,
