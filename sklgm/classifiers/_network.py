@@ -12,16 +12,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import log_softmax, logsumexp
 from sklearn.base import (
-    ClassifierMixin,
     ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
 )
-from sklearn.metrics import accuracy_score
-from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -30,13 +24,10 @@ from sklgm._inputs import (
     StreamedInstances,
     check_every_class_has_weight,
     check_magnitude,
-    column_offsets,
     encode_labels,
     resolve_device,
     resolve_dtype,
     split_off_validation,
-    validate_instances,
-    validate_stream,
     validate_targets,
     weight_by_class,
 )
@@ -50,7 +41,6 @@ from sklgm._net import (
     build_net,
     changes_parameters,
     common_seed,
-    infer,
     make_augmentation,
     n_complete_epochs,
     net_dtype,
@@ -68,6 +58,7 @@ from sklgm._sklearn_private import (
     check_partial_fit_first_call,
     fit_context,
 )
+from sklgm.classifiers._prediction import NetworkPrediction, dtype_name
 from sklgm.classifiers._presets import PRESETS
 from sklgm.classifiers._skorch_params import SkorchParams
 from sklgm.classifiers._stored_network import (
@@ -166,8 +157,7 @@ class Trained:
 
 class NetworkClassifier(
     ClassNamePrefixFeaturesOutMixin,
-    ClassifierMixin,
-    TransformerMixin,
+    NetworkPrediction,
     PersistenceMixin,
     SkorchParams,
     metaclass=ABCMeta,
@@ -511,153 +501,6 @@ class NetworkClassifier(
         self.class_count_ = before + count
         return self
 
-    def predict(self, X: ArrayLike | Dataset[Any]) -> NDArray[Any]:
-        """Most probable class of each row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape), \
-                or torch.utils.data.Dataset
-            Instances.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            Members of ``classes_``.
-        """
-        check_is_fitted(self, "net_")
-        return self._predicted(self._validated_instances(X, reset=False))
-
-    def predict_proba(self, X: ArrayLike | Dataset[Any]) -> NDArray[np.floating]:
-        """Class probabilities.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape), \
-                or torch.utils.data.Dataset
-            Instances.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-            In [0, 1], rows sum to 1; columns in the order of ``classes_``.
-        """
-        proba: NDArray[np.floating] = np.exp(self.predict_log_proba(X))
-        return proba
-
-    def predict_log_proba(self, X: ArrayLike | Dataset[Any]) -> NDArray[np.floating]:
-        """Natural log of the class probabilities.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape), \
-                or torch.utils.data.Dataset
-            Instances.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-            Values <= 0; columns in the order of ``classes_``.
-        """
-        logits, dtype = self._logits(X)
-        # Compared in the precision of the head; of one type with predict_proba then.
-        logits = (logits - logits.max(axis=1, keepdims=True)).astype(dtype)
-        log_proba: NDArray[np.floating] = log_softmax(logits, axis=1)
-        return log_proba
-
-    def decision_function(self, X: ArrayLike | Dataset[Any]) -> NDArray[np.floating]:
-        """Logits of each class; for two classes the second minus the first.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape), \
-                or torch.utils.data.Dataset
-            Instances.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
-            Natural-log scale; higher speaks for the class.
-        """
-        logits, dtype = self._logits(X)
-        if len(self.classes_) == 2:
-            logits = logits[:, 1] - logits[:, 0]
-        decision: NDArray[np.floating] = logits.astype(dtype)
-        return decision
-
-    def _score_samples(self, X: ArrayLike | Dataset[Any]) -> NDArray[np.floating]:
-        """Natural log of the sum over classes of exp(logit), shape (n_samples,)."""
-        logits, dtype = self._logits(X)
-        scores: NDArray[np.floating] = logsumexp(logits, axis=1).astype(dtype)
-        return scores
-
-    def transform(self, X: ArrayLike | Dataset[Any]) -> NDArray[np.floating]:
-        """Features of each row: the output of the backbone.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape), \
-                or torch.utils.data.Dataset
-            Instances.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, feature_dim)
-            Features, as the head sees them.
-        """
-        check_is_fitted(self, "net_")
-        return self._features(self._validated_instances(X, reset=False))
-
-    def score(
-        self,
-        X: ArrayLike | Dataset[Any],
-        y: ArrayLike | None = None,
-        sample_weight: ArrayLike | None = None,
-    ) -> float:
-        """Share of the rows whose label is predicted.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape), \
-                or torch.utils.data.Dataset
-            Instances.
-        y : array-like of shape (n_samples,) or None, default=None
-            Labels; None only where X is a ``Dataset`` of (instance, label) tuples,
-            which is then read once for both (twice with worker processes).
-        sample_weight : array-like of shape (n_samples,) or None, default=None
-            Weights >= 0.
-
-        Returns
-        -------
-        float
-            Accuracy in [0, 1].
-        """
-        check_is_fitted(self, "net_")
-        instances = self._validated_instances(X, reset=False)
-        if y is None and isinstance(instances, StreamedInstances):
-            instances.check_labelled()
-        predicted_labels = self._predicted(instances)
-        y, weight = validate_targets(type(self).__name__, instances, y, sample_weight)
-        return float(accuracy_score(y, predicted_labels, sample_weight=weight))
-
-    def _validated_instances(
-        self, X: ArrayLike | Dataset[Any], *, reset: bool
-    ) -> Instances:
-        shape = None if self.input_shape is None else tuple(self.input_shape)
-        if isinstance(X, Dataset):
-            if reset:
-                self._column_offsets = None
-            return validate_stream(self, X, reset=reset, input_shape=shape)
-        instances = validate_instances(self, X, reset=reset, input_shape=shape)
-        if reset:
-            names = getattr(self, "feature_names_in_", None)
-            check_magnitude(instances, resolve_dtype(self.dtype), names)
-            is_single = resolve_dtype(self.dtype) == torch.float32
-            self._column_offsets = column_offsets(instances) if is_single else None
-        if self._column_offsets is None:
-            return instances
-        return instances - self._column_offsets
-
     def _check_classes(self, classes: NDArray[Any]) -> None:
         if len(classes) < 2:
             raise ValueError(
@@ -680,7 +523,7 @@ class NetworkClassifier(
         ):
             raise ValueError(
                 "autocast=True computes float32 networks in bfloat16 on devices of "
-                f"type {_AUTOCAST_DEVICES}, got dtype={_name(dtype)!r} and device="
+                f"type {_AUTOCAST_DEVICES}, got dtype={dtype_name(dtype)!r} and device="
                 f"{str(device)!r}; set autocast=False"
             )
         return device
@@ -882,10 +725,6 @@ class NetworkClassifier(
     def _publish_rows(self, rows: NDArray[np.int64], n_samples: int) -> None:
         """Assign what the classifier tells of the rows that it ended with."""
 
-    @abstractmethod
-    def _feature_logits(self, features: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Logits (n_samples, n_classes) of features (n_samples, feature_dim)."""
-
     def _publish(
         self,
         net: LossNet,
@@ -915,30 +754,6 @@ class NetworkClassifier(
                     f"{len(net.history)} epochs with lr={self.lr!r}; lower lr or "
                     "scale X"
                 )
-
-    def _features(self, instances: Instances) -> NDArray[np.floating]:
-        """Features (n_samples, feature_dim), finite."""
-        dataset = BatchDataset(instances, None, None, net_dtype(self.net_))
-        values = infer(self.net_, dataset, output=1)
-        if not bool(torch.isfinite(values).all()):
-            raise ValueError(
-                f"X holds values too large for the network's {_name(dataset.dtype)}: "
-                "some of its features are not finite"
-            )
-        features: NDArray[np.floating] = values.numpy()
-        return features
-
-    def _logits(
-        self, X: ArrayLike | Dataset[Any]
-    ) -> tuple[NDArray[np.floating], np.dtype[Any]]:
-        """Logits (n_samples, n_classes), and the type in which they are returned."""
-        features = self.transform(X)
-        return self._feature_logits(features), features.dtype
-
-    def _predicted(self, instances: Instances) -> NDArray[Any]:
-        logits = self._feature_logits(self._features(instances))
-        labels: NDArray[Any] = self.classes_[logits.argmax(axis=1)]
-        return labels
 
     def _stored_state(self) -> dict[str, Any]:
         """Attributes for a file; the net as what training made of it."""
@@ -1000,14 +815,6 @@ class NetworkClassifier(
             state = vars(unpack(state[_PACKED].tobytes(), name))
         super().__setstate__(state)
 
-    def __sklearn_tags__(self) -> Tags:
-        """Tags: images are accepted besides rows."""
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = True
-        tags.input_tags.three_d_array = True
-        tags.transformer_tags.preserves_dtype = []
-        return tags
-
 
 def is_identity(backbone: Any) -> bool:
     """Whether the features of a backbone are the columns.
@@ -1023,7 +830,3 @@ def is_identity(backbone: Any) -> bool:
         True for ``"identity"``.
     """
     return isinstance(backbone, str) and backbone == "identity"
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
