@@ -20,6 +20,7 @@ from sklgm._net._build import (
 from sklgm._net._callbacks import (
     MarginGrowth,
     ValidationAccuracy,
+    clipping,
     make_schedule,
 )
 from sklgm._net._class_gaussians import (
@@ -71,6 +72,7 @@ __all__ = [
     "batches_of",
     "build_net",
     "changes_parameters",
+    "clipping",
     "common_seed",
     "infer",
     "keep_batch",

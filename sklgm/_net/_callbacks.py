@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import Callback, LRScheduler
+from skorch.callbacks import Callback, GradientNormClipping, LRScheduler
 from torch import Tensor
 
 from sklgm._net._batches import Batch
@@ -172,3 +172,19 @@ def has_schedule(callbacks: Sequence[Any]) -> bool:
         or (isinstance(c, type) and issubclass(c, LRScheduler))
         for c in plain
     )
+
+
+def clipping(max_norm: float) -> Callback:
+    """Make the callback that shortens long gradients.
+
+    Parameters
+    ----------
+    max_norm : float > 0
+        Greatest Euclidean norm of the gradient of all weights together.
+
+    Returns
+    -------
+    skorch.callbacks.GradientNormClipping
+        For a net.
+    """
+    return GradientNormClipping(max_norm)

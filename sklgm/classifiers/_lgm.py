@@ -20,6 +20,7 @@ from sklgm._net import (
     MarginGrowth,
     SoftmaxCriterion,
     TrimmedGaussians,
+    clipping,
     infer,
     set_class_means,
 )
@@ -135,6 +136,10 @@ class LGMClassifier(NetworkClassifier):
         Learning rate in the epochs of the L-GM loss, in multiples of ``lr``. Its
         gradient is several times that of softmax where ``likelihood_weight`` is high:
         plain SGD, whose steps follow the size of the gradient, needs a factor below 1.
+    max_grad_norm : float > 0 or None, default=None
+        Greatest Euclidean norm of the gradient of all weights in a step of the L-GM
+        loss; a longer one is shortened to it. Where classes are compact when the loss
+        takes over, its gradient is a hundred times that of softmax: plain SGD diverges.
     means_lr_factor : float > 0, default=10.0
         Learning rate of the class means, in multiples of that of the network. Not used
         by ``torch.optim.LBFGS``, nor if ``optimizer__param_groups`` is set.
@@ -292,6 +297,7 @@ class LGMClassifier(NetworkClassifier):
         "likelihood_weight": [Interval(Real, 0, None, closed="left")],
         "location": [StrOptions({"auto", "gradient", *LOCATIONS})],
         "lgm_lr_factor": [Interval(Real, 0, None, closed="neither")],
+        "max_grad_norm": [Interval(Real, 0, None, closed="neither"), None],
         "means_lr_factor": [Interval(Real, 0, None, closed="neither")],
         "trim": [Interval(Real, 0, 0.5, closed="left"), StrOptions({"auto"})],
     }
@@ -304,7 +310,8 @@ class LGMClassifier(NetworkClassifier):
         "margin_warmup": 0.0,
         "variance_scale": 4.0,
         "likelihood_weight": 0.5,
-        "lgm_lr_factor": 0.1,
+        "lgm_lr_factor": 0.3,
+        "max_grad_norm": 1.0,
         "means_lr_factor": 1.0,
     }
 
@@ -329,6 +336,7 @@ class LGMClassifier(NetworkClassifier):
         batch_size: int | str = 128,
         lr: float = 0.003,
         lgm_lr_factor: float = 1.0,
+        max_grad_norm: float | None = None,
         means_lr_factor: float = 10.0,
         lr_schedule: str = "one_cycle",
         optimizer: Optimizer = "adam",
@@ -369,6 +377,7 @@ class LGMClassifier(NetworkClassifier):
         self.batch_size = batch_size
         self.lr = lr
         self.lgm_lr_factor = lgm_lr_factor
+        self.max_grad_norm = max_grad_norm
         self.means_lr_factor = means_lr_factor
         self.lr_schedule = lr_schedule
         self.optimizer = optimizer
@@ -600,6 +609,8 @@ class LGMClassifier(NetworkClassifier):
         callbacks: list[tuple[str, Any]] = [("margin_growth", growth)]
         if self._trims():
             callbacks.append(("trimmed", TrimmedGaussians(self.trim)))
+        if self.max_grad_norm is not None:
+            callbacks.append(("gradient_clipping", clipping(self.max_grad_norm)))
         return callbacks
 
     def _start_head(

@@ -128,6 +128,32 @@ def test_rates_of_the_lgm_epochs_and_of_its_means_are_multiples(blobs):
     np.testing.assert_allclose(rates[1], [0.005, 0.02])
 
 
+@pytest.mark.parametrize("is_chunk", [False, True])
+def test_gradients_of_the_lgm_epochs_are_shortened(blobs, is_chunk):
+    X, y = blobs
+    norms = []
+
+    class Norms(Callback):
+        def on_grad_computed(self, net, named_parameters, **kwargs):
+            gradients = [p.grad for _, p in named_parameters if p.grad is not None]
+            norms.append(float(torch.nn.utils.get_total_norm(gradients)))
+
+    settings = {"max_epochs": 2, "batch_size": "all", "callbacks": [Norms()]}
+
+    def norms_of(max_grad_norm):
+        norms.clear()
+        clf = LGMClassifier(random_state=0, max_grad_norm=max_grad_norm, **settings)
+        clf.partial_fit(X, y, classes=np.unique(y)) if is_chunk else clf.fit(X, y)
+        return list(norms)
+
+    free, shortened = norms_of(None), norms_of(1e-3)
+    assert free[-1] > 1e-2
+    assert shortened[-1] == pytest.approx(1e-3, rel=1e-3)
+    if not is_chunk:  # the first epoch is softmax
+        assert shortened[0] == pytest.approx(free[0])
+    assert norms_of(2 * free[-1])[-1] == pytest.approx(free[-1])
+
+
 def test_lgm_smooths_labels_in_its_softmax_epochs(blobs):
     X, y = blobs
 
