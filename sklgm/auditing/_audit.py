@@ -79,7 +79,7 @@ from sklgm.outliers._trusted import Trusted, check_trusted
 
 SCORE_KINDS = ("posterior", "likelihood")
 _PROBABILITIES = ("predict_log_proba", "predict_proba")
-_N_TYPICAL = 4
+_N_TYPICAL = 6
 # Rows that are worth checking are looked for among as many.
 _N_TO_CHECK, _MAX_TO_COMPARE = 20, 50_000
 # Of the default estimator. Few rows make few steps an epoch.
@@ -967,19 +967,36 @@ def _typical_rows(
     scores: NDArray[np.float64],
     n_classes: int,
 ) -> NDArray[np.intp]:
-    """Rows of each class closest to its mean features; -1 where there are no more.
+    """Rows that are typical of each class, and unlike each other; -1 for none.
 
-    Without features, those of the best scores.
+    The first is closest to the mean features of its class; each further one is, within
+    the closer half of the class, the one farthest from those before. Without features,
+    those of the best scores.
     """
     typical = np.full((n_classes, _N_TYPICAL), -1, dtype=np.intp)
     for k in range(n_classes):
         own = np.flatnonzero(groups == k)
         if len(own) == 0:
             continue
-        far = -scores[own]
-        if features.shape[1] > 0:
+        if features.shape[1] == 0:
+            chosen = own[np.argsort(-scores[own], kind="stable")[:_N_TYPICAL]]
+        else:
             of_class = features[own].astype(np.float64)
-            far = np.linalg.norm(of_class - of_class.mean(axis=0), axis=1)
-        nearest = own[np.argsort(far, kind="stable")[:_N_TYPICAL]]
-        typical[k, : len(nearest)] = rows[nearest]
+            chosen = own[_spread_rows(of_class, _N_TYPICAL)]
+        typical[k, : len(chosen)] = rows[chosen]
     return typical
+
+
+def _spread_rows(features: NDArray[np.float64], n_rows: int) -> NDArray[np.intp]:
+    """Rows close to the mean that lie far from each other, the closest first."""
+    far = np.linalg.norm(features - features.mean(axis=0), axis=1)
+    closest = np.argsort(far, kind="stable")
+    near = closest[: max(n_rows, -(-len(closest) // 2))]
+    chosen = [0]
+    distance = np.full(len(near), np.inf)
+    while len(chosen) < min(n_rows, len(near)):
+        to_last = np.linalg.norm(features[near] - features[near[chosen[-1]]], axis=1)
+        distance = np.minimum(distance, to_last)
+        distance[chosen] = -1.0
+        chosen.append(int(np.argmax(distance)))
+    return near[chosen]

@@ -77,8 +77,9 @@ class AuditResult:
     map_features : ndarray of shape (n_mapped, feature_dim)
         Their features; no columns where the estimator has none.
     typical_rows : ndarray of int of shape (n_classes, n_typical)
-        Rows that are typical of each class, -1 where there are too few: those of the
-        first fold closest to the mean of their class that are no suspects.
+        Rows that are typical of each class, -1 where there are too few: rows of the
+        first fold that are no suspects, the closest to the mean of their class first,
+        then others of the closer half of the class that are unlike those before.
     settings : dict
         Parameters of the audit, as JSON has them.
     environment : dict

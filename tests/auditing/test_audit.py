@@ -23,7 +23,7 @@ from sklgm import (
     PoisonFilter,
     audit,
 )
-from sklgm.auditing._audit import _default_estimator
+from sklgm.auditing._audit import _default_estimator, _typical_rows
 from sklgm.metrics import wilson_rate
 from sklgm.poisoning import flip_labels
 
@@ -255,10 +255,21 @@ def test_probabilities_of_zero_are_the_lowest(flipped):
 def test_typical_rows_are_of_their_class_and_no_suspects(audited, flipped):
     for k, rows in enumerate(audited.typical_rows):
         shown = rows[rows >= 0]
-        assert len(shown) == 4
+        assert len(shown) == len(set(shown.tolist())) == 6
         assert np.all(audited.claimed_labels[shown] == k)
         assert np.all(audited.likely_labels[shown] == k)
         assert not audited.is_suspect[shown].any()
+
+
+def test_typical_rows_are_close_to_the_mean_and_unlike_each_other():
+    # Four copies beside the mean, two near it on either side, four far away.
+    column = np.array([0.1, 0.1, 0.1, 0.1, 0.9, -0.9, 5.0, 5.0, -5.0, -5.4])
+    features = np.column_stack([column, np.zeros(10)])
+    rows = 10 + np.arange(10)
+    groups, scores = np.zeros(10, dtype=int), np.zeros(10)
+    typical = _typical_rows(rows, features, groups, scores, 1)
+    assert typical[0, :3].tolist() == [10, 15, 14]
+    assert set(typical[0].tolist()) == set(range(10, 16))
 
 
 def test_ranking_is_by_probability_then_score(audited):
