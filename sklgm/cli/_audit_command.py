@@ -338,8 +338,10 @@ def _audit_and_write(
             write_audit_report(
                 partial_folder / "report.html",
                 result,
-                None if hasattr(shown, "get_columns") else shown,
-                row_names,
+                shown,
+                # Texts are shown whole.
+                rows.row_names,
+                feature_names=rows.feature_names,
                 title=f"Audit of the labels of {rows.name}",
                 command=command_line(),
             )

@@ -297,7 +297,7 @@ def test_audit_takes_tables_with_gaps_and_groups(invoke, tmp_path):
     assert "age (numbers" in page
     assert "patient" not in page.split("Columns were prepared so")[1].split("</li>")[0]
     assert "Duplicates with different labels: 2 pairs" in outcome.output
-    assert "Duplicates with different labels" in page
+    assert "<strong>2 claim different labels</strong>" in page
     assert len((out / "duplicates.csv").read_text().splitlines()) == 3
     outcome = invoke("audit", path, "--out", out, "--group-column", "ward")
     assert outcome.exit_code == 1
