@@ -16,6 +16,7 @@ import sklgm
 
 PACKAGES = [
     "sklgm",
+    "sklgm.auditing",
     "sklgm.classifiers",
     "sklgm.datasets",
     "sklgm.gaussian",

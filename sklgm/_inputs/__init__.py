@@ -1,6 +1,11 @@
 """What users give: instances, labels, weights, streams, pipelines."""
 
-from sklgm._inputs._image_files import ImageFiles, check_on_error, decode_images
+from sklgm._inputs._image_files import (
+    ImageFiles,
+    check_on_error,
+    decode_images,
+    is_image,
+)
 from sklgm._inputs._instances import (
     InputShape,
     Instances,
@@ -34,6 +39,7 @@ __all__ = [
     "decode_images",
     "check_magnitude",
     "encode_labels",
+    "is_image",
     "resolve_device",
     "resolve_dtype",
     "split_off_validation",

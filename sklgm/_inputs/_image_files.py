@@ -238,6 +238,26 @@ def decode_images(
     return DecodedImages(decoded, kept, reasons)
 
 
+def is_image(read: Callable[[], bytes]) -> bool:
+    """Whether an image can be read, as :func:`decode_images` would.
+
+    Parameters
+    ----------
+    read : callable
+        Returns the content of its file.
+
+    Returns
+    -------
+    bool
+        False where reading or decoding it fails.
+    """
+    try:
+        _decode_image(read(), None)
+    except Exception:  # a damaged image may raise anything
+        return False
+    return True
+
+
 def _decode_all(
     files: Sequence[str],
     read: Callable[[str], bytes],

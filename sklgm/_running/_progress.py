@@ -6,22 +6,36 @@ from typing import Any
 
 from sklgm._running._extras import import_extra
 
+# Steps may take minutes; their speed is what the time left is estimated from.
+_SPEED_PERIOD = 1800.0
+
 
 @contextmanager
-def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
-    """Show the stages of a run on the standard error stream.
+def progress_bar(quiet: bool = False) -> Iterator[Callable[[str, int, int], None]]:
+    """Show the stages of a run, and the time left, on the standard error stream.
+
+    Parameters
+    ----------
+    quiet : bool, default=False
+        Show nothing.
 
     Yields
     ------
     callable
         Takes the name of a stage, steps done and steps in all.
     """
+    if quiet:
+        yield _show_nothing
+        return
     progress = import_extra("rich.progress", "cli")
     with progress.Progress(
         progress.TextColumn("{task.description}"),
         progress.BarColumn(),
         progress.MofNCompleteColumn(),
         progress.TimeElapsedColumn(),
+        progress.TextColumn("left"),
+        progress.TimeRemainingColumn(),
+        speed_estimate_period=_SPEED_PERIOD,
         console=import_extra("rich.console", "cli").Console(stderr=True),
     ) as bar:
         tasks: dict[str, Any] = {}
@@ -32,3 +46,7 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
             bar.update(tasks[stage], completed=n_done, total=n_steps)
 
         yield show
+
+
+def _show_nothing(stage: str, n_done: int, n_steps: int) -> None:
+    """Show nothing."""

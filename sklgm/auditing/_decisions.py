@@ -1,11 +1,8 @@
 """Decisions that a person made on rows: keep, relabel, drop or unsure."""
 
-import csv
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,56 +25,6 @@ class CheckedRows:
 
     rows: NDArray[np.intp]
     is_right: NDArray[np.bool_]
-
-
-def read_decisions(path: str | os.PathLike[str]) -> dict[int, str]:
-    """Read decisions on rows from a CSV file.
-
-    Parameters
-    ----------
-    path : path-like
-        File with a header and the columns ``row``, counted from 0, and ``decision``:
-        keep, relabel, drop or unsure. Other columns, and rows without a decision, are
-        ignored.
-
-    Returns
-    -------
-    dict of int to str
-        Decision on each row, for ``audit(..., decisions=...)``.
-
-    Raises
-    ------
-    ValueError
-        If a column is missing, a row is no whole number, a decision is none of these,
-        or a row has two different ones. The message names the line.
-    """
-    decisions: dict[int, str] = {}
-    with Path(path).open(encoding="utf-8-sig", newline="") as file:
-        lines = csv.DictReader(file)
-        missing = {"row", "decision"} - set(lines.fieldnames or ())
-        if missing:
-            raise ValueError(
-                f"decisions: {path} has no column {' and no column '.join(missing)}; "
-                "it needs the columns row and decision"
-            )
-        for line in lines:
-            decision = (line["decision"] or "").strip().lower()
-            if not decision:
-                continue
-            place = f"decisions: {path}, line {lines.line_num}: "
-            if not (line["row"] or "").strip().isdecimal():
-                raise ValueError(
-                    f"{place}row {line['row']!r} is no row number, counted from 0"
-                )
-            row = int(line["row"])
-            if decision not in DECISIONS:
-                raise ValueError(
-                    f"{place}decision {decision!r} must be one of "
-                    f"{', '.join(DECISIONS)}"
-                )
-            if decisions.setdefault(row, decision) != decision:
-                raise ValueError(f"{place}row {row} has two decisions")
-    return decisions
 
 
 def check_decisions(decisions: Any, n_samples: int) -> CheckedRows:

@@ -1,7 +1,5 @@
 """Result of an audit of claimed labels, as plain arrays."""
 
-import csv
-import io
 import json
 import os
 from collections.abc import Sequence
@@ -12,24 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sklgm.auditing._lists import write_csv, write_text
 from sklgm.auditing._review import Review
 from sklgm.auditing._rule import Rule
-from sklgm.persistence import write_atomically
-
-# Spreadsheets also skip a tab or a line break before a formula.
-_FORMULA_STARTS = (
-    "=",
-    "+",
-    "-",
-    "@",
-    "\t",
-    "\r",
-    "\n",
-    "\uff1d",
-    "\uff0b",
-    "\uff0d",
-    "\uff20",
-)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -264,13 +247,13 @@ class AuditResult:
             wrong = "" if self.p_wrong is None else repr(float(self.p_wrong[row]))
             numbers = [wrong, *(repr(float(v)) for v in values)]
             lines.append([*first(row), *labels, *numbers])
-        _write_csv(folder / "suspects.csv", lines, escape_formulas)
+        write_csv(folder / "suspects.csv", lines, escape_formulas)
         rest = [first(row) for row in self.clean_rows.tolist()]
         lines = [["row", *named], *rest]
-        _write_csv(folder / "clean_index.csv", lines, escape_formulas)
+        write_csv(folder / "clean_index.csv", lines, escape_formulas)
         self._save_duplicates(folder / "duplicates.csv", row_names, escape_formulas)
         text = json.dumps(self.summary(), indent=2) + "\n"
-        _write_text(folder / "audit.json", text)
+        write_text(folder / "audit.json", text)
 
     def _save_duplicates(
         self, path: Path, row_names: Sequence[str] | None, escape_formulas: bool
@@ -288,7 +271,7 @@ class AuditResult:
             names = [] if row_names is None else [row_names[row] for row in pair]
             claims = [self.claimed_labels[row] for row in pair]
             lines.append([*pair, *names, *claims, "exact" if is_exact else "near"])
-        _write_csv(path, lines, escape_formulas)
+        write_csv(path, lines, escape_formulas)
 
     def summary(self) -> dict[str, Any]:
         """Collect settings, versions and counts, as JSON has them.
@@ -337,27 +320,3 @@ class AuditResult:
 
 def _listed(values: Any) -> list[Any] | None:
     return None if values is None else np.asarray(values).tolist()
-
-
-def _write_csv(path: Path, lines: list[list[Any]], escape_formulas: bool) -> None:
-    text = io.StringIO(newline="")
-    if escape_formulas:
-        lines = [[_inert(cell) for cell in line] for line in lines]
-    csv.writer(text).writerows(lines)
-    _write_text(path, text.getvalue())
-
-
-def _inert(cell: Any) -> Any:
-    """Text that no spreadsheet takes for a formula; numbers stay as they are."""
-    if not isinstance(cell, str) or not cell.startswith(_FORMULA_STARTS):
-        return cell
-    try:
-        float(cell)
-    except ValueError:
-        return f"'{cell}"
-    return cell
-
-
-def _write_text(path: Path, text: str) -> None:
-    """Write a text; names that are no Unicode are escaped."""
-    write_atomically(path, text.encode("utf-8", errors="backslashreplace"))

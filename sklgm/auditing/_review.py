@@ -16,7 +16,7 @@ _WORTH_CHECKING = 0.5
 class Review:
     """How the rows that a person has checked compare with what was expected.
 
-    Attributes
+    Parameters
     ----------
     n_checked : int
         Rows with a decision other than unsure.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 from sklgm._running import import_extra, installed_version
+from sklgm.cli._apply_command import apply
 from sklgm.cli._attack_command import attack
 from sklgm.cli._audit_command import audit
 from sklgm.cli._reproduce_command import reproduce
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 app.command()(reproduce)
 app.command()(audit)
+app.command()(apply)
 app.command()(attack)
 
 

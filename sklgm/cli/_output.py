@@ -33,12 +33,22 @@ __all__ = [
 #: Exit code of a program that Ctrl-C ended: 128 and the number of the signal.
 INTERRUPTED = 130
 
+#: What an interrupted command says, if finished stages wait in the cache.
+_GOES_ON = (
+    "Interrupted: nothing was written. The same command goes on where it stopped; "
+    "--restart begins anew."
+)
+JSON_HELP = "Print the summary as one line of JSON, and nothing else, to stdout."
+QUIET_HELP = "Show no progress and no summary; warnings and errors go to stderr."
+
 #: What a command answers with one line, and not with a traceback.
 _EXPECTED = (OSError, ValueError, TypeError, ImportError, RuntimeError)
 
 
 @contextmanager
-def errors_in_one_line(options: Mapping[str, str]) -> Iterator[None]:
+def errors_in_one_line(
+    options: Mapping[str, str], *, interrupted: str = _GOES_ON
+) -> Iterator[None]:
     """End the command with one line where input, data or an extra will not do.
 
     Likewise where the user interrupts it: with exit code 130.
@@ -47,15 +57,13 @@ def errors_in_one_line(options: Mapping[str, str]) -> Iterator[None]:
     ----------
     options : mapping of str to str
         Option by parameter: what the user typed, by what the message calls it.
+    interrupted : str
+        What to say after Ctrl-C.
     """
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo(
-            "Interrupted: nothing was written. The same command goes on where it "
-            "stopped; --restart begins anew.",
-            err=True,
-        )
+        typer.echo(interrupted, err=True)
         raise typer.Exit(code=INTERRUPTED) from None
     except _EXPECTED as error:
         typer.echo(f"Error: {printable(in_options(str(error), options))}", err=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +83,7 @@ def features_of(
         numbers that are infinite or too large.
     """
     pl = import_extra("polars", "cli")
-    images = [c for c in table.columns if _holds_images(table[c], pl)]
+    images = [c for c in table.columns if holds_images(table[c])]
     if images:
         return _images(
             table,
@@ -194,12 +194,62 @@ def _checked_numbers(column: Any, source: Any) -> Any:
     return column
 
 
-def _holds_images(column: Any, pl: Any) -> bool:
-    """Whether a column is one of encoded images, as data sets on the hub have it."""
-    if column.dtype == pl.Struct:
-        fields = {field.name: field.dtype for field in column.dtype.fields}
+def holds_images(column: polars.Series) -> bool:
+    """Whether a column is one of encoded images, as data sets on the hub have it.
+
+    Parameters
+    ----------
+    column : polars.Series
+        Any column.
+
+    Returns
+    -------
+    bool
+        True of bytes, and of records with a field ``bytes``.
+    """
+    pl = import_extra("polars", "cli")
+    dtype: Any = column.dtype
+    if dtype == pl.Struct:
+        fields = {field.name: field.dtype for field in dtype.fields}
         return bool(fields.get("bytes") == pl.Binary)
-    return bool(column.dtype == pl.Binary)
+    return bool(dtype == pl.Binary)
+
+
+def image_files(
+    column: polars.Series,
+) -> tuple[list[str], Callable[[int], bytes]]:
+    """Name the images of a column, and say how one is read.
+
+    Parameters
+    ----------
+    column : polars.Series of shape (n_samples,)
+        One that :func:`holds_images`.
+
+    Returns
+    -------
+    files : list of str
+        Path of each image, or the number of its row.
+    read : callable
+        Takes a row and returns the content of its image; raises ValueError where there
+        is none.
+    """
+    pl = import_extra("polars", "cli")
+    files = [str(row) for row in range(len(column))]
+    contents: Any = column
+    if column.dtype == pl.Struct:
+        fields = column.struct.unnest()
+        contents = fields["bytes"]
+        if "path" in fields.columns:
+            paths = fields["path"].cast(pl.String).to_list()
+            files = [path or file for path, file in zip(paths, files, strict=True)]
+
+    def read(row: int) -> bytes:
+        content = contents[row]
+        if content is None:
+            raise ValueError("it is missing")
+        return bytes(content)
+
+    return files, read
 
 
 def _images(
@@ -211,7 +261,6 @@ def _images(
     on_error: str,
     stacklevel: int,
 ) -> Features:
-    pl = import_extra("polars", "cli")
     name, *others = [*names, *(c for c in table.columns if c not in names)]
     if others:
         warnings.warn(
@@ -221,26 +270,10 @@ def _images(
             UserWarning,
             stacklevel=stacklevel + 1,
         )
-    column = table[name]
-    files = [str(row) for row in range(len(column))]
-    if column.dtype == pl.Struct:
-        fields = column.struct.unnest()
-        contents = fields["bytes"].to_list()
-        if "path" in fields.columns:
-            paths = fields["path"].cast(pl.String).to_list()
-            files = [path or file for path, file in zip(paths, files, strict=True)]
-    else:
-        contents = column.to_list()
-
-    def read(index: str) -> bytes:
-        content = contents[int(index)]
-        if content is None:
-            raise ValueError("it is missing")
-        return bytes(content)
-
+    files, read = image_files(table[name])
     decoded = decode_images(
-        [str(row) for row in range(len(contents))],
-        read,
+        [str(row) for row in range(len(files))],
+        lambda index: read(int(index)),
         f"column {name!r} of {source}",
         image_size,
         on_error,

@@ -25,6 +25,8 @@ _Tree: TypeAlias = dict[str, "_Tree | str"]
 
 _TRAIN_NAMES = ("train", "training")
 _TEST_NAMES = ("test", "testing", "val", "valid", "validation")  # first one wins
+#: Folders that are read as splits of the data, in any case, and never as classes.
+SPLIT_NAMES = _TRAIN_NAMES + _TEST_NAMES
 _SUFFIXES = {
     ".bmp",
     ".gif",
@@ -321,7 +323,7 @@ def _scan_folder(folder: Path, root: str, prefix: str = "", depth: int = 4) -> _
     tree: _Tree = {}
     with os.scandir(folder) as entries:
         for entry in entries:
-            if _is_hidden(entry.name):
+            if is_hidden(entry.name):
                 continue
             if not entry.is_dir():
                 # Whatever it is: reading it fails, with its name, if it is no file.
@@ -361,7 +363,7 @@ def _scan_archive(archive: zipfile.ZipFile, path: Path) -> _Tree:
         parts = [part for part in parts if part not in ("", ".")]
         if ".." in parts:
             raise ValueError(f"{path} holds an entry outside itself: {info.filename}.")
-        if not parts or any(_is_hidden(part) for part in parts):
+        if not parts or any(is_hidden(part) for part in parts):
             continue
         if info.flag_bits & 1:
             raise ValueError(
@@ -378,7 +380,19 @@ def _scan_archive(archive: zipfile.ZipFile, path: Path) -> _Tree:
     return tree
 
 
-def _is_hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is not read.
+
+    Parameters
+    ----------
+    name : str
+        Without the folders above it.
+
+    Returns
+    -------
+    bool
+        True of hidden ones and of what macOS puts into archives.
+    """
     return name.startswith(".") or name == "__MACOSX"
 
 
@@ -434,7 +448,7 @@ def _named_splits(tree: _Tree) -> dict[str, _Tree]:
     return {
         name.lower(): subfolder
         for name, subfolder in _subfolders(tree).items()
-        if name.lower() in _TRAIN_NAMES + _TEST_NAMES
+        if name.lower() in SPLIT_NAMES
     }
 
 

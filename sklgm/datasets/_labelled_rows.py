@@ -267,14 +267,14 @@ def rows_of_table(
     if unknown:
         raise ValueError(f"{source} has no column {unknown[0]!r} of drop_columns.")
     table = table.drop(drop_columns)
-    label_column = _found_label_column(table.columns, label_column, source)
+    label_column = found_label_column(table.columns, label_column, source)
     labels, table = table[label_column], table.drop(label_column)
     groups = None
     if group_column is not None:
         if group_column not in table.columns:
             raise ValueError(f"{source} has no group_column {group_column!r}.")
         groups, table = table[group_column], table.drop(group_column)
-        _check_no_missing(groups, "group_column", source)
+        check_no_missing(groups, "group_column", source)
         groups = groups.to_numpy()
         groups = groups.astype(str) if groups.dtype.kind == "O" else groups
     if len(table) == 0 or len(table.columns) == 0:
@@ -283,7 +283,7 @@ def rows_of_table(
             f"labels ({label_column!r}), got {len(labels)} rows with "
             f"{len(table.columns)} columns of features."
         )
-    _check_no_missing(labels, "labels", source)
+    check_no_missing(labels, "labels", source)
     y = labels_of(parsed_labels(labels) if is_text else labels, source)
     if is_text:
         table = table.select(
@@ -345,7 +345,23 @@ def labels_of(labels: Any, source: Any) -> NDArray[Any]:
     return y.astype(str) if y.dtype.kind == "O" else y
 
 
-def _check_no_missing(column: Any, what: str, source: Any) -> None:
+def check_no_missing(column: Any, what: str, source: Any) -> None:
+    """Refuse a column that lacks values.
+
+    Parameters
+    ----------
+    column : polars.Series
+        Labels or groups.
+    what : str
+        What they are, for the error.
+    source : object
+        Where they come from, for the error.
+
+    Raises
+    ------
+    ValueError
+        If a value is missing.
+    """
     n_missing = column.null_count()
     if n_missing > 0:
         raise ValueError(
@@ -366,9 +382,30 @@ def _check_no_counter(table: Any, source: Any) -> None:
                 )
 
 
-def _found_label_column(
+def found_label_column(
     columns: list[str], label_column: str | None, source: Any
 ) -> str:
+    """Find the column of the labels.
+
+    Parameters
+    ----------
+    columns : list of str
+        All columns but those to ignore.
+    label_column : str or None
+        Its name, if it was given.
+    source : object
+        What has them, for the error.
+
+    Returns
+    -------
+    str
+        Name of the column.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or several may be meant.
+    """
     check_names(columns, str(source))
     if label_column is not None:
         found = [column for column in columns if column == label_column]

@@ -8,6 +8,7 @@ import io
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +25,11 @@ _SEPARATORS = (",", ";", "\t", "|")
 _SEPARATOR_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 # Longer marks first: that of UTF-32 begins with that of UTF-16.
 _MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 # Records from which the separator is recognised.
 _N_LOOKED_AT = 100
@@ -85,8 +86,8 @@ def read_table(
             return polars.read_parquet(path), False
         except Exception as error:  # a damaged table may raise anything
             raise ValueError(f"{path} cannot be read: {error}") from error
-    text = _decoded(path.read_bytes(), path)
-    separator, text = _separator(text, label_column, path)
+    text = decode_text(path.read_bytes(), path, stacklevel=3).text
+    separator, text = split_separator(text, label_column)
     records = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     try:
         header = [name.strip() for name in next(records, [])]
@@ -244,9 +245,76 @@ def _all_match(texts: Any, pattern: str) -> bool:
     return len(matches) > 0 and bool(matches.all())
 
 
-def _decoded(content: bytes, path: Path) -> str:
-    """Text of a file, by its mark, as UTF-8, or as Windows-1252."""
-    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), None)
+@dataclass(frozen=True)
+class DecodedText:
+    """Text of a file, and how it was written.
+
+    Attributes
+    ----------
+    text : str
+        The text, without a mark before it.
+    encoding : str
+        Name of its encoding.
+    mark : bytes
+        What stands before it and says so; empty where there is none.
+    """
+
+    text: str
+    encoding: str
+    mark: bytes
+
+    def encode(self, text: str) -> bytes:
+        """Write another text as this one was.
+
+        Parameters
+        ----------
+        text : str
+            Any text.
+
+        Returns
+        -------
+        bytes
+            Content of a file.
+
+        Raises
+        ------
+        UnicodeEncodeError
+            If the encoding lacks one of its letters.
+        """
+        return self.mark + text.encode(self.encoding)
+
+
+def decode_text(content: bytes, path: Path, *, stacklevel: int) -> DecodedText:
+    """Text of a file, by its mark, as UTF-8, or as Windows-1252.
+
+    Parameters
+    ----------
+    content : bytes
+        Content of the file.
+    path : pathlib.Path
+        Where it lies, for messages.
+    stacklevel : int
+        Frames above this function to which a warning belongs.
+
+    Returns
+    -------
+    DecodedText
+        The text.
+
+    Raises
+    ------
+    ValueError
+        If it is none of these.
+
+    Warns
+    -----
+    UserWarning
+        Where it was read as Windows-1252.
+    """
+    mark, encoding = next(
+        ((mark, name) for mark, name in _MARKS if content.startswith(mark)), (b"", None)
+    )
+    content = content[len(mark) :]
     start = content[:1000]
     if encoding is None and b"\x00" in start:
         # Text of Latin letters in UTF-16 has every other byte zero.
@@ -254,7 +322,9 @@ def _decoded(content: bytes, path: Path) -> str:
         if max(even, odd) > len(start) // 4:
             encoding = "utf-16-be" if even > odd else "utf-16-le"
     try:
-        return content.decode(encoding or "utf-8")
+        return DecodedText(
+            content.decode(encoding or "utf-8"), encoding or "utf-8", mark
+        )
     except UnicodeDecodeError as error:
         if encoding is not None or b"\x00" in start:
             raise ValueError(
@@ -262,20 +332,35 @@ def _decoded(content: bytes, path: Path) -> str:
                 f"{encoding or 'UTF-16'} text; save it as UTF-8 ({error})."
             ) from error
     try:
-        text = content.decode("cp1252")
+        decoded = DecodedText(content.decode("cp1252"), "cp1252", b"")
     except UnicodeDecodeError:  # five bytes have no letter there
-        text = content.decode("latin-1")
+        decoded = DecodedText(content.decode("latin-1"), "latin-1", b"")
     warnings.warn(
         f"{path} is not UTF-8: it was read as Windows-1252. Where letters look wrong, "
         "save it as UTF-8.",
         UserWarning,
-        stacklevel=4,
+        stacklevel=stacklevel + 1,
     )
-    return text
+    return decoded
 
 
-def _separator(text: str, label_column: str | None, path: Path) -> tuple[str, str]:
-    """Recognise what separates fields; returns it and the text of the table."""
+def split_separator(text: str, label_column: str | None = None) -> tuple[str, str]:
+    """Recognise what separates fields.
+
+    Parameters
+    ----------
+    text : str
+        Text of a file.
+    label_column : str or None, default=None
+        Column that the header has.
+
+    Returns
+    -------
+    separator : str
+        Comma, semicolon, tab or bar.
+    table : str
+        The text without a line that says so.
+    """
     if text.startswith("sep=") and len(text) > 4:  # Excel says it in the first line
         line, _, rest = text.partition("\n")
         if line.rstrip("\r")[4:] in _SEPARATORS:

@@ -14,7 +14,13 @@ HEAVY = ("torch", "sklearn", "matplotlib", "scipy", "polars", "joblib")
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], ["reproduce", "--help"], ["audit", "--help"]],
+    [
+        ["--help"],
+        ["--version"],
+        ["reproduce", "--help"],
+        ["audit", "--help"],
+        ["apply", "--help"],
+    ],
 )
 def test_help_is_shown_without_importing_what_computes(arguments):
     code = (
@@ -40,7 +46,7 @@ def test_version_is_the_installed_one(invoke):
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ([], ["reproduce", "audit", "attack", "--version"]),
+        ([], ["reproduce", "audit", "apply", "attack", "--version"]),
         (
             ["reproduce"],
             [
@@ -55,11 +61,15 @@ def test_version_is_the_installed_one(invoke):
             ["--trusted", "--label-column", "--drop-column", "--cv", "--restart"],
         ),
         (
+            ["apply"],
+            ["--to", "--index", "--label-column", "--drop-column", "--json", "--quiet"],
+        ),
+        (
             ["attack"],
             ["--estimator", "--surrogate", "--budget", "--linf", "--flat", "--n-jobs"],
         ),
     ],
-    ids=["sklgm", "reproduce", "audit", "attack"],
+    ids=["sklgm", "reproduce", "audit", "apply", "attack"],
 )  # fmt: skip
 def test_help_names_every_option(invoke, command, words):
     outcome = invoke(*command, "--help")

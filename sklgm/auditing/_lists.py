@@ -1,0 +1,94 @@
+"""Lists as CSV files that a spreadsheet may open: nothing in them is executed."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from sklgm.persistence import write_atomically
+
+# Spreadsheets also skip a tab or a line break before a formula.
+_FORMULA_STARTS = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\t",
+    "\r",
+    "\n",
+    "\uff1d",
+    "\uff0b",
+    "\uff0d",
+    "\uff20",
+)
+
+
+def write_csv(path: Path, lines: list[list[Any]], escape_formulas: bool) -> None:
+    """Write a list whole or not at all.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Where.
+    lines : list of list
+        Cells of each line, with the header.
+    escape_formulas : bool
+        Whether to write texts as :func:`inert` makes them.
+    """
+    text = io.StringIO(newline="")
+    if escape_formulas:
+        lines = [[inert(cell) for cell in line] for line in lines]
+    csv.writer(text).writerows(lines)
+    write_text(path, text.getvalue())
+
+
+def inert(cell: Any) -> Any:
+    """Text that no spreadsheet takes for a formula; numbers stay as they are.
+
+    Parameters
+    ----------
+    cell : object
+        Anything.
+
+    Returns
+    -------
+    object
+        The same, or the text after an apostrophe.
+    """
+    if not isinstance(cell, str) or not cell.startswith(_FORMULA_STARTS):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
+
+
+def listed(value: Any) -> str:
+    """Text of a label or name in a list, as it is read again.
+
+    Parameters
+    ----------
+    value : object
+        Label or name.
+
+    Returns
+    -------
+    str
+        Formulas and what is no Unicode are escaped.
+    """
+    text = str(inert(value))
+    return text.encode("utf-8", errors="backslashreplace").decode("utf-8")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text; names that are no Unicode are escaped.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Where.
+    text : str
+        What.
+    """
+    write_atomically(path, text.encode("utf-8", errors="backslashreplace"))

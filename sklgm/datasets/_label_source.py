@@ -1,0 +1,154 @@
+"""Labels of a file or folder, and copies of it with corrected ones."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """What a copy has otherwise than its source.
+
+    Attributes
+    ----------
+    new_labels : mapping of int to object
+        Label of rows that are relabelled, as :meth:`LabelSource.label_of` gives it.
+    dropped : frozenset of int
+        Rows that are left out.
+    """
+
+    new_labels: Mapping[int, Any]
+    dropped: frozenset[int]
+
+    def kept(self, n_rows: int) -> NDArray[np.bool_]:
+        """Tell which rows stay.
+
+        Parameters
+        ----------
+        n_rows : int
+            Number of rows of the source.
+
+        Returns
+        -------
+        ndarray of bool of shape (n_rows,)
+            False where a row is left out.
+        """
+        is_kept = np.ones(n_rows, dtype=bool)
+        is_kept[sorted(self.dropped)] = False
+        return is_kept
+
+
+class LabelSource(ABC):
+    """Labels of a file or folder in the order of its rows.
+
+    Attributes
+    ----------
+    labels : ndarray of shape (n_rows,)
+        Labels, as :func:`~sklgm.datasets.load_rows` gives them, also of images that
+        cannot be read.
+    names : tuple of str or None
+        File of each image; None where rows are no images.
+    """
+
+    labels: NDArray[Any]
+    names: tuple[str, ...] | None = None
+
+    def is_readable(self, row: int) -> bool:
+        """Whether a row is one of an audit: images that cannot be read are not.
+
+        Parameters
+        ----------
+        row : int
+            Row of the source.
+
+        Returns
+        -------
+        bool
+            True of all rows but damaged images.
+        """
+        return True
+
+    @abstractmethod
+    def label_of(self, text: str) -> Any:
+        """Make the label of a new class from its text.
+
+        Parameters
+        ----------
+        text : str
+            As a person wrote it.
+
+        Returns
+        -------
+        object
+            A label of the type of the others.
+
+        Raises
+        ------
+        ValueError
+            If the source can hold no such label.
+        """
+
+    @abstractmethod
+    def write(self, to: Path, corrections: Corrections, progress: Progress) -> None:
+        """Write a corrected copy.
+
+        Parameters
+        ----------
+        to : pathlib.Path
+            Where; there is nothing yet.
+        corrections : Corrections
+            What it has otherwise.
+        progress : callable
+            Called with the name of a stage, steps done and steps in all.
+
+        Raises
+        ------
+        OSError, ValueError
+            If it cannot be written, or the source changed. What was written until
+            then is the caller's to delete.
+        """
+
+
+def parsed_label(text: str, dtype: np.dtype[Any], name: str) -> Any:
+    """Make a label of a numpy type from its text.
+
+    Parameters
+    ----------
+    text : str
+        As a person wrote it.
+    dtype : numpy.dtype
+        Of the other labels: of integers, floats, booleans or strings.
+    name : str
+        Of what holds the labels, for the error.
+
+    Returns
+    -------
+    object
+        The label.
+
+    Raises
+    ------
+    ValueError
+        If the type has no such value.
+    """
+    if dtype.kind in "UO":
+        return text
+    try:
+        if dtype.kind == "b":
+            return {"true": True, "false": False}[text.strip().lower()]
+        number = int(text)
+        if dtype.kind == "f" or np.iinfo(dtype).min <= number <= np.iinfo(dtype).max:
+            return number
+    except (ValueError, KeyError):
+        pass
+    kind = "true or false" if dtype.kind == "b" else "whole numbers"
+    raise ValueError(f"{name} holds {kind} ({dtype}), which {text!r} is not")
