@@ -148,6 +148,7 @@ def build_net(
         **settings,
     )
     net.augmentation = augmentation
+    net.n_before, net.n_total = n_before, n_total
     net.initialize()
     if isinstance(net, AcceleratedNet):
         net.share_with(accelerator)

@@ -18,7 +18,7 @@ from sklgm._net._augment import Augmentation
 from sklgm._net._batches import Batch, BatchDataset
 from sklgm._net._loaders import ordered_loader
 from sklgm._random import generators_kept
-from sklgm._running import interrupts_are_raised
+from sklgm._running import interrupts_are_raised, tell_epoch
 from sklgm.losses import weighted_mean
 from sklgm.nn import FeatureNetwork
 
@@ -46,6 +46,8 @@ class LossNet(NeuralNet):
         Epochs that were taken over from a training that was cut off.
     augmentation : callable or None
         Changes the instances of training batches.
+    n_before, n_total : int
+        Epochs trained before by another net, and of the whole training.
     constant_rates : list of dict
         What a schedule changes in each group of the optimiser, as it was before.
     """
@@ -53,6 +55,8 @@ class LossNet(NeuralNet):
     was_interrupted = False
     n_resumed = 0
     augmentation: Augmentation | None = None
+    n_before = 0
+    n_total = 0
     constant_rates: list[dict[str, Any]]
 
     def end_schedule(self) -> None:
@@ -99,6 +103,13 @@ class LossNet(NeuralNet):
         for _, callback in self.callbacks_:
             if _listens(type(callback), method_name):  # type: ignore[arg-type]
                 getattr(callback, method_name)(self, **cb_kwargs)
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Tell how far the whole training is, if anyone listens."""
+        super().on_epoch_end(net, **kwargs)
+        if self.n_total > 0:
+            n_done = min(self.n_before + len(self.history), self.n_total)
+            tell_epoch(n_done, self.n_total)
 
     def run_single_epoch(
         self, iterator: Any, training: bool, *args: Any, **kwargs: Any

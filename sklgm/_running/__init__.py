@@ -6,6 +6,7 @@ from sklgm._running._environment import (
     installed_version,
     user_cache,
 )
+from sklgm._running._epochs import EpochsOfTasks, epochs_told, tell_epoch
 from sklgm._running._extras import import_extra
 from sklgm._running._interrupts import interrupts_are_raised, interrupts_raised
 from sklgm._running._progress import progress_bar
@@ -15,11 +16,13 @@ from sklgm._running._workers import count_workers, divided_threads, limited_thre
 
 __all__ = [
     "Checkpoints",
+    "EpochsOfTasks",
     "Progress",
     "Runner",
     "count_workers",
     "describe_environment",
     "divided_threads",
+    "epochs_told",
     "import_extra",
     "installed_version",
     "limited_threads",
@@ -29,5 +32,6 @@ __all__ = [
     "interrupts_raised",
     "stage_key",
     "stages_folder",
+    "tell_epoch",
     "user_cache",
 ]

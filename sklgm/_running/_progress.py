@@ -6,6 +6,8 @@ from typing import Any
 
 from sklgm._running._extras import import_extra
 
+#: Ends the name of a stage whose steps an interrupted run has left.
+FINISHED_BEFORE = " (finished before)"
 # Steps may take minutes; their speed is what the time left is estimated from.
 _SPEED_PERIOD = 1800.0
 
@@ -41,6 +43,9 @@ def progress_bar(quiet: bool = False) -> Iterator[Callable[[str, int, int], None
         tasks: dict[str, Any] = {}
 
         def show(stage: str, n_done: int, n_steps: int) -> None:
+            is_left = stage.endswith(FINISHED_BEFORE)
+            if is_left and not any(name.endswith(FINISHED_BEFORE) for name in tasks):
+                bar.console.print("Going on where an interrupted run stopped.")
             if stage not in tasks:
                 tasks[stage] = bar.add_task(stage, total=n_steps)
             bar.update(tasks[stage], completed=n_done, total=n_steps)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib.resources
 import os
 from collections.abc import Callable, Iterable
-from contextlib import closing
+from contextlib import closing, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sklgm._running._checkpoints import Checkpoints
 from sklgm._running._environment import describe_environment, user_cache
+from sklgm._running._epochs import EpochsOfTasks
 from sklgm._running._interrupts import interrupts_raised
+from sklgm._running._progress import FINISHED_BEFORE
 from sklgm._running._workers import check_n_jobs, count_workers, run_tasks
 
 if TYPE_CHECKING:
@@ -54,6 +57,7 @@ class Runner:
         self.progress = progress or _no_progress
         self.n_jobs = n_jobs
         self._checkpoints = Checkpoints(folder, key)
+        self._n_before = 0  # stages that an interrupted run has left
 
     def once(self, stage: str, function: Callable[[], Any]) -> Any:
         """Carry out a stage, or take its result from the run that was interrupted.
@@ -72,7 +76,10 @@ class Runner:
             What the function returned, in this run or before.
         """
         is_found, value = self._checkpoints.get(stage)
-        if not is_found:
+        if is_found:
+            self._n_before += 1
+            self.progress("stages" + FINISHED_BEFORE, self._n_before, self._n_before)
+        else:
             with interrupts_raised():
                 value = function()
             self._checkpoints.put(stage, value)
@@ -109,6 +116,7 @@ class Runner:
         device: torch.device | None = None,
         n_threads: int | None = 1,
         is_kept: bool = False,
+        epochs: str | None = None,
     ) -> list[Any]:
         """Call a function with the arguments of each task, side by side.
 
@@ -129,6 +137,9 @@ class Runner:
             ``n_jobs`` is. None divides those of this process: for few long tasks.
         is_kept : bool, default=False
             Keep the result of each task as :meth:`once` does.
+        epochs : str or None, default=None
+            Name of a stage that shows the epochs of the networks that tasks train, one
+            in each at most; None shows none.
 
         Returns
         -------
@@ -139,26 +150,43 @@ class Runner:
         names = [f"{stage}, {i}" for i in range(n_tasks)]
         kept = [self._checkpoints.get(name) for name in names] if is_kept else []
         is_done = [is_found for is_found, _ in kept] or [False] * n_tasks
-        computed = run_tasks(
-            function,
-            (task for task, done in zip(tasks, is_done, strict=True) if not done),
-            n_workers=self.n_workers(n_tasks, device),
-            n_threads=n_threads,
-        )
+        if any(is_done):
+            self.progress(stage + FINISHED_BEFORE, sum(is_done), n_tasks)
+        n_workers = self.n_workers(n_tasks, device)
+        told = None
+        telling: Any = nullcontext(function)
+        if epochs is not None:
+            told = EpochsOfTasks(n_tasks, partial(self.progress, epochs))
+            for number in (i for i, done in enumerate(is_done) if done):
+                told.finished(number)
+            tasks = ((number, *task) for number, task in enumerate(tasks))
+            if n_workers == 1:
+                telling = nullcontext(told.in_this_process(function))
+            else:
+                telling = told.in_workers(function)
         results: list[Any] = []
-        with closing(computed):  # an error here ends the workers, too
-            for number, name in enumerate(names):
-                if is_done[number]:
-                    result = kept[number][1]
-                else:
-                    with interrupts_raised():
-                        result = next(computed)
-                    if is_kept:
-                        self._checkpoints.put(name, result)
-                results.append(result)
-                self.progress(stage, len(results), n_tasks)
-            if not all(is_done):  # told that it ends, joblib keeps its workers
-                next(computed, None)
+        with telling as call:
+            computed = run_tasks(
+                call,
+                (task for task, done in zip(tasks, is_done, strict=True) if not done),
+                n_workers=n_workers,
+                n_threads=n_threads,
+            )
+            with closing(computed):  # an error here ends the workers, too
+                for number, name in enumerate(names):
+                    if is_done[number]:
+                        result = kept[number][1]
+                    else:
+                        with interrupts_raised():
+                            result = next(computed)
+                        if is_kept:
+                            self._checkpoints.put(name, result)
+                    results.append(result)
+                    if told is not None:
+                        told.finished(number)
+                    self.progress(stage, len(results), n_tasks)
+                if not all(is_done):  # told that it ends, joblib keeps its workers
+                    next(computed, None)
         return results
 
 

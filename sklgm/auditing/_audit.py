@@ -191,7 +191,10 @@ def audit(
     random_state : int, RandomState instance or None, default=None
         Seed of the folds and of the default estimator.
     progress : callable or None, default=None
-        Called with the name of a stage, steps done and steps in all.
+        Called with the name of a stage, steps done and steps in all: the folds, and
+        the epochs of all of them where networks are trained. Epochs of worker
+        processes are told from a thread. Where finished folds were taken from an
+        interrupted audit, a stage whose name ends in "(finished before)" says how many.
     resume_from : path-like or None, default=None
         Folder where finished folds are kept. An audit that was interrupted, called
         again with the same data, settings, int ``random_state``, code and versions,

@@ -207,7 +207,13 @@ def ask_folds(
     """
     stage = "train and score folds"
     return runner.map(
-        stage, ask, enumerate(splits), len(splits), n_threads=None, is_kept=True
+        stage,
+        ask,
+        enumerate(splits),
+        len(splits),
+        n_threads=None,
+        is_kept=True,
+        epochs="epochs of all folds",
     )
 
 

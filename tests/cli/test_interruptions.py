@@ -127,10 +127,12 @@ def test_an_interrupted_command_goes_on_to_the_same_bytes(
             "Interrupted: nothing was written. The same command goes on where it "
             "stopped; --restart begins anew."
         )
-    assert len(stages(folder)) >= n_finished
+    n_before = len(stages(folder))
+    assert n_before >= n_finished
 
     code, _, err = Command(folder, *arguments).end()
     assert code == 0, err
     assert "is not taken" not in err
+    assert ("Going on where an interrupted run stopped" in err) is (n_before > 0)
     assert results(folder) == expected
     assert stages(folder) == []

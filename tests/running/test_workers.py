@@ -144,12 +144,41 @@ def test_a_frozen_model_is_asked_without_workers(flipped, monkeypatch):
     LGMOutlierDetector(frozen, n_jobs=2).fit(X, claimed)
 
 
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_epochs_of_all_folds_are_shown(flipped, n_jobs):
+    seen = []
+    estimator = network().set_params(max_epochs=15, softmax_warmup=0.2)
+    audit(
+        *flipped,
+        estimator=estimator,
+        cv=2,
+        n_jobs=n_jobs,
+        random_state=0,
+        progress=lambda *step: seen.append(step),
+    )
+    epochs = [step[1:] for step in seen if step[0] == "epochs of all folds"]
+    assert epochs == sorted(epochs)
+    assert epochs[-1] == (30, 30)
+    if n_jobs == 1:
+        assert [n_done for n_done, _ in epochs[:30]] == list(range(1, 31))
+
+
+def test_an_error_of_a_callback_in_the_thread_of_epochs_reaches_the_caller(flipped):
+    def refuse_epochs(stage, n_done, n_steps):
+        if stage == "epochs of all folds":
+            raise Interrupted
+
+    estimator = network().set_params(max_epochs=60)
+    with pytest.raises(Interrupted):
+        audit(*flipped, estimator=estimator, cv=2, n_jobs=2, progress=refuse_epochs)
+
+
 def test_an_interrupted_audit_goes_on_in_workers(flipped, tmp_path):
     X, claimed = flipped
     settings = {"estimator": network(), "cv": 3, "random_state": 0, "n_jobs": 2}
 
     def interrupt(stage, n_done, n_steps):
-        if n_done == 2:
+        if (stage, n_done) == ("train and score folds", 2):
             raise Interrupted
 
     with pytest.raises(Interrupted):
@@ -158,11 +187,13 @@ def test_an_interrupted_audit_goes_on_in_workers(flipped, tmp_path):
     again = audit(
         X,
         claimed,
-        progress=lambda *step: seen.append(step[1:]),
+        progress=lambda *step: seen.append(step),
         resume_from=tmp_path,
         **settings,
     )
-    assert seen == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    folds = [step[1:] for step in seen if step[0] == "train and score folds"]
+    assert folds == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    assert seen[1] == ("train and score folds (finished before)", 2, 3)
     assert len(list(tmp_path.rglob("*.sklgm"))) == 3
     uninterrupted = audit(X, claimed, **settings)
     np.testing.assert_array_equal(again.p_values, uninterrupted.p_values)
