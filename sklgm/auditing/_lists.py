@@ -77,8 +77,23 @@ def listed(value: Any) -> str:
     str
         Formulas and what is no Unicode are escaped.
     """
-    text = str(inert(value))
-    return text.encode("utf-8", errors="backslashreplace").decode("utf-8")
+    return escaped(inert(value))
+
+
+def escaped(value: Any) -> str:
+    """Text of a label or name in which what is no Unicode is escaped.
+
+    Parameters
+    ----------
+    value : object
+        Label or name.
+
+    Returns
+    -------
+    str
+        Text that can be written.
+    """
+    return str(value).encode("utf-8", errors="backslashreplace").decode("utf-8")
 
 
 def write_text(path: Path, text: str) -> None:

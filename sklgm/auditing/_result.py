@@ -1,18 +1,28 @@
 """Result of an audit of claimed labels, as plain arrays."""
 
+from __future__ import annotations
+
+import html
 import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sklgm.auditing._lists import write_csv, write_text
+from sklgm._running import import_extra
+from sklgm.auditing._lists import escaped, write_csv, write_text
 from sklgm.auditing._review import Review
 from sklgm.auditing._rule import Rule
+
+if TYPE_CHECKING:
+    import polars as pl
+
+#: Rows of a table in a notebook.
+_MOST_SHOWN = 10
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -145,6 +155,96 @@ class AuditResult:
             f"AuditResult({len(self.suspects)} of {len(self.p_values)} rows suspect "
             f"at {rule})"
         )
+
+    def _repr_html_(self) -> str:
+        """Say in a notebook what was found, with the most suspect rows."""
+        facts = [html.escape(repr(self))]
+        if self.noise_share is not None:
+            share = f"estimated share of wrong labels {self.noise_share:.2%}"
+            if self.noise_share_interval is not None:
+                low, high = self.noise_share_interval
+                share += f" ({low:.2%} to {high:.2%})"
+            facts.append(share)
+        columns = ["row", "claimed_label", "likely_label", "p_wrong", "p_value"]
+        lines = [
+            "".join(f"<td>{html.escape(text)}</td>" for text in line)
+            for line in self._shown_rows(self.suspects[:_MOST_SHOWN])
+        ]
+        n_more = len(self.suspects) - len(lines)
+        more = f"<p>and {n_more} more: <code>suspects</code></p>" if n_more > 0 else ""
+        heads = "".join(f"<th>{name}</th>" for name in columns)
+        rows = "".join(f"<tr>{line}</tr>" for line in lines)
+        table = (
+            f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+            if lines
+            else ""
+        )
+        return f"<p>{'; '.join(facts)}</p>{table}{more}"
+
+    def _shown_rows(self, rows: NDArray[np.intp]) -> list[list[str]]:
+        """Cells of some rows, as text."""
+        return [
+            [
+                str(row),
+                escaped(self.claimed_labels[row]),
+                escaped(self.likely_labels[row]),
+                "" if self.p_wrong is None else f"{self.p_wrong[row]:.2g}",
+                f"{self.p_values[row]:.2g}",
+            ]
+            for row in rows.tolist()
+        ]
+
+    def to_frame(self, row_names: Sequence[str] | None = None) -> pl.DataFrame:
+        """All rows as a table, in their order.
+
+        Parameters
+        ----------
+        row_names : sequence of str of length n_samples or None, default=None
+            Such as file names.
+
+        Returns
+        -------
+        DataFrame
+            ``row``, ``name`` if there are names, ``claimed_label``, ``likely_label``,
+            ``is_suspect``, ``p_wrong`` (null against trusted rows), ``p_value``,
+            ``q_value``, ``score``, ``fold``, ``is_too_rare``. In names what is no
+            Unicode is escaped.
+
+        Raises
+        ------
+        ValueError
+            If there are not as many names as rows.
+        ImportError
+            If polars is not installed.
+        """
+        polars = import_extra("polars", "cli")
+        n_samples = len(self.p_values)
+        if row_names is not None and len(row_names) != n_samples:
+            raise ValueError(
+                f"row_names has {len(row_names)} entries for {n_samples} audited rows"
+            )
+        rare = np.zeros(n_samples, dtype=bool)
+        rare[[] if self.too_rare is None else self.too_rare] = True
+        names = {}
+        if row_names is not None:
+            names["name"] = [escaped(name) for name in row_names]
+        frame: pl.DataFrame = polars.DataFrame(
+            {
+                "row": np.arange(n_samples),
+                **names,
+                "claimed_label": _plain_labels(self.claimed_labels),
+                "likely_label": _plain_labels(self.likely_labels),
+                "is_suspect": self.is_suspect,
+                "p_wrong": [None] * n_samples if self.p_wrong is None else self.p_wrong,
+                "p_value": self.p_values,
+                "q_value": self.q_values,
+                "score": self.scores,
+                "fold": self.folds,
+                "is_too_rare": rare,
+            },
+            schema_overrides={"p_wrong": polars.Float64},
+        )
+        return frame
 
     @property
     def rule(self) -> dict[str, float]:
@@ -284,7 +384,8 @@ class AuditResult:
             ``noise_share``, ``noise_share_interval``, ``noise_matrix``,
             ``classifier_error``, ``misfit``, ``temperature``, ``rows_to_check``,
             ``review``, ``suspects_by_class``, ``n_too_rare``, ``n_duplicate_pairs``,
-            ``n_contradictory_pairs``, ``notes``, ``settings`` and ``environment``.
+            ``n_contradictory_pairs``, ``notes``, ``settings`` and ``environment``. Of
+            classes that are too rare the noise matrix is None.
         """
         n_pairs = 0 if self.duplicate_pairs is None else len(self.duplicate_pairs)
         flagged = self.claimed_labels[self.is_suspect]
@@ -298,12 +399,12 @@ class AuditResult:
             "score_kind": self.score_kind,
             "n_trusted": self.n_trusted,
             "noise_share": self.noise_share,
-            "noise_share_interval": _listed(self.noise_share_interval),
-            "noise_matrix": _listed(self.noise_matrix),
+            "noise_share_interval": _as_list(self.noise_share_interval),
+            "noise_matrix": _without_nan(self.noise_matrix),
             "classifier_error": self.classifier_error,
             "misfit": self.misfit,
             "temperature": self.temperature,
-            "rows_to_check": _listed(self.rows_to_check),
+            "rows_to_check": _as_list(self.rows_to_check),
             "review": None if self.review is None else asdict(self.review),
             "suspects_by_class": {
                 str(label): int(np.count_nonzero(flagged == label))
@@ -318,5 +419,19 @@ class AuditResult:
         }
 
 
-def _listed(values: Any) -> list[Any] | None:
+def _as_list(values: Any) -> list[Any] | None:
     return None if values is None else np.asarray(values).tolist()
+
+
+def _without_nan(matrix: NDArray[np.float64] | None) -> list[list[float | None]] | None:
+    """Matrix as JSON has it, which has no word for NaN."""
+    if matrix is None:
+        return None
+    return [[None if np.isnan(v) else v for v in row] for row in matrix.tolist()]
+
+
+def _plain_labels(labels: NDArray[Any]) -> Any:
+    """Labels as a column has them; what is no Unicode is escaped."""
+    if labels.dtype.kind in "biuf":
+        return labels
+    return [escaped(label) for label in labels.tolist()]

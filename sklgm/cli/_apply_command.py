@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +10,7 @@ from sklgm.cli._output import (
     JSON_HELP,
     QUIET_HELP,
     errors_in_one_line,
+    print_json,
     printable,
     progress_bar,
     warnings_in_one_line,
@@ -90,7 +90,7 @@ def apply(
                 progress=show,
             )
     if as_json:
-        typer.echo(json.dumps(result.summary()))
+        print_json(result.summary())
     elif not quiet:
         _print_summary(result)
 

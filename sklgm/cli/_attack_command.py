@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from sklgm._running import import_extra
-from sklgm.cli._output import errors_in_one_line, progress_bar
+from sklgm.cli._output import (
+    JSON_HELP,
+    QUIET_HELP,
+    errors_in_one_line,
+    print_json,
+    progress_bar,
+)
 
 if TYPE_CHECKING:
     import typer
@@ -113,6 +119,8 @@ def attack(
             "Default: sklgm-attack/NAME."
         ),
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help=QUIET_HELP)] = False,
 ) -> None:
     """Poison an estimator's training rows and see how often it is misled."""
     folder = out or Path("sklgm-attack") / path.resolve().stem
@@ -131,7 +139,7 @@ def attack(
             image_shape = X.shape[1:]
             X = X.reshape(len(X), -1)
         is_count = budget >= 1 and budget == int(budget)
-        with progress_bar() as show:
+        with progress_bar(quiet) as show:
             result = red_team(
                 _estimator(estimator, "estimator"),
                 X,
@@ -148,9 +156,14 @@ def attack(
                 progress=show,
             )
         result.save(folder, image_shape=image_shape)
-    _print_summary(result)
-    for name in ("red_team.json", "targets.csv", "manifest.csv"):
-        typer.echo(folder / name)
+    names = ("red_team.json", "targets.csv", "manifest.csv")
+    if as_json:
+        files = {name: str(folder / name) for name in names}
+        print_json({"files": files, **result.summary()})
+    elif not quiet:
+        _print_summary(result)
+        for name in names:
+            typer.echo(folder / name)
 
 
 def _estimator(name: str, option: str) -> Any:

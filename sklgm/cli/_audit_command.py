@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from sklgm._running import import_extra
 from sklgm.cli._output import (
+    JSON_HELP,
+    OVER,
+    QUIET_HELP,
     command_line,
     errors_in_one_line,
     output_folder,
+    print_json,
     printable,
     progress_bar,
     warnings_in_one_line,
@@ -198,8 +202,23 @@ def audit(
             help="Begin anew where an audit with the same settings was interrupted.",
         ),
     ] = False,
+    fail_over: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="SHARE",
+            help="End with exit code 3 if more than this share of the rows is suspect.",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help=QUIET_HELP)] = False,
 ) -> None:
-    """Find rows whose label is implausible; write lists and a report."""
+    """Find rows whose label is implausible; write lists and a report.
+
+    Exit codes: 0 done, 1 an error, 2 an unknown option or value, 3 more suspects than
+    --fail-over, 130 interrupted.
+    """
     folder = out or Path("sklgm-audit") / path.resolve().stem
     with errors_in_one_line(_OPTIONS), warnings_in_one_line(_OPTIONS) as said:
         from sklgm._inputs import resolve_device
@@ -234,7 +253,7 @@ def audit(
                     "network resizes images to its own size"
                 )
             (rows, shown), known = _load_features(
-                path, trusted, backbone, weights, device
+                path, trusted, backbone, weights, device, quiet or as_json, quiet
             )
             backbone = "identity"
         result = _audit_and_write(
@@ -244,6 +263,7 @@ def audit(
             folder,
             restart,
             said,
+            quiet,
             decisions=None if decisions is None else read_decisions(decisions),
             **given,
             fdr=fdr,
@@ -257,19 +277,45 @@ def audit(
             n_jobs=n_jobs,
             random_state=seed,
         )
-    _print_summary(result)
     names = ["suspects.csv", "clean_index.csv", "audit.json", "report.html"]
     if result.duplicate_pairs is not None and len(result.duplicate_pairs) > 0:
         names.append("duplicates.csv")
     if rows.skipped:
         _write_skipped(folder / "skipped.csv", rows.skipped)
         names.append("skipped.csv")
-    for name in names:
-        typer.echo(folder / name)
+    share = len(result.suspects) / len(result.p_values)
+    is_over = fail_over is not None and share > fail_over
+    if as_json:
+        print_json(
+            {
+                "files": {name: str(folder / name) for name in names},
+                "n_skipped": len(rows.skipped),
+                "suspect_share": share,
+                "fail_over": fail_over,
+                "is_over": is_over,
+                **result.summary(),
+            }
+        )
+    elif not quiet:
+        _print_summary(result)
+        for name in names:
+            typer.echo(folder / name)
+    if is_over:
+        typer.echo(
+            f"{share:.3%} of the rows are suspect, more than --fail-over {fail_over:g}",
+            err=True,
+        )
+        raise typer.Exit(code=OVER)
 
 
 def _load_features(
-    path: Path, trusted: Path | None, architecture: str, weights: Path, device: str
+    path: Path,
+    trusted: Path | None,
+    architecture: str,
+    weights: Path,
+    device: str,
+    is_silent: bool,
+    quiet: bool,
 ) -> tuple[tuple[LabelledRows, ImageFiles], LabelledRows | None]:
     """Features of images by a pretrained network; say what became of its last layer."""
     from sklgm.datasets import LabelledRows, list_image_folder
@@ -287,11 +333,14 @@ def _load_features(
         if network.n_classes is None
         else f"took off the classification layer of {network.n_classes} classes"
     )
-    typer.echo(f"{architecture}: {layer}; {network.feature_dim} features per image.")
+    if not is_silent:
+        typer.echo(
+            f"{architecture}: {layer}; {network.feature_dim} features per image."
+        )
 
     def of_folder(folder: Path) -> tuple[LabelledRows, ImageFiles]:
         files, y = list_image_folder(folder)
-        with progress_bar() as show:
+        with progress_bar(quiet) as show:
             X = extract(
                 network,
                 files,
@@ -313,6 +362,7 @@ def _audit_and_write(
     folder: Path,
     restart: bool,
     said: Sequence[str],
+    quiet: bool,
     **settings: Any,
 ) -> AuditResult:
     """Audit with a progress bar and write all it gives."""
@@ -320,7 +370,7 @@ def _audit_and_write(
     from sklgm.report import write_audit_report
 
     with output_folder(folder, restart) as unfinished:
-        with progress_bar() as show:
+        with progress_bar(quiet) as show:
             result = audit_rows(
                 rows.X,
                 rows.y,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 import shlex
 import shutil
@@ -30,6 +32,8 @@ __all__ = [
     "progress_bar",
 ]
 
+#: Exit code of an audit that has more suspects than ``--fail-over`` allows.
+OVER = 3
 #: Exit code of a program that Ctrl-C ended: 128 and the number of the signal.
 INTERRUPTED = 130
 
@@ -100,6 +104,25 @@ def warnings_in_one_line(options: Mapping[str, str]) -> Iterator[list[str]]:
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = show_line
         yield said
+
+
+def print_json(value: Any) -> None:
+    """Print a summary as one line of JSON.
+
+    Parameters
+    ----------
+    value : object
+        Dicts, lists, texts and numbers; of numbers that JSON lacks null is printed.
+    """
+    typer.echo(json.dumps(_finite(value), allow_nan=False, default=str))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def printable(text: str) -> str:

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from sklgm._running import import_extra
 from sklgm.cli._output import (
+    JSON_HELP,
+    QUIET_HELP,
     command_line,
     errors_in_one_line,
     output_folder,
+    print_json,
     progress_bar,
     written_at_once,
 )
@@ -163,6 +166,8 @@ def reproduce(
             help="Begin anew where a run with the same settings was interrupted.",
         ),
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help=QUIET_HELP)] = False,
 ) -> None:
     """Train softmax and L-GM, certify and poison both, write a report."""
     given: dict[str, Any] = {
@@ -189,11 +194,16 @@ def reproduce(
         )
         folder = out or default_folder(settings, protocols)
         result, descriptions = _run_and_write(
-            settings, protocols, folder, n_jobs, restart
+            settings, protocols, folder, n_jobs, restart, quiet
         )
-    _print_tables(result, descriptions)
-    typer.echo(f"Results: {folder / 'table.parquet'}")
-    typer.echo(f"Report:  {folder / 'report.html'}")
+    if as_json:
+        files = {name: str(folder / name) for name in ("table.parquet", "report.html")}
+        rows = result.table.to_dicts()
+        print_json({"files": files, "rows": rows})
+    elif not quiet:
+        _print_tables(result, descriptions)
+        typer.echo(f"Results: {folder / 'table.parquet'}")
+        typer.echo(f"Report:  {folder / 'report.html'}")
 
 
 @dataclass
@@ -346,13 +356,14 @@ def _run_and_write(
     folder: Path,
     n_jobs: int | None,
     restart: bool,
+    quiet: bool,
 ) -> tuple[RunResult, list[ProtocolDescription]]:
     """Run protocols with a progress bar and write all they give."""
     from sklgm.report import run_figures, write_run_report
 
     descriptions = [get_protocol(name).description for name in protocols]
     with output_folder(folder, restart) as unfinished:
-        with progress_bar() as show:
+        with progress_bar(quiet) as show:
             result, arrays = run(
                 settings,
                 protocols,

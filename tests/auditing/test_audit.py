@@ -1,10 +1,12 @@
 import csv
+import dataclasses
 import json
 import subprocess
 import sys
 
 import numpy as np
 import pandas as pd
+import polars
 import pytest
 from sklearn.datasets import load_digits, load_iris
 from sklearn.ensemble import RandomForestClassifier
@@ -341,6 +343,42 @@ def test_names_and_labels_that_are_formulas_are_escaped(flipped, escapes, tmp_pa
         is_formula = labels[row][0] in "=+@"
         assert line["claimed_label"] == (before if is_formula else "") + labels[row]
         assert float(line["score"]) == result.scores[row]
+
+
+def test_all_rows_are_a_table(audited):
+    names = [f"f\udce9-{i}.png" for i in range(len(audited.p_values))]
+    frame = audited.to_frame(names)
+    assert frame["row"].to_list() == list(range(len(frame)))
+    assert frame["name"][3] == "f\\udce9-3.png"
+    assert frame["claimed_label"].to_list() == audited.claimed_labels.tolist()
+    np.testing.assert_array_equal(frame["p_wrong"], audited.p_wrong)
+    np.testing.assert_array_equal(frame["fold"], audited.folds)
+    suspects = frame.filter("is_suspect").sort("p_wrong", descending=True)
+    assert sorted(suspects["row"]) == sorted(audited.suspects)
+    with pytest.raises(ValueError, match="row_names has 1 entries"):
+        audited.to_frame(["a.png"])
+    by_trusted = dataclasses.replace(audited, p_wrong=None, too_rare=np.array([2]))
+    frame = by_trusted.to_frame()
+    assert "name" not in frame.columns
+    assert frame["p_wrong"].null_count() == len(frame)
+    assert frame["p_wrong"].dtype == polars.Float64
+    assert frame.filter("is_too_rare")["row"].to_list() == [2]
+
+
+def test_a_notebook_shows_the_most_suspect_rows(audited):
+    hostile = "<script>alert(1)</script>"
+    labels = np.array([hostile, "b"])[audited.claimed_labels % 2]
+    shown = dataclasses.replace(audited, claimed_labels=labels)._repr_html_()
+    assert "<script>" not in shown
+    assert "&lt;script&gt;" in shown
+    assert f"{len(audited.suspects)} of {len(labels)} rows suspect at fdr=0.1" in shown
+    assert "estimated share of wrong labels" in shown
+    assert shown.count("<tr>") == 11
+    assert f"and {len(audited.suspects) - 10} more" in shown
+    assert f"<td>{audited.suspects[0]}</td>" in shown
+    nothing = dataclasses.replace(audited, p_wrong=np.full(len(labels), 1e-9))
+    nothing = dataclasses.replace(nothing, q_values=np.ones(len(labels)))
+    assert "<table>" not in nothing._repr_html_()
 
 
 def test_interrupted_audit_takes_finished_folds(flipped, audited, tmp_path):

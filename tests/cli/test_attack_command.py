@@ -79,6 +79,19 @@ def test_estimators_are_imported(
     assert said in outcome.output.replace("\n", " ")
 
 
+def test_attack_prints_json_alone(invoke, stripes, my_module, tmp_path):
+    outcome = invoke(
+        "attack", stripes, "--estimator", "my_pipelines:made", *SPARING,
+        "--out", tmp_path / "out", "--json", "--quiet",
+    )  # fmt: skip
+    assert outcome.exit_code == 0, outcome.output
+    assert outcome.stderr == ""
+    printed = json.loads(outcome.stdout)
+    own = json.loads((tmp_path / "out" / "red_team.json").read_text())
+    assert printed["success_rate"] == own["success_rate"]
+    assert printed["files"]["targets.csv"] == str(tmp_path / "out" / "targets.csv")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -304,6 +304,61 @@ def test_audit_takes_tables_with_gaps_and_groups(invoke, tmp_path):
     assert "no --group-column 'ward'" in outcome.stderr
 
 
+@pytest.mark.parametrize("quiet", [[], ["--quiet"]], ids=["loud", "quiet"])
+def test_audit_prints_json_alone(invoke, labelled_csv, tmp_path, quiet):
+    out = tmp_path / "out"
+    with labelled_csv.open("a") as file:  # a class that is too rare: NaN in a matrix
+        file.write("\n0.5,0.5,0.5,class 9")
+    outcome = invoke(
+        "audit", labelled_csv, "--out", out, "--max-epochs", 3, "--json", *quiet
+    )
+    assert outcome.exit_code == 0, outcome.output
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    summary = json.loads(outcome.stdout, parse_constant=refuse)
+    assert summary["n_samples"] == 201
+    assert summary["suspect_share"] == summary["n_suspects"] / 201
+    assert summary["fail_over"] is None
+    assert summary["is_over"] is False
+    written = {path.name for path in out.iterdir()}
+    assert set(summary["files"]) == written
+    assert "Warning: Class 'class 9' is too rare" in outcome.stderr
+    assert ("epochs of all folds" in outcome.stderr) is not bool(quiet)
+    own = json.loads((out / "audit.json").read_text(), parse_constant=refuse)
+    assert own.items() <= summary.items()
+
+
+def test_audit_is_quiet(invoke, given_npz, tmp_path):
+    outcome = invoke("audit", given_npz, "--out", tmp_path / "out", "-q")
+    assert outcome.exit_code == 0, outcome.output
+    assert outcome.output == ""
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+@pytest.mark.parametrize(("share", "code"), [(0.0, 3), (0.009, 3), (0.01, 0), (1, 0)])
+def test_audit_fails_over_a_share_of_suspects(invoke, given_npz, tmp_path, share, code):
+    out = tmp_path / "out"
+    outcome = invoke(
+        "audit", given_npz, "--out", out, "--contamination", 0.01, "--json",
+        "--fail-over", share, "-q",
+    )  # fmt: skip
+    assert outcome.exit_code == code, outcome.output
+    summary = json.loads(outcome.stdout)
+    assert summary["n_suspects"] == 3
+    assert summary["is_over"] is (code == 3)
+    assert (out / "suspects.csv").exists()
+    said = f"1.000% of the rows are suspect, more than --fail-over {share:g}"
+    assert (said in outcome.stderr) is (code == 3)
+
+
+def test_audit_refuses_a_share_that_is_none(invoke, given_npz):
+    outcome = invoke("audit", given_npz, "--fail-over", 1.5)
+    assert outcome.exit_code == 2
+    assert "--fail-over" in outcome.stderr
+
+
 @pytest.fixture
 def given_npz(tmp_path):
     """Labels and probabilities of 300 rows; the first three labels are wrong."""

@@ -1,3 +1,4 @@
+import json
 import re
 
 import numpy as np
@@ -82,10 +83,14 @@ def test_reproduce_runs_only_the_asked_protocol(invoke, stripes, tmp_path, monke
 def test_numbers_of_poisons_and_bounds_are_those_asked_for(invoke, stripes, tmp_path):
     outcome = invoke(
         "reproduce", stripes, "--out", tmp_path / "out", *FAST_TRANSFER,
-        "--n-poisons", 2, "--linf", 51, "--linf", 0,
+        "--n-poisons", 2, "--linf", 51, "--linf", 0, "--json", "--quiet",
     )  # fmt: skip
     assert outcome.exit_code == 0, outcome.output
+    assert outcome.stderr == ""
+    printed = json.loads(outcome.stdout)
+    assert printed["files"]["report.html"] == str(tmp_path / "out" / "report.html")
     table = pl.read_parquet(tmp_path / "out" / "table.parquet")
+    assert [row["metric"] for row in printed["rows"]] == table["metric"].to_list()
     assert set(table.select("attack", "bound", "n_poisons").rows()) == {
         (None, None, 0),
         ("flip_labels", None, 2),
@@ -126,6 +131,8 @@ def test_an_interrupted_run_goes_on_unless_told_to_restart(
     outcome = invoke(*command, *(["--restart"] if restart else []))
     assert outcome.exit_code == 0, outcome.output
     assert trained.count("train lgm") == 1 + restart
+    said = "Going on where an interrupted run stopped."
+    assert (said in outcome.stderr) is not restart
     assert not stages_folder("out").exists()
     assert mine.exists()
     assert (tmp_path / "out" / "table.parquet").exists()
