@@ -5,7 +5,7 @@ import pickle
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from numbers import Integral
 from typing import Any
@@ -41,6 +41,8 @@ from sklgm._running import (
 from sklgm.auditing._decisions import CheckedRows, check_decisions
 from sklgm.auditing._duplicates import Duplicates, find_duplicates, row_hashes
 from sklgm.auditing._given import check_pred_probs
+from sklgm.auditing._outliers import outlier_p_values
+from sklgm.auditing._overlap import class_overlap
 from sklgm.auditing._preparation import (
     Table,
     as_table,
@@ -299,6 +301,7 @@ def audit(
     }
     environment = {**describe_environment(), "device": _device_name(device)}
     preparation, known = _Preparation(), None
+    seen: Any = None
     rows: Any = None
     said: list[str] = []
     rows_of_rare: list[NDArray[np.intp]] = []
@@ -321,6 +324,7 @@ def audit(
         claimed = encode_labels(claimed_labels, classes, name="y")
         folds = np.zeros(len(claimed), dtype=np.intp)
         answers = [_given_answer(log_proba, features)]
+        seen = rows if features is None else answers[0].features
         rare = np.zeros(len(classes), dtype=bool)
         settings["pred_probs"] = "given"
         environment |= {"n_threads": torch.get_num_threads(), "n_workers": 1}
@@ -421,11 +425,12 @@ def audit(
     if judged.model is not None:
         warn_if_doubtful(judged.model, stacklevel=2)
     duplicates = _duplicates(rows)
+    unlike = _numbers(seen, preparation.table)
     if rows is not None and not _are_equal_by_chance(rows):
         said += _crossing(duplicates, folds)
     for sentence in said:
         warnings.warn(sentence, UserWarning, stacklevel=2)
-    return _result(
+    result = _result(
         claimed_labels,
         claimed,
         classes,
@@ -442,8 +447,10 @@ def audit(
         too_rare=np.sort(np.concatenate([*rows_of_rare, np.empty(0, dtype=np.intp)])),
         duplicate_pairs=duplicates.pairs,
         is_exact_pair=duplicates.is_exact,
-        notes=(*preparation.notes, *said),
+        outlier_p_values=None if unlike is None else outlier_p_values(unlike, seed),
     )
+    notes = (*preparation.notes, *said, *result.describe_findings())
+    return replace(result, notes=notes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -534,6 +541,17 @@ def _duplicates(rows: Any) -> Duplicates:
     if rows is None or isinstance(rows, Dataset):
         return Duplicates(np.empty((0, 2), dtype=np.intp), np.empty(0, dtype=bool))
     return find_duplicates(_comparable(rows))
+
+
+def _numbers(rows: Any, table: Table | None) -> NDArray[Any] | None:
+    """Rows as an array of numbers; None of anything else."""
+    if hasattr(rows, "columns"):
+        table = as_table(rows)
+        rows = table.values
+    if table is not None and set(table.kinds) == {"number"}:
+        rows = np.asarray(rows, dtype=np.float64)
+    is_array = isinstance(rows, np.ndarray) and rows.ndim > 1 and rows.shape[1] > 0
+    return rows if is_array and rows.dtype.kind in "biuf" else None
 
 
 def _are_equal_by_chance(rows: Any) -> bool:
@@ -781,6 +799,7 @@ def _result(
         noise_share=noise_share,
         noise_share_interval=interval,
         noise_matrix=_noise_matrix(judged, len(classes)),
+        class_overlap=_class_overlap(judged, log_proba),
         classifier_error=None if model is None else model.classifier_error,
         misfit=None if model is None else model.misfit,
         temperature=None if model is None else model.temperature,
@@ -807,6 +826,21 @@ def _noise_matrix(judged: _Judged, n_classes: int) -> NDArray[np.float64] | None
     matrix = np.full((n_classes, n_classes), np.nan)
     matrix[np.ix_(judged.classes, judged.classes)] = judged.model.noise_matrix
     return matrix
+
+
+def _class_overlap(
+    judged: _Judged, log_proba: NDArray[np.float64]
+) -> NDArray[np.float64] | None:
+    """Overlap of all classes; NaN for those that are too rare."""
+    if judged.model is None:
+        return None
+    n_classes = log_proba.shape[1]
+    if len(judged.classes) == n_classes:
+        return class_overlap(judged.model, log_proba)
+    known = log_softmax(log_proba[judged.rows][:, judged.classes], axis=1)
+    overlap = np.full((n_classes, n_classes), np.nan)
+    overlap[np.ix_(judged.classes, judged.classes)] = class_overlap(judged.model, known)
+    return overlap
 
 
 def _threshold(scores: NDArray[np.float64], is_suspect: NDArray[np.bool_]) -> float:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from sklgm._running import import_extra
 from sklgm.auditing._lists import escaped, write_csv, write_text
@@ -21,8 +22,11 @@ from sklgm.auditing._rule import Rule
 if TYPE_CHECKING:
     import polars as pl
 
-#: Rows of a table in a notebook.
+# Rows of a table in a notebook, and of a sentence.
 _MOST_SHOWN = 10
+# False discovery rate of outliers, and overlap from which two classes are named.
+_OUTLIER_FDR, _LEAST_OVERLAP = 0.1, 0.25
+_MOST_PAIRS = 3  # that are named
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -110,6 +114,13 @@ class AuditResult:
         Up to twenty rows that settle most of what is open; None as above.
     review : Review or None, default=None
         What decisions on rows say of the audit; None without decisions.
+    outlier_p_values : ndarray of shape (n_samples,) or None, default=None
+        How often a row of these data is as far from all others, whatever its label;
+        None where rows are no numbers or too few.
+    class_overlap : ndarray of shape (n_classes, n_classes) or None, default=None
+        Share of the smaller of two classes that could as well be of the other, by the
+        calibrated probabilities, in [0, 1]; NaN of classes that are too rare, None
+        against trusted rows.
 
     See Also
     --------
@@ -148,6 +159,8 @@ class AuditResult:
     misfit: float | None = None
     rows_to_check: NDArray[np.intp] | None = None
     review: Review | None = None
+    outlier_p_values: NDArray[np.float64] | None = None
+    class_overlap: NDArray[np.float64] | None = None
 
     def __repr__(self) -> str:
         rule = ", ".join(f"{name}={value:g}" for name, value in self.rule.items())
@@ -207,7 +220,8 @@ class AuditResult:
         DataFrame
             ``row``, ``name`` if there are names, ``claimed_label``, ``likely_label``,
             ``is_suspect``, ``p_wrong`` (null against trusted rows), ``p_value``,
-            ``q_value``, ``score``, ``fold``, ``is_too_rare``. In names what is no
+            ``q_value``, ``score``, ``fold``, ``is_too_rare``, ``outlier_p_value`` (null
+            where there are none). In names what is no
             Unicode is escaped.
 
         Raises
@@ -225,6 +239,7 @@ class AuditResult:
             )
         rare = np.zeros(n_samples, dtype=bool)
         rare[[] if self.too_rare is None else self.too_rare] = True
+        unknown = [None] * n_samples
         names = {}
         if row_names is not None:
             names["name"] = [escaped(name) for name in row_names]
@@ -235,14 +250,19 @@ class AuditResult:
                 "claimed_label": _plain_labels(self.claimed_labels),
                 "likely_label": _plain_labels(self.likely_labels),
                 "is_suspect": self.is_suspect,
-                "p_wrong": [None] * n_samples if self.p_wrong is None else self.p_wrong,
+                "p_wrong": unknown if self.p_wrong is None else self.p_wrong,
                 "p_value": self.p_values,
                 "q_value": self.q_values,
                 "score": self.scores,
                 "fold": self.folds,
                 "is_too_rare": rare,
+                "outlier_p_value": unknown
+                if self.outlier_p_values is None
+                else self.outlier_p_values,
             },
-            schema_overrides={"p_wrong": polars.Float64},
+            schema_overrides=dict.fromkeys(
+                ("p_wrong", "outlier_p_value"), polars.Float64
+            ),
         )
         return frame
 
@@ -286,9 +306,72 @@ class AuditResult:
         return float(np.sum(1.0 - self.p_wrong[self.is_suspect]))
 
     @property
+    def outliers(self) -> NDArray[np.intp]:
+        """Rows unlike all others, which may fit no class, the most unlike first.
+
+        About a tenth at most are expected to be rows like any, by the false discovery
+        rate of Benjamini and Hochberg; suspects may be among them.
+        """
+        if self.outlier_p_values is None:
+            return np.empty(0, dtype=np.intp)
+        q = stats.false_discovery_control(self.outlier_p_values)
+        is_outlier = q <= _OUTLIER_FDR
+        order = np.argsort(self.outlier_p_values, kind="stable")
+        rows: NDArray[np.intp] = order[is_outlier[order]]
+        return rows
+
+    @property
+    def overlapping_classes(self) -> list[tuple[Any, Any, float]]:
+        """Pairs of classes with an overlap of 0.25 or more, the greatest first."""
+        if self.class_overlap is None:
+            return []
+        first, second = np.nonzero(np.triu(self.class_overlap, 1) >= _LEAST_OVERLAP)
+        shares = self.class_overlap[first, second]
+        return [
+            (
+                _plain(self.classes[first[i]]),
+                _plain(self.classes[second[i]]),
+                float(shares[i]),
+            )
+            for i in np.argsort(-shares, kind="stable")
+        ]
+
+    @property
     def clean_rows(self) -> NDArray[np.intp]:
         """Rows that were not flagged, ascending."""
         return np.flatnonzero(~self.is_suspect)
+
+    def describe_findings(self) -> list[str]:
+        """Say which rows are unlike all others, and which classes overlap.
+
+        Returns
+        -------
+        list of str
+            Sentences; none where there is nothing to say.
+        """
+        said = []
+        outliers = self.outliers.tolist()
+        if outliers:
+            n_more = len(outliers) - _MOST_SHOWN
+            named = ", ".join(map(str, outliers[:_MOST_SHOWN]))
+            said.append(
+                f"{len(outliers)} row{'s are' if len(outliers) > 1 else ' is'} unlike "
+                "all others, whatever the label, and may fit no class: "
+                f"row{'s' if len(outliers) > 1 else ''} {named}"
+                + (f" and {n_more} more." if n_more > 0 else ".")
+            )
+        pairs = self.overlapping_classes
+        said += [
+            f"Classes {first!r} and {second!r} overlap: by the models "
+            f"{share:.0%} of the smaller one could as well be of the other."
+            for first, second, share in pairs[:_MOST_PAIRS]
+        ]
+        if len(pairs) > _MOST_PAIRS:
+            said.append(
+                f"{len(pairs) - _MOST_PAIRS} more pairs of classes overlap; where so "
+                "many do, the models are weak."
+            )
+        return said
 
     @property
     def contradictory_pairs(self) -> NDArray[np.intp]:
@@ -330,6 +413,8 @@ class AuditResult:
         ``audit.json`` holds settings, versions, counts and notes. ``duplicates.csv``,
         where there are any, holds one line per pair of rows that are equal or nearly:
         ``row``, ``other_row``, both labels, ``kind`` (exact or near).
+        ``outliers.csv``, where there are any, holds the ``row`` (and ``name``), both
+        labels and the ``p_value`` of rows unlike all others, the most unlike first.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -352,6 +437,14 @@ class AuditResult:
         lines = [["row", *named], *rest]
         write_csv(folder / "clean_index.csv", lines, escape_formulas)
         self._save_duplicates(folder / "duplicates.csv", row_names, escape_formulas)
+        (folder / "outliers.csv").unlink(missing_ok=True)  # of an audit before
+        if self.outlier_p_values is not None and len(self.outliers) > 0:
+            lines = [["row", *named, "claimed_label", "likely_label", "p_value"]]
+            for row in self.outliers.tolist():
+                labels = [self.claimed_labels[row], self.likely_labels[row]]
+                p_value = repr(float(self.outlier_p_values[row]))
+                lines.append([*first(row), *labels, p_value])
+            write_csv(folder / "outliers.csv", lines, escape_formulas)
         text = json.dumps(self.summary(), indent=2) + "\n"
         write_text(folder / "audit.json", text)
 
@@ -383,8 +476,9 @@ class AuditResult:
             ``false_alarm_rate``, ``contamination``, ``score_kind``, ``n_trusted``,
             ``noise_share``, ``noise_share_interval``, ``noise_matrix``,
             ``classifier_error``, ``misfit``, ``temperature``, ``rows_to_check``,
-            ``review``, ``suspects_by_class``, ``n_too_rare``, ``n_duplicate_pairs``,
-            ``n_contradictory_pairs``, ``notes``, ``settings`` and ``environment``. Of
+            ``review``, ``suspects_by_class``, ``n_too_rare``, ``outliers``,
+            ``overlapping_classes``, ``n_duplicate_pairs``, ``n_contradictory_pairs``,
+            ``notes``, ``settings`` and ``environment``. Of
             classes that are too rare the noise matrix is None.
         """
         n_pairs = 0 if self.duplicate_pairs is None else len(self.duplicate_pairs)
@@ -411,6 +505,11 @@ class AuditResult:
                 for label in self.classes
             },
             "n_too_rare": 0 if self.too_rare is None else len(self.too_rare),
+            "outliers": self.outliers.tolist(),
+            "overlapping_classes": [
+                {"classes": [first, second], "overlap": share}
+                for first, second, share in self.overlapping_classes
+            ],
             "n_duplicate_pairs": n_pairs,
             "n_contradictory_pairs": len(self.contradictory_pairs),
             "notes": list(self.notes),
@@ -435,3 +534,8 @@ def _plain_labels(labels: NDArray[Any]) -> Any:
     if labels.dtype.kind in "biuf":
         return labels
     return [escaped(label) for label in labels.tolist()]
+
+
+def _plain(label: Any) -> Any:
+    """Label as JSON has it."""
+    return label.item() if isinstance(label, np.generic) else label

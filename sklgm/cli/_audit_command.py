@@ -191,8 +191,8 @@ def audit(
         Path | None,
         typer.Option(
             help="Folder for suspects.csv, clean_index.csv, audit.json, report.html "
-            "and, where there are any, duplicates.csv and skipped.csv. Default: "
-            "sklgm-audit/NAME."
+            "and, where there are any, duplicates.csv, outliers.csv and skipped.csv. "
+            "Default: sklgm-audit/NAME."
         ),
     ] = None,
     restart: Annotated[
@@ -280,6 +280,8 @@ def audit(
     names = ["suspects.csv", "clean_index.csv", "audit.json", "report.html"]
     if result.duplicate_pairs is not None and len(result.duplicate_pairs) > 0:
         names.append("duplicates.csv")
+    if len(result.outliers) > 0:
+        names.append("outliers.csv")
     if rows.skipped:
         _write_skipped(folder / "skipped.csv", rows.skipped)
         names.append("skipped.csv")
@@ -445,6 +447,8 @@ def _print_summary(result: AuditResult) -> None:
     n_contradictory = len(result.contradictory_pairs)
     if n_contradictory > 0:
         console.print(f"Duplicates with different labels: {n_contradictory} pairs")
+    for sentence in result.describe_findings():
+        console.print(rich_text.Text(printable(sentence)))
     if result.noise_share is not None:
         console.print(f"Estimated share of wrong labels: {_share(result)}")
     else:

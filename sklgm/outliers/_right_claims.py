@@ -324,6 +324,24 @@ class RightClaimModel:
             )
         return p_right
 
+    def class_proba(self, log_proba: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Probabilities of the classes, whatever label a row claims.
+
+        Parameters
+        ----------
+        log_proba : ndarray of shape (n_samples, n_classes)
+            Log posteriors of claims, natural log.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            ``q``, in [0, 1], rows sum to 1; of a row that has no class all alike.
+        """
+        known = np.where(_is_possible(log_proba)[:, None], log_proba, 0.0)
+        scaled = _without_floor(known, self.floor) / self.temperature
+        proba: NDArray[np.float64] = np.exp(log_softmax(scaled, axis=1))
+        return proba
+
     def disputed(
         self, log_proba: NDArray[np.float64], claimed: NDArray[np.int64]
     ) -> NDArray[np.float64]:
