@@ -8,21 +8,32 @@ from sklgm._running._extras import import_extra
 
 
 @contextmanager
-def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
-    """Show the stages of a run on the standard error stream.
+def progress_bar(quiet: bool = False) -> Iterator[Callable[[str, int, int], None]]:
+    """Show the stages of a run on the standard error stream, until they are done.
+
+    Parameters
+    ----------
+    quiet : bool, default=False
+        Whether to show nothing.
 
     Yields
     ------
     callable
         Takes the name of a stage, steps done and steps in all.
     """
+    if quiet:
+        yield lambda stage, n_done, n_steps: None
+        return
     progress = import_extra("rich.progress", "cli")
     with progress.Progress(
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
+        progress.TextColumn("{task.description}", table_column=_shortened()),
+        progress.BarColumn(bar_width=16),
         progress.MofNCompleteColumn(),
         progress.TimeElapsedColumn(),
+        progress.TextColumn("left"),
+        progress.TimeRemainingColumn(),
         console=import_extra("rich.console", "cli").Console(stderr=True),
+        transient=True,
     ) as bar:
         tasks: dict[str, Any] = {}
 
@@ -32,3 +43,9 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
             bar.update(tasks[stage], completed=n_done, total=n_steps)
 
         yield show
+
+
+def _shortened() -> Any:
+    """Column that is cut, and not wrapped, where the terminal is narrow."""
+    column = import_extra("rich.table", "cli").Column
+    return column(no_wrap=True, overflow="ellipsis")

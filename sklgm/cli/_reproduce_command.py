@@ -163,6 +163,14 @@ def reproduce(
             help="Begin anew where a run with the same settings was interrupted.",
         ),
     ] = False,
+    details: Annotated[
+        bool,
+        typer.Option("--details", help="Print every table, not the verdict alone."),
+    ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", "-q", help="Print nothing but warnings and errors."),
+    ] = False,
 ) -> None:
     """Train softmax and L-GM, certify and poison both, write a report."""
     given: dict[str, Any] = {
@@ -189,11 +197,11 @@ def reproduce(
         )
         folder = out or default_folder(settings, protocols)
         result, descriptions = _run_and_write(
-            settings, protocols, folder, n_jobs, restart
+            settings, protocols, folder, n_jobs, restart, quiet
         )
-    _print_tables(result, descriptions)
-    typer.echo(f"Results: {folder / 'table.parquet'}")
-    typer.echo(f"Report:  {folder / 'report.html'}")
+    if not quiet:
+        _print_verdict(result, descriptions, details)
+        typer.echo(f"Report: {folder / 'report.html'}")
 
 
 @dataclass
@@ -346,13 +354,14 @@ def _run_and_write(
     folder: Path,
     n_jobs: int | None,
     restart: bool,
+    quiet: bool,
 ) -> tuple[RunResult, list[ProtocolDescription]]:
     """Run protocols with a progress bar and write all they give."""
     from sklgm.report import run_figures, write_run_report
 
     descriptions = [get_protocol(name).description for name in protocols]
     with output_folder(folder, restart) as unfinished:
-        with progress_bar() as show:
+        with progress_bar(quiet) as show:
             result, arrays = run(
                 settings,
                 protocols,
@@ -382,21 +391,19 @@ def _save_figures(figures: list[ReportFigure], folder: Path) -> None:
         figure.figure.savefig(folder / f"{number:02d}-{'-'.join(words)}.png", dpi=150)
 
 
-def _print_tables(result: RunResult, descriptions: list[ProtocolDescription]) -> None:
-    """Print the tables of the report."""
-    from sklgm.report import run_tables
+def _print_verdict(
+    result: RunResult, descriptions: list[ProtocolDescription], details: bool
+) -> None:
+    """Print what the numbers say, after the tables of the report if they are asked for.
 
-    rich_table = import_extra("rich.table", "cli")
-    console = import_extra("rich.console", "cli").Console()
-    for table in run_tables(result, descriptions):
-        printed = rich_table.Table(title=table.caption, title_justify="left")
-        for column in table.columns:
-            printed.add_column(column, overflow="fold")
-        for row in table.rows:
-            header = f"{row.header}\n{row.detail}" if row.detail else row.header
-            cells = [
-                "" if cell is None else "\n".join([cell.text, *cell.details])
-                for cell in row.cells
-            ]
-            printed.add_row(header, *cells)
-        console.print(printed)
+    Lines have at most 80 letters, whatever the terminal: they break between words.
+    """
+    from sklgm.report import detail_lines, run_tables, run_verdicts
+
+    if details:
+        for table in run_tables(result, descriptions):
+            for line in (*detail_lines(table), ""):
+                typer.echo(line)
+    for verdict in run_verdicts(result.table, descriptions):
+        for line in (*verdict.lines(), ""):
+            typer.echo(line)

@@ -47,6 +47,7 @@ def test_version_is_the_installed_one(invoke):
                 "--preset", "--device", "--seed", "--data-home", "--out", "--protocol",
                 "--n-targets", "--attack", "--n-poisons", "--share", "--linf",
                 "--labels", "--rival", "--set", "--n-jobs", "--restart",
+                "--details", "--quiet",
                 "contamination",
             ],
         ),

@@ -58,7 +58,11 @@ def test_reproduce_writes_tables_report_and_figures(invoke, stripes, tmp_path):
     names = " ".join(path.name for path in (out / "figures").iterdir())
     for figure in ("poison", "success-rate", "features", "likelihood", "false-alarms"):
         assert figure in names
-    assert "L-GM + trim" in outcome.output
+    assert "L-GM + trim" in outcome.stdout
+    lines = outcome.stdout.splitlines()
+    assert len(lines) < 30
+    assert max(map(len, lines[:-1])) <= 80  # the last is the path of the report
+    assert lines[-1] == f"Report: {out / 'report.html'}"
 
 
 @pytest.mark.slow
@@ -67,9 +71,10 @@ def test_reproduce_runs_only_the_asked_protocol(invoke, stripes, tmp_path, monke
     outcome = invoke(
         "reproduce", "stripes.npz", "--protocol", "end-to-end", "--n-targets", 1,
         "--set", "end-to-end.n_rows=90", "--set", "end-to-end.max_epochs=1",
-        "--linf", 0, *FAST,
+        "--linf", 0, "--details", *FAST,
     )  # fmt: skip
     assert outcome.exit_code == 0, outcome.output
+    assert max(map(len, outcome.stdout.splitlines())) <= 80
     (folder,) = (tmp_path / "sklgm-results").iterdir()
     assert folder.name == "stripes-end-to-end-quick-0"
     result = RunResult.load(folder)
@@ -82,9 +87,10 @@ def test_reproduce_runs_only_the_asked_protocol(invoke, stripes, tmp_path, monke
 def test_numbers_of_poisons_and_bounds_are_those_asked_for(invoke, stripes, tmp_path):
     outcome = invoke(
         "reproduce", stripes, "--out", tmp_path / "out", *FAST_TRANSFER,
-        "--n-poisons", 2, "--linf", 51, "--linf", 0,
+        "--n-poisons", 2, "--linf", 51, "--linf", 0, "--quiet",
     )  # fmt: skip
     assert outcome.exit_code == 0, outcome.output
+    assert outcome.output == ""
     table = pl.read_parquet(tmp_path / "out" / "table.parquet")
     assert set(table.select("attack", "bound", "n_poisons").rows()) == {
         (None, None, 0),
