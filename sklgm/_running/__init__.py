@@ -6,7 +6,7 @@ from sklgm._running._environment import (
     installed_version,
     user_cache,
 )
-from sklgm._running._extras import import_extra
+from sklgm._running._extras import import_extra, installed_extras
 from sklgm._running._interrupts import interrupts_are_raised, interrupts_raised
 from sklgm._running._progress import progress_bar
 from sklgm._running._runner import Progress, Runner, stage_key, stages_folder
@@ -21,6 +21,7 @@ __all__ = [
     "describe_environment",
     "divided_threads",
     "import_extra",
+    "installed_extras",
     "installed_version",
     "limited_threads",
     "progress_bar",

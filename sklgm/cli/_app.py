@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from sklgm._running import import_extra, installed_version
 from sklgm.cli._attack_command import attack
 from sklgm.cli._audit_command import audit
+from sklgm.cli._doctor_command import doctor
 from sklgm.cli._reproduce_command import reproduce
 
 if TYPE_CHECKING:
@@ -17,12 +18,12 @@ else:
 app = typer.Typer(
     help="scikit-learn classifiers that resist clean-label poisoning.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.command()(reproduce)
 app.command()(audit)
 app.command()(attack)
+app.command()(doctor)
 
 
 def _show_version(asked: bool) -> None:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,9 @@ else:
     typer = import_extra("typer", "cli")
 
 __all__ = [
+    "DEVICES",
     "command_line",
+    "completed",
     "errors_in_one_line",
     "in_options",
     "output_folder",
@@ -33,8 +35,31 @@ __all__ = [
 #: Exit code of a program that Ctrl-C ended: 128 and the number of the signal.
 INTERRUPTED = 130
 
+#: Devices that shells offer.
+DEVICES = ("auto", "cpu", "cuda")
+
 #: What a command answers with one line, and not with a traceback.
 _EXPECTED = (OSError, ValueError, TypeError, ImportError, RuntimeError)
+
+
+def completed(values: Sequence[str]) -> Callable[[str], list[str]]:
+    """Make what a shell asks for the values of an argument.
+
+    Parameters
+    ----------
+    values : sequence of str
+        All values.
+
+    Returns
+    -------
+    callable
+        Takes what was typed and gives the values that begin with it.
+    """
+
+    def begin_with(incomplete: str) -> list[str]:
+        return [value for value in values if value.startswith(incomplete)]
+
+    return begin_with
 
 
 @contextmanager

@@ -7,17 +7,20 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from sklgm._running import import_extra
 from sklgm.cli._output import (
+    DEVICES,
     command_line,
+    completed,
     errors_in_one_line,
     output_folder,
     progress_bar,
     written_at_once,
 )
 from sklgm.experiments import PROTOCOLS, RunSettings, get_protocol, run
+from sklgm.experiments._settings import NAMED_DATASETS, AttackName
 
 if TYPE_CHECKING:
     import pydantic
@@ -65,14 +68,23 @@ def reproduce(
         str,
         typer.Argument(
             help="digits, mnist, cifar10, or the path of an image folder, a .zip of "
-            "one, or an .npz file with keys X and y."
+            "one, or an .npz file with keys X and y.",
+            autocompletion=completed(NAMED_DATASETS),
         ),
     ],
     preset: Annotated[
-        str, typer.Option(help="quick (minutes) or full (all rows, 100 targets).")
+        str,
+        typer.Option(
+            help="quick (minutes) or full (all rows, 100 targets).",
+            autocompletion=completed(("quick", "full")),
+        ),
     ] = "quick",
     device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda or another torch device.")
+        str,
+        typer.Option(
+            help="auto, cpu, cuda or another torch device.",
+            autocompletion=completed(DEVICES),
+        ),
     ] = "auto",
     seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
     data_home: Annotated[
@@ -92,7 +104,8 @@ def reproduce(
         list[str] | None,
         typer.Option(
             help=f"{', '.join(PROTOCOLS)}; may be given several times. Default: "
-            f"{', '.join(_DEFAULT_PROTOCOLS)}."
+            f"{', '.join(_DEFAULT_PROTOCOLS)}.",
+            autocompletion=completed(tuple(PROTOCOLS)),
         ),
     ] = None,
     n_targets: Annotated[
@@ -103,7 +116,8 @@ def reproduce(
         typer.Option(
             help="feature_collision, watermark, convex_polytope, bullseye_polytope, "
             "gradient_matching, adaptive_likelihood or adaptive_posterior; may be "
-            "given several times. Default: the preset's."
+            "given several times. Default: the preset's.",
+            autocompletion=completed(get_args(AttackName)),
         ),
     ] = None,
     n_poisons: Annotated[

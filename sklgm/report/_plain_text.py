@@ -9,8 +9,11 @@ from sklgm.report._cells import Table
 
 _GAP = "  "
 _NONE = "\N{EN DASH}"
-#: Of the values of a column that fit under one another.
+_INDENT = "    "
+#: Letters of a value at least, so that columns stand below one another.
 _VALUE_WIDTH = 9
+#: Letters that are left to intervals and counts.
+_DETAIL_WIDTH = 24
 
 
 def sentence_lines(text: str, width: int = 80, indent: str = "") -> list[str]:
@@ -99,24 +102,27 @@ def detail_lines(table: Table, width: int = 80) -> list[str]:
         The caption; then the title of each column, and below it a line per row.
     """
     lines = sentence_lines(table.caption, width)
-    names = [
-        sentence_lines(f"{row.header}, {row.detail}" if row.detail else row.header, 40)
+    headers = [
+        f"{row.header}, {row.detail}" if row.detail else row.header
         for row in table.rows
     ]
-    left = max((len(line) for name in names for line in name), default=0)
     for index, title in enumerate(table.columns[1:]):
         lines += sentence_lines(title, width, "  ")
-        for name, row in zip(names, table.rows, strict=True):
-            cell = row.cells[index]
+        cells = [row.cells[index] for row in table.rows]
+        longest = max((len(cell.text) for cell in cells if cell), default=0)
+        values = max(_VALUE_WIDTH, longest)
+        room = width - len(_INDENT) - 2 * len(_GAP) - values
+        names = [sentence_lines(header, room - _DETAIL_WIDTH) for header in headers]
+        left = max((len(line) for name in names for line in name), default=0)
+        for name, cell in zip(names, cells, strict=True):
             if cell is None:
                 continue
-            room = width - 4 - left - 2 * len(_GAP) - _VALUE_WIDTH
-            details = sentence_lines("; ".join(cell.details), room)
+            details = sentence_lines("; ".join(cell.details), room - left)
             for i in range(max(len(name), len(details), 1)):
                 of_name = name[i] if i < len(name) else ""
                 value = _plain(cell.text) if i == 0 else ""
                 detail = details[i] if i < len(details) else ""
-                line = f"    {of_name.ljust(left)}{_GAP}{value.rjust(_VALUE_WIDTH)}"
+                line = f"{_INDENT}{of_name.ljust(left)}{_GAP}{value.rjust(values)}"
                 lines.append(f"{line}{_GAP}{detail}".rstrip())
     return lines
 

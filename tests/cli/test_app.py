@@ -14,7 +14,7 @@ HEAVY = ("torch", "sklearn", "matplotlib", "scipy", "polars", "joblib")
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], ["reproduce", "--help"], ["audit", "--help"]],
+    [["--help"], ["--version"], ["reproduce", "--help"], ["doctor", "--help"]],
 )
 def test_help_is_shown_without_importing_what_computes(arguments):
     code = (
@@ -40,7 +40,11 @@ def test_version_is_the_installed_one(invoke):
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ([], ["reproduce", "audit", "attack", "--version"]),
+        (
+            [],
+            ["reproduce", "audit", "attack", "doctor", "--version", "completion"],
+        ),
+        (["doctor"], ["--json"]),
         (
             ["reproduce"],
             [
@@ -60,7 +64,7 @@ def test_version_is_the_installed_one(invoke):
             ["--estimator", "--surrogate", "--budget", "--linf", "--flat", "--n-jobs"],
         ),
     ],
-    ids=["sklgm", "reproduce", "audit", "attack"],
+    ids=["sklgm", "doctor", "reproduce", "audit", "attack"],
 )  # fmt: skip
 def test_help_names_every_option(invoke, command, words):
     outcome = invoke(*command, "--help")
