@@ -1,5 +1,6 @@
 """Progress on the standard error stream."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,7 +10,9 @@ from sklgm._running._extras import import_extra
 
 @contextmanager
 def progress_bar(quiet: bool = False) -> Iterator[Callable[[str, int, int], None]]:
-    """Show the stages of a run on the standard error stream, until they are done.
+    """Show the stages of a run on the standard error stream, until all are done.
+
+    Where that is no terminal, such as a log, the name of each stage is a line.
 
     Parameters
     ----------
@@ -25,6 +28,17 @@ def progress_bar(quiet: bool = False) -> Iterator[Callable[[str, int, int], None
         yield lambda stage, n_done, n_steps: None
         return
     progress = import_extra("rich.progress", "cli")
+    console = import_extra("rich.console", "cli").Console(stderr=True)
+    if not (console.is_terminal or console.is_jupyter):
+        begun: set[str] = set()
+
+        def tell(stage: str, n_done: int, n_steps: int) -> None:
+            if stage not in begun:
+                begun.add(stage)
+                print(stage, file=sys.stderr, flush=True)
+
+        yield tell
+        return
     with progress.Progress(
         progress.TextColumn("{task.description}", table_column=_shortened()),
         progress.BarColumn(bar_width=16),
@@ -32,7 +46,7 @@ def progress_bar(quiet: bool = False) -> Iterator[Callable[[str, int, int], None
         progress.TimeElapsedColumn(),
         progress.TextColumn("left"),
         progress.TimeRemainingColumn(),
-        console=import_extra("rich.console", "cli").Console(stderr=True),
+        console=console,
         transient=True,
     ) as bar:
         tasks: dict[str, Any] = {}
