@@ -77,8 +77,8 @@ def errors_in_one_line(options: Mapping[str, str]) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         typer.echo(
-            "Interrupted: nothing was written. The same command goes on where it "
-            "stopped; --restart begins anew.",
+            "Interrupted: nothing was written. Run the same command again to resume, "
+            "or with --restart to start over.",
             err=True,
         )
         raise typer.Exit(code=INTERRUPTED) from None

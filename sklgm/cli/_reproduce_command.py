@@ -86,18 +86,18 @@ def reproduce(
             autocompletion=completed(DEVICES),
         ),
     ] = "auto",
-    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
     data_home: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of MNIST and CIFAR-10. Else SKLGM_DATA, else a cache."
+            help="Folder of MNIST and CIFAR-10. Default: SKLGM_DATA, or the cache."
         ),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for tables, report.html and figures. Default: "
-            "sklgm-results/DATASET-PRESET-SEED, with any --protocol after DATASET."
+            help="Folder for report.html, tables and figures. Default: a folder in "
+            "sklgm-results named after data set, protocols, preset and seed."
         ),
     ] = None,
     protocol: Annotated[
@@ -109,38 +109,39 @@ def reproduce(
         ),
     ] = None,
     n_targets: Annotated[
-        int | None, typer.Option(help="Targets per model. Default: the preset's.")
+        int | None,
+        typer.Option(help="Number of targets per model. Default: set by --preset."),
     ] = None,
     attack: Annotated[
         list[str] | None,
         typer.Option(
             help="feature_collision, watermark, convex_polytope, bullseye_polytope, "
             "gradient_matching, adaptive_likelihood or adaptive_posterior; may be "
-            "given several times. Default: the preset's.",
+            "given several times. Default: set by --preset.",
             autocompletion=completed(get_args(AttackName)),
         ),
     ] = None,
     n_poisons: Annotated[
         list[int] | None,
         typer.Option(
-            help="Poisons per target; may be given several times. Default: the "
-            "protocol's, such as 1, 5 and 25."
+            help="Number of poisons per target; may be given several times. Default: "
+            "set by --protocol, such as 1, 5 and 25."
         ),
     ] = None,
     share: Annotated[
         list[float] | None,
         typer.Option(
-            help="Poisoned share of a class in certified, contamination, end-to-end, "
-            "share of flipped labels in label-noise (0 for none); may be given "
-            "several times."
+            help="Share of one class that is poisoned (certified, contamination, "
+            "end-to-end), or share of labels that are flipped (label-noise; 0 for "
+            "none); may be given several times."
         ),
     ] = None,
     linf: Annotated[
         list[float] | None,
         typer.Option(
             min=0,
-            help="Bound on every pixel in steps of 1/255; 0 is no bound. May be given "
-            "several times. Default: the preset's.",
+            help="Largest change of any pixel, in steps of 1/255; 0 for no limit. May "
+            "be given several times. Default: set by --preset.",
         ),
     ] = None,
     labels: Annotated[
@@ -154,7 +155,7 @@ def reproduce(
     rival: Annotated[
         list[str] | None,
         typer.Option(
-            help="Library to compare with in label-noise: cleanlab (extra bench)."
+            help="Library that label-noise compares with: cleanlab (extra bench)."
         ),
     ] = None,
     set_: Annotated[
@@ -163,23 +164,25 @@ def reproduce(
             "--set",
             metavar="PROTOCOL.NAME=VALUE",
             help="Any other setting, such as transfer.max_iter=50 or run.max_epochs=3; "
-            "lists as [1, 5]. May be given several times.",
+            "write lists as [1, 5]. May be given several times.",
         ),
     ] = None,
     n_jobs: Annotated[
         int | None,
-        typer.Option(help="Processes that refit models. Default: one per core."),
+        typer.Option(
+            help="Number of processes that refit models. Default: one per core."
+        ),
     ] = None,
     restart: Annotated[
         bool,
         typer.Option(
             "--restart",
-            help="Begin anew where a run with the same settings was interrupted.",
+            help="Start over instead of resuming an interrupted run.",
         ),
     ] = False,
     details: Annotated[
         bool,
-        typer.Option("--details", help="Print every table, not the verdict alone."),
+        typer.Option("--details", help="Print all tables before the verdict."),
     ] = False,
     quiet: Annotated[
         bool,
@@ -357,6 +360,7 @@ def _named_options(changes: _Changes) -> Iterator[None]:
         one = error.errors()[0]
         option = changes.options.get(str(one["loc"][0]), str(one["loc"][0]))
         message = one["msg"].removeprefix("Value error, ")
+        message = message.replace("Input should be", "must be")
         if "got" not in message:
             message += f", got {one['input']!r}"
         raise ValueError(f"{option}: {message[0].lower()}{message[1:]}") from error

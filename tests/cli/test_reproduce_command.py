@@ -196,7 +196,10 @@ def test_set_changes_the_run_too():
     [
         (["nowhere"], "DATASET: must be one of digits, .*'nowhere'"),
         (["digits", "--preset", "huge"], "--preset: .*'huge'"),
-        (["digits", "--seed", "-1"], "--seed: .*got -1"),
+        (
+            ["digits", "--seed", "-1"],
+            "--seed: must be greater than or equal to 0, got -1",
+        ),
         (["digits", "--n-poisons", "0"], "--n-poisons: .*got 0"),
         (["digits", "--n-targets", "0"], "--n-targets: .*got 0"),
         (["digits", "--attack", "frog"], "--attack: .*got 'frog'"),
