@@ -315,7 +315,8 @@ def _attacked_sentence(
 def _change(rows: pl.DataFrame) -> str:
     """Say how far poisons are from their bases, where that was measured."""
     efforts = rows.filter(metric="linf", victim="softmax").drop_nulls("attack")
-    known = efforts["value"].drop_nulls()
-    if known.is_empty():
+    known: list[float] = efforts["value"].drop_nulls().to_list()
+    if not known:
         return ""
-    return f", which changes a value by up to {known.mean():.2f} on average"
+    mean = sum(known) / len(known)
+    return f", which changes a value by up to {mean:.2f} on average"

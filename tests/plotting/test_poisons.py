@@ -146,6 +146,7 @@ def test_flat_rows_are_folded(ax, fitted_crafter, tiny_images):
     ],
     ids=["of the crafter", "of X", "given"],
 )
+@pytest.mark.filterwarnings("ignore::sklgm.exceptions.UnscaledImagesWarning")
 def test_pixels_are_read_in_the_range_of_the_crafter(
     ax, tiny_images, of_crafter, given, expected
 ):
