@@ -16,6 +16,7 @@ from sklgm._inputs._instances import (
     validate_stream,
 )
 from sklgm._inputs._magnitude import check_magnitude
+from sklgm._inputs._pixel_range import warn_of_unscaled_images
 from sklgm._inputs._precision import column_offsets, to_float
 from sklgm._inputs._steps import split_steps, transform_by_steps
 from sklgm._inputs._streaming import StreamedInstances, as_array
@@ -50,5 +51,6 @@ __all__ = [
     "validate_stream",
     "validate_targets",
     "warn_of_telling_columns",
+    "warn_of_unscaled_images",
     "weight_by_class",
 ]

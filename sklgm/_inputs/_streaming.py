@@ -25,6 +25,8 @@ class StreamedInstances:
     ----------
     shape : tuple of int
         ``(n_samples, *input_shape)``, as its first item has it.
+    first : ndarray of shape input_shape
+        Its first item.
 
     Raises
     ------
@@ -49,7 +51,8 @@ class StreamedInstances:
         self._item_shape: tuple[int, ...] | None = None
         # Random augmentation of the items must not move the caller's generator.
         with generators_kept():
-            self._item_shape = self._instance(0).shape
+            self.first = self._instance(0)
+        self._item_shape = self.first.shape
         self.shape: tuple[int, ...] = (len(dataset), *self._item_shape)
 
     def __len__(self) -> int:
@@ -76,6 +79,7 @@ class StreamedInstances:
             Its product is the number of values of an item.
         """
         self.shape = (len(self), *input_shape)
+        self.first = self.first.reshape(input_shape)
 
     def labels(self) -> NDArray[Any]:
         """Labels of all items; those not seen yet are read, a pass over the rest.

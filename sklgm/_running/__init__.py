@@ -7,7 +7,7 @@ from sklgm._running._environment import (
     user_cache,
 )
 from sklgm._running._epochs import EpochsOfTasks, epochs_told, tell_epoch
-from sklgm._running._extras import import_extra
+from sklgm._running._extras import import_extra, installed_extras
 from sklgm._running._interrupts import interrupts_are_raised, interrupts_raised
 from sklgm._running._progress import progress_bar
 from sklgm._running._runner import Progress, Runner, stage_key, stages_folder
@@ -24,6 +24,7 @@ __all__ = [
     "divided_threads",
     "epochs_told",
     "import_extra",
+    "installed_extras",
     "installed_version",
     "limited_threads",
     "progress_bar",

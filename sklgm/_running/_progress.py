@@ -1,5 +1,6 @@
 """Progress on the standard error stream."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,10 +17,12 @@ _SPEED_PERIOD = 1800.0
 def progress_bar(quiet: bool = False) -> Iterator[Callable[[str, int, int], None]]:
     """Show the stages of a run, and the time left, on the standard error stream.
 
+    Where that is no terminal, such as a log, the name of each stage is a line.
+
     Parameters
     ----------
     quiet : bool, default=False
-        Show nothing.
+        Whether to show nothing.
 
     Yields
     ------
@@ -30,15 +33,27 @@ def progress_bar(quiet: bool = False) -> Iterator[Callable[[str, int, int], None
         yield _show_nothing
         return
     progress = import_extra("rich.progress", "cli")
+    console = import_extra("rich.console", "cli").Console(stderr=True)
+    if not (console.is_terminal or console.is_jupyter):
+        begun: set[str] = set()
+
+        def tell(stage: str, n_done: int, n_steps: int) -> None:
+            if stage not in begun:
+                begun.add(stage)
+                print(stage, file=sys.stderr, flush=True)
+
+        yield tell
+        return
     with progress.Progress(
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
+        progress.TextColumn("{task.description}", table_column=_shortened()),
+        progress.BarColumn(bar_width=16),
         progress.MofNCompleteColumn(),
         progress.TimeElapsedColumn(),
         progress.TextColumn("left"),
         progress.TimeRemainingColumn(),
         speed_estimate_period=_SPEED_PERIOD,
-        console=import_extra("rich.console", "cli").Console(stderr=True),
+        console=console,
+        transient=True,
     ) as bar:
         tasks: dict[str, Any] = {}
 
@@ -55,3 +70,9 @@ def progress_bar(quiet: bool = False) -> Iterator[Callable[[str, int, int], None
 
 def _show_nothing(stage: str, n_done: int, n_steps: int) -> None:
     """Show nothing."""
+
+
+def _shortened() -> Any:
+    """Column that is cut, and not wrapped, where the terminal is narrow."""
+    column = import_extra("rich.table", "cli").Column
+    return column(no_wrap=True, overflow="ellipsis")

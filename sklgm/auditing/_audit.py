@@ -687,7 +687,7 @@ def _check_settings(score_kind: str, max_epochs: int | None, has_trusted: bool) 
         raise ValueError(
             "score_kind='likelihood' needs trusted rows: how low the densities of "
             "clean rows fall cannot be told from rows that may be wrong. Give "
-            "trusted=(X_trusted, y_trusted), or set score_kind='posterior'"
+            "trusted rows, or set score_kind='posterior'"
         )
 
 

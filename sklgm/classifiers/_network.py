@@ -277,7 +277,8 @@ class NetworkClassifier(
         X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape), \
                 or torch.utils.data.Dataset
             Instances; images are (n_samples, n_channels, height, width). Values
-            are used as they are: uint8 is cast, not divided. Only columns whose
+            are used as they are: uint8 is cast, not divided, with an
+            ``UnscaledImagesWarning``. Only columns whose
             differences float32 cannot hold, such as Unix times, are centred before
             they are cast. A memory-mapped array
             or a map-style ``Dataset`` is read a batch at a time, never held whole.

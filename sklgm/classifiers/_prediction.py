@@ -23,6 +23,7 @@ from sklgm._inputs import (
     validate_instances,
     validate_stream,
     validate_targets,
+    warn_of_unscaled_images,
 )
 from sklgm._net import BatchDataset, LossNet, infer, net_dtype
 
@@ -174,11 +175,15 @@ class NetworkPrediction(ClassifierMixin, TransformerMixin, metaclass=ABCMeta):
     ) -> Instances:
         shape = None if self.input_shape is None else tuple(self.input_shape)
         if isinstance(X, Dataset):
+            stream = validate_stream(self, X, reset=reset, input_shape=shape)
             if reset:
                 self._column_offsets = None
-            return validate_stream(self, X, reset=reset, input_shape=shape)
+                warn_of_unscaled_images(stream, stacklevel=4)
+            return stream
         instances = validate_instances(self, X, reset=reset, input_shape=shape)
         if reset:
+            # Of who called the decorated fit.
+            warn_of_unscaled_images(instances, stacklevel=4)
             names = getattr(self, "feature_names_in_", None)
             check_magnitude(instances, resolve_dtype(self.dtype), names)
             is_single = resolve_dtype(self.dtype) == torch.float32

@@ -8,6 +8,7 @@ from sklgm._running import import_extra, installed_version
 from sklgm.cli._apply_command import apply
 from sklgm.cli._attack_command import attack
 from sklgm.cli._audit_command import audit
+from sklgm.cli._doctor_command import doctor
 from sklgm.cli._reproduce_command import reproduce
 
 if TYPE_CHECKING:
@@ -18,13 +19,13 @@ else:
 app = typer.Typer(
     help="scikit-learn classifiers that resist clean-label poisoning.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.command()(reproduce)
 app.command()(audit)
 app.command()(apply)
 app.command()(attack)
+app.command()(doctor)
 
 
 def _show_version(asked: bool) -> None:

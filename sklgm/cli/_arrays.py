@@ -32,11 +32,15 @@ def read_array(name: str, path: Path, option: Path | None) -> NDArray[Any] | Non
 
     Raises
     ------
+    FileNotFoundError
+        If the file does not exist.
     ValueError
         If the file is neither .npy nor .npz, or has no such key.
     """
     if option is None:
         return _from_archive(path, name) if name in _keys(path) else None
+    if not option.exists():
+        raise FileNotFoundError(f"{name}: {option} does not exist")
     if option.suffix == ".npy":
         array: NDArray[Any] = np.load(option, allow_pickle=False)
         return array

@@ -50,15 +50,16 @@ def attack(
     estimator: Annotated[
         str,
         typer.Option(
-            help="What is attacked: softmax, lgm, logistic, forest, or MODULE:NAME of "
-            "an estimator (or a function that returns one) in a Python module."
+            help="Estimator to attack: softmax, lgm, logistic, forest, or MODULE:NAME "
+            "of an estimator (or a function that returns one) in a Python module."
         ),
     ] = "softmax",
     surrogate: Annotated[
         str | None,
         typer.Option(
-            help="What poisons are crafted on: softmax, lgm or MODULE:NAME. Default: "
-            "the estimator itself where it is a network of sklgm, else an imitation."
+            help="Network that the poisons are crafted on: softmax, lgm or "
+            "MODULE:NAME. Default: the estimator itself if it is a network of sklgm, "
+            "otherwise a network that imitates it."
         ),
     ] = None,
     attack_: Annotated[
@@ -73,21 +74,26 @@ def attack(
     budget: Annotated[
         float,
         typer.Option(
-            help="Poisons per target: a share of the rows of one class, below 1, or a "
-            "whole number."
+            help="Number of poisons per target: a whole number, or a share below 1 of "
+            "the rows of one class."
         ),
     ] = 0.1,
     linf: Annotated[
         float,
         typer.Option(
-            min=0, help="Bound on every pixel in steps of 1/255; 0 is no bound."
+            min=0,
+            help="Largest change of any pixel, in steps of 1/255; 0 for no limit.",
         ),
     ] = 0.0,
     watermark: Annotated[
-        float, typer.Option(help="Share of the target blended into its bases.")
+        float,
+        typer.Option(
+            min=0, max=0.99, help="Share of the target blended into its bases."
+        ),
     ] = 0.0,
     label_column: Annotated[
-        str | None, typer.Option(help="Column of the labels in tables.")
+        str | None,
+        typer.Option(help="Column that holds the labels, for tables."),
     ] = None,
     drop_column: Annotated[
         list[str] | None,
@@ -101,17 +107,18 @@ def attack(
         bool,
         typer.Option(
             "--flat",
-            help="Give images to the estimator as rows of pixels; logistic and forest "
-            "always get them so.",
+            help="Pass images to the estimator as rows of pixels, as is always done "
+            "for logistic and forest.",
         ),
     ] = False,
     n_jobs: Annotated[
-        int | None, typer.Option(help="Estimators trained side by side.")
+        int | None,
+        typer.Option(help="Number of estimators that are trained in parallel."),
     ] = None,
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda or another torch device.")
     ] = "auto",
-    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,
     out: Annotated[
         Path | None,
         typer.Option(

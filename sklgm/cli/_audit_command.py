@@ -46,6 +46,7 @@ _OPTIONS = {
     "pred_probs": "--pred-probs",
     "features": "--features",
     "decisions": "--decisions",
+    "trusted": "--trusted",
     "score_kind": "--score-kind",
     "max_epochs": "--max-epochs",
     "backbone": "--backbone",
@@ -77,8 +78,8 @@ def audit(
     label_column: Annotated[
         str | None,
         typer.Option(
-            help="Column of the labels in tables. Default: label, labels, y, target "
-            "or class."
+            help="Column that holds the labels, for tables. Default: label, labels, y, "
+            "target or class."
         ),
     ] = None,
     drop_column: Annotated[
@@ -133,23 +134,25 @@ def audit(
     ] = None,
     fdr: Annotated[
         float,
-        typer.Option(help="Share of right labels among the suspects that is accepted."),
+        typer.Option(
+            help="Share of correct labels among the suspects that you accept."
+        ),
     ] = 0.1,
     false_alarm_rate: Annotated[
         float | None,
         typer.Option(
-            help="Share of right labels that may be flagged; instead of --fdr."
+            help="Share of correct labels that may be flagged; replaces --fdr."
         ),
     ] = None,
     contamination: Annotated[
         float | None,
-        typer.Option(help="Share of the rows to flag; instead of --fdr."),
+        typer.Option(help="Share of the rows to flag; replaces --fdr."),
     ] = None,
     score_kind: Annotated[
         str,
         typer.Option(
-            help="posterior, or likelihood, which needs --trusted and finds rows that "
-            "look like no class as well."
+            help="posterior, or likelihood, which needs --trusted and also finds rows "
+            "that look like no class."
         ),
     ] = "posterior",
     backbone: Annotated[
@@ -170,12 +173,15 @@ def audit(
     max_epochs: Annotated[
         int | None,
         typer.Option(
-            help="Epochs of each fold. Default: 8, or 20 for photographs; more where "
-            "rows are few."
+            help="Number of epochs per fold. Default: 8, or 20 for photographs; more "
+            "if there are few rows."
         ),
     ] = None,
     cv: Annotated[
-        int, typer.Option(help="Folds: every row is judged by a model without it.")
+        int,
+        typer.Option(
+            help="Number of folds: each row is judged by a model trained without it."
+        ),
     ] = 5,
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda or another torch device.")
@@ -183,10 +189,11 @@ def audit(
     n_jobs: Annotated[
         int | None,
         typer.Option(
-            help="Processes that train folds. Default: one per core, one on a GPU."
+            help="Number of processes that train folds. Default: one per core, or one "
+            "on a GPU."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -199,7 +206,7 @@ def audit(
         bool,
         typer.Option(
             "--restart",
-            help="Begin anew where an audit with the same settings was interrupted.",
+            help="Start over instead of resuming an interrupted audit.",
         ),
     ] = False,
     fail_over: Annotated[
@@ -244,6 +251,8 @@ def audit(
         if weights is None:
             rows = load_without_X(path) if has_no_X(path) else load(path)
             if trusted is not None:
+                if not trusted.exists():
+                    raise FileNotFoundError(f"trusted: {trusted} does not exist")
                 known = load(trusted).with_features(rows.feature_names)
             shown: Any = rows.X
         else:

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,9 @@ else:
     typer = import_extra("typer", "cli")
 
 __all__ = [
+    "DEVICES",
     "command_line",
+    "completed",
     "errors_in_one_line",
     "in_options",
     "output_folder",
@@ -39,14 +41,36 @@ INTERRUPTED = 130
 
 #: What an interrupted command says, if finished stages wait in the cache.
 _GOES_ON = (
-    "Interrupted: nothing was written. The same command goes on where it stopped; "
-    "--restart begins anew."
+    "Interrupted: nothing was written. Run the same command again to resume, or with "
+    "--restart to start over."
 )
 JSON_HELP = "Print the summary as one line of JSON, and nothing else, to stdout."
 QUIET_HELP = "Show no progress and no summary; warnings and errors go to stderr."
+#: Devices that shells offer.
+DEVICES = ("auto", "cpu", "cuda")
 
 #: What a command answers with one line, and not with a traceback.
 _EXPECTED = (OSError, ValueError, TypeError, ImportError, RuntimeError)
+
+
+def completed(values: Sequence[str]) -> Callable[[str], list[str]]:
+    """Make what a shell asks for the values of an argument.
+
+    Parameters
+    ----------
+    values : sequence of str
+        All values.
+
+    Returns
+    -------
+    callable
+        Takes what was typed and gives the values that begin with it.
+    """
+
+    def begin_with(incomplete: str) -> list[str]:
+        return [value for value in values if value.startswith(incomplete)]
+
+    return begin_with
 
 
 @contextmanager

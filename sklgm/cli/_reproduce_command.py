@@ -7,13 +7,15 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from sklgm._running import import_extra
 from sklgm.cli._output import (
+    DEVICES,
     JSON_HELP,
     QUIET_HELP,
     command_line,
+    completed,
     errors_in_one_line,
     output_folder,
     print_json,
@@ -21,6 +23,7 @@ from sklgm.cli._output import (
     written_at_once,
 )
 from sklgm.experiments import PROTOCOLS, RunSettings, get_protocol, run
+from sklgm.experiments._settings import NAMED_DATASETS, AttackName
 
 if TYPE_CHECKING:
     import pydantic
@@ -68,68 +71,80 @@ def reproduce(
         str,
         typer.Argument(
             help="digits, mnist, cifar10, or the path of an image folder, a .zip of "
-            "one, or an .npz file with keys X and y."
+            "one, or an .npz file with keys X and y.",
+            autocompletion=completed(NAMED_DATASETS),
         ),
     ],
     preset: Annotated[
-        str, typer.Option(help="quick (minutes) or full (all rows, 100 targets).")
+        str,
+        typer.Option(
+            help="quick (minutes) or full (all rows, 100 targets).",
+            autocompletion=completed(("quick", "full")),
+        ),
     ] = "quick",
     device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda or another torch device.")
+        str,
+        typer.Option(
+            help="auto, cpu, cuda or another torch device.",
+            autocompletion=completed(DEVICES),
+        ),
     ] = "auto",
-    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
     data_home: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of MNIST and CIFAR-10. Else SKLGM_DATA, else a cache."
+            help="Folder of MNIST and CIFAR-10. Default: SKLGM_DATA, or the cache."
         ),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for tables, report.html and figures. Default: "
-            "sklgm-results/DATASET-PRESET-SEED, with any --protocol after DATASET."
+            help="Folder for report.html, tables and figures. Default: a folder in "
+            "sklgm-results named after data set, protocols, preset and seed."
         ),
     ] = None,
     protocol: Annotated[
         list[str] | None,
         typer.Option(
             help=f"{', '.join(PROTOCOLS)}; may be given several times. Default: "
-            f"{', '.join(_DEFAULT_PROTOCOLS)}."
+            f"{', '.join(_DEFAULT_PROTOCOLS)}.",
+            autocompletion=completed(tuple(PROTOCOLS)),
         ),
     ] = None,
     n_targets: Annotated[
-        int | None, typer.Option(help="Targets per model. Default: the preset's.")
+        int | None,
+        typer.Option(help="Number of targets per model. Default: set by --preset."),
     ] = None,
     attack: Annotated[
         list[str] | None,
         typer.Option(
             help="feature_collision, watermark, convex_polytope, bullseye_polytope, "
             "gradient_matching, adaptive_likelihood or adaptive_posterior; may be "
-            "given several times. Default: the preset's."
+            "given several times. Default: set by --preset.",
+            autocompletion=completed(get_args(AttackName)),
         ),
     ] = None,
     n_poisons: Annotated[
         list[int] | None,
         typer.Option(
-            help="Poisons per target; may be given several times. Default: the "
-            "protocol's, such as 1, 5 and 25."
+            help="Number of poisons per target; may be given several times. Default: "
+            "set by --protocol, such as 1, 5 and 25."
         ),
     ] = None,
     share: Annotated[
         list[float] | None,
         typer.Option(
-            help="Poisoned share of a class in certified, contamination, end-to-end, "
-            "share of flipped labels in label-noise (0 for none); may be given "
-            "several times."
+            help="Share of one class that is poisoned (certified, contamination, "
+            "end-to-end), or share of labels that are flipped (label-noise; 0 for "
+            "none); may be given several times."
         ),
     ] = None,
     linf: Annotated[
         list[float] | None,
         typer.Option(
             min=0,
-            help="Bound on every pixel in steps of 1/255; 0 is no bound. May be given "
-            "several times. Default: the preset's.",
+            help="Largest change of any pixel, in steps of 1/255; 0 for no limit. May "
+            "be given several times. Default: set by --preset.",
         ),
     ] = None,
     labels: Annotated[
@@ -143,7 +158,7 @@ def reproduce(
     rival: Annotated[
         list[str] | None,
         typer.Option(
-            help="Library to compare with in label-noise: cleanlab (extra bench)."
+            help="Library that label-noise compares with: cleanlab (extra bench)."
         ),
     ] = None,
     set_: Annotated[
@@ -152,19 +167,25 @@ def reproduce(
             "--set",
             metavar="PROTOCOL.NAME=VALUE",
             help="Any other setting, such as transfer.max_iter=50 or run.max_epochs=3; "
-            "lists as [1, 5]. May be given several times.",
+            "write lists as [1, 5]. May be given several times.",
         ),
     ] = None,
     n_jobs: Annotated[
         int | None,
-        typer.Option(help="Processes that refit models. Default: one per core."),
+        typer.Option(
+            help="Number of processes that refit models. Default: one per core."
+        ),
     ] = None,
     restart: Annotated[
         bool,
         typer.Option(
             "--restart",
-            help="Begin anew where a run with the same settings was interrupted.",
+            help="Start over instead of resuming an interrupted run.",
         ),
+    ] = False,
+    details: Annotated[
+        bool,
+        typer.Option("--details", help="Print all tables before the verdict."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help=QUIET_HELP)] = False,
@@ -201,9 +222,8 @@ def reproduce(
         rows = result.table.to_dicts()
         print_json({"files": files, "rows": rows})
     elif not quiet:
-        _print_tables(result, descriptions)
-        typer.echo(f"Results: {folder / 'table.parquet'}")
-        typer.echo(f"Report:  {folder / 'report.html'}")
+        _print_verdict(result, descriptions, details)
+        typer.echo(f"Report: {folder / 'report.html'}")
 
 
 @dataclass
@@ -345,6 +365,7 @@ def _named_options(changes: _Changes) -> Iterator[None]:
         one = error.errors()[0]
         option = changes.options.get(str(one["loc"][0]), str(one["loc"][0]))
         message = one["msg"].removeprefix("Value error, ")
+        message = message.replace("Input should be", "must be")
         if "got" not in message:
             message += f", got {one['input']!r}"
         raise ValueError(f"{option}: {message[0].lower()}{message[1:]}") from error
@@ -393,21 +414,19 @@ def _save_figures(figures: list[ReportFigure], folder: Path) -> None:
         figure.figure.savefig(folder / f"{number:02d}-{'-'.join(words)}.png", dpi=150)
 
 
-def _print_tables(result: RunResult, descriptions: list[ProtocolDescription]) -> None:
-    """Print the tables of the report."""
-    from sklgm.report import run_tables
+def _print_verdict(
+    result: RunResult, descriptions: list[ProtocolDescription], details: bool
+) -> None:
+    """Print what the numbers say, after the tables of the report if they are asked for.
 
-    rich_table = import_extra("rich.table", "cli")
-    console = import_extra("rich.console", "cli").Console()
-    for table in run_tables(result, descriptions):
-        printed = rich_table.Table(title=table.caption, title_justify="left")
-        for column in table.columns:
-            printed.add_column(column, overflow="fold")
-        for row in table.rows:
-            header = f"{row.header}\n{row.detail}" if row.detail else row.header
-            cells = [
-                "" if cell is None else "\n".join([cell.text, *cell.details])
-                for cell in row.cells
-            ]
-            printed.add_row(header, *cells)
-        console.print(printed)
+    Lines have at most 80 letters, whatever the terminal: they break between words.
+    """
+    from sklgm.report import detail_lines, run_tables, run_verdicts
+
+    if details:
+        for table in run_tables(result, descriptions):
+            for line in (*detail_lines(table), ""):
+                typer.echo(line)
+    for verdict in run_verdicts(result.table, descriptions):
+        for line in (*verdict.lines(), ""):
+            typer.echo(line)

@@ -79,9 +79,8 @@ def ensure_files(
         return folder
 
     advice = (
-        f"Place the files there (uncompressed, under these names), or let the "
-        f"data_home parameter or the SKLGM_DATA environment variable name the "
-        f"folder that holds {subfolder!r}."
+        f"Place the files there (uncompressed, under these names), or name the folder "
+        f"that holds {subfolder!r} by data_home or the environment variable SKLGM_DATA."
     )
     report = f"{data_set} is not complete: {folder} lacks {', '.join(missing)}."
     if download is None:

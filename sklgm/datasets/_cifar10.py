@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from sklgm.datasets._cache import ensure_files, get_data_home
 from sklgm.datasets._labelled_splits import LabelledSplits, scale_pixels
 
-_SUBFOLDER = "cifar-10-batches-py"
+SUBFOLDER = "cifar-10-batches-py"
 _TRAIN_FILES = tuple(f"data_batch_{number}" for number in range(1, 6))
 # The published MD5 checksums; a test compares them with torchvision's.
-_CHECKSUMS = {
+CHECKSUMS = {
     "data_batch_1": "c99cafc152244af753f735de768cd75f",
     "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
     "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
@@ -81,11 +81,11 @@ def fetch_cifar10(
     folder = ensure_files(
         "CIFAR-10",
         home,
-        _SUBFOLDER,
-        tuple(_CHECKSUMS),
+        SUBFOLDER,
+        tuple(CHECKSUMS),
         download=download if download_if_missing else None,
     )
-    for name, checksum in _CHECKSUMS.items():
+    for name, checksum in CHECKSUMS.items():
         _check_md5(folder / name, checksum)
     return _read_cifar10_batches(folder)
 

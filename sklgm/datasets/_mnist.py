@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from sklgm.datasets._cache import ensure_files, get_data_home
 from sklgm.datasets._labelled_splits import LabelledSplits, scale_pixels
 
-_SUBFOLDER = os.path.join("MNIST", "raw")  # where torchvision keeps it
-_FILES = (
+SUBFOLDER = os.path.join("MNIST", "raw")  # where torchvision keeps it
+FILES = (
     "train-images-idx3-ubyte",
     "train-labels-idx1-ubyte",
     "t10k-images-idx3-ubyte",
@@ -64,8 +64,8 @@ def fetch_mnist(
     folder = ensure_files(
         "MNIST",
         home,
-        _SUBFOLDER,
-        _FILES,
+        SUBFOLDER,
+        FILES,
         download=download if download_if_missing else None,
     )
     X_train, y_train = _read_split(folder, "train")

@@ -445,11 +445,8 @@ class Comparison:
                 X_base=self.X[targets.base_rows[shown, 0]],
                 X_target=self.X_test[targets.rows[shown]],
                 X_poison=crafted[most].X_poison[shown * most],
-                titles=tuple(
-                    f"{names[targets.base_labels[t].item()]} for "
-                    f"{names[targets.labels[t].item()]}"
-                    for t in shown
-                ),
+                base_names=tuple(names[targets.base_labels[t].item()] for t in shown),
+                target_names=tuple(names[targets.labels[t].item()] for t in shown),
             )
 
     def _outcome_rows(

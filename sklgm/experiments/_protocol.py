@@ -183,7 +183,9 @@ class Context:
         stage = f"{name}, {self.settings!r}"
         return iter(self.runner.once(stage, lambda: list(function())))
 
-    def trained(self, name: str, clf: Classifier) -> Classifier:
+    def trained(
+        self, name: str, clf: Classifier, label: str | None = None
+    ) -> Classifier:
         """Train a network on the rows for networks, as a stage.
 
         Parameters
@@ -192,17 +194,20 @@ class Context:
             Unique for these settings of the run.
         clf : classifier
             Unfitted.
+        label : str or None, default=None
+            What progress calls it; None: `name`.
 
         Returns
         -------
         classifier
             Fitted.
         """
+        said = f"train {label or name}"
 
         def fit() -> Iterator[Classifier]:
-            self.runner.progress(f"train {name}", 0, 1)
+            self.runner.progress(said, 0, 1)
             yield clf.fit(self.partition.X_backbone, self.partition.y_backbone)
-            self.runner.progress(f"train {name}", 1, 1)
+            self.runner.progress(said, 1, 1)
 
         return next(self.stage(f"train {name}", fit))
 

@@ -8,7 +8,13 @@ import numpy as np
 from sklgm.experiments._protocol import Context, Protocol, rate
 from sklgm.experiments._settings import Settings
 from sklgm.experiments._table_specs import CLEAN_ACCURACY
-from sklgm.results import ColumnSpec, ProtocolDescription, Row, TableSpec
+from sklgm.results import (
+    ColumnSpec,
+    HeadlineSpec,
+    ProtocolDescription,
+    Row,
+    TableSpec,
+)
 
 NAME = "accuracy"
 
@@ -52,6 +58,7 @@ DESCRIPTION = ProtocolDescription(
     title="How accurate are the networks, and how fast do they train?",
     question="Both networks are trained on clean rows for as many epochs, and asked "
     "about the test rows.",
+    headline=HeadlineSpec("clean_accuracy", "{dataset}: accuracy on clean rows"),
     tables=(
         TableSpec(
             title="{dataset}: accuracy on clean rows",

@@ -127,7 +127,8 @@ def measure(
     for number, (network, clf) in enumerate(networks):
         # The softmax network is that of the run, and perhaps trained already.
         stage = network if network == "softmax" else f"{NAME}, {network}, {clf!r}"
-        fitted = context.trained(stage, clf)
+        label = f"{network.replace('_', ' ')} to be certified"
+        fitted = context.trained(stage, clf, None if stage == network else label)
         name = f"{NAME}, {network}, {settings!r}"
         items = context.stage(
             name, partial(_measure_network, context, settings, network, fitted, counts)

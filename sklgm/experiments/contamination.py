@@ -28,6 +28,7 @@ from sklgm.experiments._victims import Victim, make_victims
 from sklgm.results import (
     ColumnSpec,
     FigureArrays,
+    HeadlineSpec,
     ProtocolDescription,
     Row,
     TableSpec,
@@ -122,6 +123,7 @@ DESCRIPTION = ProtocolDescription(
     "afterwards that leave out the least likely rows of each class: always the same "
     "share, a share chosen from the rows (auto), or the share that is poisoned, which "
     "nobody knows (oracle).",
+    headline=HeadlineSpec("attack_success_rate"),
     tables=(
         TableSpec(
             title="{dataset}, {attack}: growing shares of poisons",

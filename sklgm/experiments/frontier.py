@@ -26,6 +26,7 @@ from sklgm.results import (
     ColumnSpec,
     FigureArrays,
     FigureSpec,
+    HeadlineSpec,
     ProtocolDescription,
     Row,
     TableSpec,
@@ -128,6 +129,7 @@ DESCRIPTION = ProtocolDescription(
     title="What if the attacker knows the defence?",
     question="The attack is made stronger step by step, and the defence is asked "
     "twice: is the target misled, and are the poisons found?",
+    headline=HeadlineSpec("attack_success_rate"),
     tables=(
         TableSpec(
             title="{dataset}: attack against detection, {n_poisons}",

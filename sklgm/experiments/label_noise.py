@@ -28,7 +28,13 @@ from sklgm.experiments._settings import (
 from sklgm.experiments._table_specs import AUROC
 from sklgm.metrics import auroc_interval
 from sklgm.poisoning import flip_labels
-from sklgm.results import ColumnSpec, ProtocolDescription, Row, TableSpec
+from sklgm.results import (
+    ColumnSpec,
+    HeadlineSpec,
+    ProtocolDescription,
+    Row,
+    TableSpec,
+)
 
 NAME = "label-noise"
 _FALSE_DISCOVERY_RATE = 0.1
@@ -303,6 +309,7 @@ DESCRIPTION = ProtocolDescription(
     'false discovery rate of 0.1; "level" is the share of right labels that it may '
     "flag instead. The interval of the estimated share is what data and model leave "
     "open. Where a network is named, others computed the probabilities.",
+    headline=HeadlineSpec("auroc", "{dataset}: wrong labels found"),
     tables=(
         TableSpec(
             title="{dataset}: wrong labels",

@@ -26,7 +26,13 @@ from sklgm.outliers import (
     SelfConfidenceDetector,
     SpectralSignatureDetector,
 )
-from sklgm.results import ColumnSpec, ProtocolDescription, Row, TableSpec
+from sklgm.results import (
+    ColumnSpec,
+    HeadlineSpec,
+    ProtocolDescription,
+    Row,
+    TableSpec,
+)
 
 NAME = "peers"
 #: Names of the detectors of other packages that take part.
@@ -276,6 +282,7 @@ DESCRIPTION = ProtocolDescription(
     "nothing else, and judges these rows by the labels they claim. Rows are flagged at "
     "each detector's own default settings; seconds are the median time from features "
     "to flags. What bears the name of another package is that package's own code.",
+    headline=HeadlineSpec("auroc", "{dataset}, {attack}: detectors on the same rows"),
     tables=(
         TableSpec(
             title="{dataset}, {attack}: what detectors find, {n_poisons}",

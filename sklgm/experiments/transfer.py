@@ -95,8 +95,8 @@ def measure(
         victims=(*victims, *converged, with_diagonal(victims)),
     )
     yield from comparison.clean_rows()
-    yield from _flip_labels(comparison, context.settings.seed)
     yield from comparison.attack(settings.plan(has_images=comparison.has_images))
+    yield from _flip_labels(comparison, context.settings.seed)
 
 
 def _flip_labels(comparison: Comparison, seed: int) -> Iterator[Row | Trial]:
@@ -128,6 +128,15 @@ DESCRIPTION = ProtocolDescription(
     headline=HeadlineSpec(metric="attack_success_rate"),
     tables=(ATTACK_TABLE, DETECTION_TABLE, EFFORT_TABLE),
     figures=(
+        FigureSpec(
+            kind="poison_example",
+            title="How one poison is made ({attack})",
+            caption="A real image, the base, is changed until the network takes it for "
+            "the target; its label stays. Whoever trains on it teaches the network "
+            "that the target has this label. Judge yourself whether the change shows.",
+            alt="A base, the poison made of it, and the target that it is made for",
+            split=("attack", "bound", "reach"),
+        ),
         FigureSpec(
             kind="poison_images",
             title="What a poison looks like ({attack})",

@@ -12,7 +12,7 @@ from sklgm.plotting._curves import plot_roc_curves, plot_success_rates
 from sklgm.plotting._feature_space import FeatureSpaceDisplay
 from sklgm.plotting._frontier import plot_frontier
 from sklgm.plotting._likelihoods import ClaimedLikelihoodDisplay
-from sklgm.plotting._poisons import PoisonDisplay
+from sklgm.plotting._poisons import PoisonDisplay, plot_poison_example
 from sklgm.plotting._pooling import pool_seeds, rate_of
 from sklgm.plotting._victim_names import victim_color, victim_name, victim_rank
 
@@ -24,6 +24,7 @@ __all__ = [
     "attack_name",
     "plot_certified_accuracy",
     "plot_frontier",
+    "plot_poison_example",
     "plot_roc_curves",
     "plot_success_rates",
     "pool_seeds",

@@ -278,6 +278,76 @@ class PoisonDisplay:
         return self
 
 
+def plot_poison_example(
+    X_base: ArrayLike,
+    X_poison: ArrayLike,
+    X_target: ArrayLike,
+    *,
+    base_name: str,
+    target_name: str,
+    ax: Any | None = None,
+) -> Any:
+    r"""Draw one poison between its base and its target.
+
+    Parameters
+    ----------
+    X_base, X_poison, X_target : array-like of shape (n_channels, height, width)
+        Images in [0, 1], with 1 or 3 channels.
+    base_name : str
+        Class of the base, which the poison claims.
+    target_name : str
+        Class of the target.
+    ax : matplotlib Axes, default=None
+        Where to draw; None makes a figure.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    ValueError
+        If the images differ in shape, or have neither 1 nor 3 channels.
+
+    Examples
+    --------
+    >>> import matplotlib
+    >>> import numpy as np
+    >>> matplotlib.use("agg")
+    >>> from sklgm.plotting import plot_poison_example
+    >>> image = np.full((1, 8, 8), 0.5)
+    >>> ax = plot_poison_example(
+    ...     image, image + 0.1, image, base_name="3", target_name="8"
+    ... )
+    >>> [text.get_text() for text in ax.get_xticklabels()][0]
+    'base\nlabel: 3'
+    """
+    images = [
+        _check_images(np.asarray(image)[None], name)
+        for image, name in (
+            (X_base, "X_base"),
+            (X_poison, "X_poison"),
+            (X_target, "X_target"),
+        )
+    ]
+    if len({image.shape for image in images}) > 1:
+        shapes = ", ".join(str(image.shape[1:]) for image in images)
+        raise ValueError(f"X_base, X_poison and X_target differ in shape: {shapes}.")
+    row = _mosaic_row(np.concatenate(images))
+    ax = axes_or_new(ax, figsize=(4.4, 1.75))
+    ax.imshow(row, interpolation="nearest")
+    names = [
+        f"base\nlabel: {base_name}",
+        f"poison\nlabel: {base_name}",
+        f"target\nlabel: {target_name}",
+    ]
+    ax.set_xticks([(i + 0.48) * row.shape[1] / 3 for i in range(3)], names)
+    ax.set_yticks([])
+    ax.tick_params(length=0, labeltop=True, labelbottom=False)
+    ax.spines[:].set_visible(False)
+    return ax
+
+
 def _check_crafted_from(X: Any, crafter: Any) -> NDArray[Any]:
     """Return X as an array, if `crafter` can have been fitted on it."""
     array = np.asarray(X)

@@ -167,7 +167,7 @@ def red_team(
     >>> result.success_rate.n_targets, result.is_black_box
     (3, False)
     """
-    _check_settings(n_targets, budget)
+    _check_settings(n_targets, budget, n_jobs)
     attack = resolve_attack(attack)
     device = resolve_device(device)
     rng = check_random_state(random_state)
@@ -276,7 +276,9 @@ def red_team(
     )
 
 
-def _check_settings(n_targets: Any, budget: Any) -> None:
+def _check_settings(n_targets: Any, budget: Any, n_jobs: Any) -> None:
+    if n_jobs == 0:
+        raise ValueError("n_jobs must be an int but 0, or None, got 0")
     if not isinstance(n_targets, Integral) or n_targets < 1:
         raise ValueError(f"n_targets must be an int >= 1, got {n_targets!r}")
     is_count = isinstance(budget, Integral) and not isinstance(budget, bool)
@@ -372,7 +374,7 @@ def _draw_bases(
         )
         if n > len(rows):
             raise ValueError(
-                f"budget={budget!r} asks for {n} rows of class {label!r}, but only "
+                f"budget={budget!r} asks for {n} rows of class {label!s}, but only "
                 f"{len(rows)} of the training rows have this label"
             )
         bases.append(rng.choice(rows, n, replace=False))

@@ -12,6 +12,7 @@ from sklgm.plotting import (
     PoisonDisplay,
     plot_certified_accuracy,
     plot_frontier,
+    plot_poison_example,
     plot_roc_curves,
     plot_success_rates,
     victim_name,
@@ -51,6 +52,11 @@ class ReportFigure:
     protocol : str, default=None
         Name of the protocol in whose section it stands; None is a section of its own,
         at the end.
+    kind : str, default=None
+        As in :class:`sklgm.results.FigureSpec`. The first ``"poison_example"`` stands
+        beside the verdict.
+    attack : tuple, default=()
+        Attack, bound and reach that it is about.
 
     Raises
     ------
@@ -63,6 +69,8 @@ class ReportFigure:
     figure: Any
     alt: str
     protocol: str | None = None
+    kind: str | None = None
+    attack: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.alt:
@@ -179,14 +187,32 @@ def _report_figure(
 ) -> ReportFigure:
     names = names_of(at)
     title, caption = titled(spec.title, names), titled(spec.caption, names)
-    return ReportFigure(title, caption, figure, spec.alt, protocol)
+    attack = tuple(at[name] for name in ("attack", "bound", "reach") if name in at)
+    return ReportFigure(title, caption, figure, spec.alt, protocol, spec.kind, attack)
 
 
 def _draw_images(parts: Sequence[PoisonImages]) -> Any:
     images = parts[0]
     return PoisonDisplay.from_predictions(
-        images.X_base, images.X_target, images.X_poison, titles=images.titles
+        images.X_base,
+        images.X_target,
+        images.X_poison,
+        titles=[
+            f"{base} for {target}"
+            for base, target in zip(images.base_names, images.target_names, strict=True)
+        ],
     ).figure_
+
+
+def _draw_example(parts: Sequence[PoisonImages]) -> Any:
+    images = parts[0]
+    return plot_poison_example(
+        images.X_base[0],
+        images.X_poison[0],
+        images.X_target[0],
+        base_name=images.base_names[0],
+        target_name=images.target_names[0],
+    ).figure
 
 
 def _draw_scatter(parts: Sequence[FeatureScatter]) -> Any:
@@ -231,6 +257,7 @@ _DRAWN_FROM_TABLE = {
 }
 _DRAWN_FROM_ARRAYS: dict[str, tuple[type, Any]] = {
     "poison_images": (PoisonImages, _draw_images),
+    "poison_example": (PoisonImages, _draw_example),
     "feature_scatter": (FeatureScatter, _draw_scatter),
     "score_histogram": (DetectionScores, _draw_histogram),
     "roc_curves": (DetectionScores, _draw_roc_curves),

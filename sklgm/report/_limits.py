@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from sklgm.plotting import attack_name, pool_seeds, rate_of, victim_name
 from sklgm.report._cells import percent, plural, rate_digits, rate_interval
-from sklgm.report._names import detector_name, groups, order_of
-from sklgm.report._summary import DEFENCES
+from sklgm.report._names import DEFENCES, detector_name, groups, order_of
 
 if TYPE_CHECKING:
     import polars as pl

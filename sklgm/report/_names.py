@@ -12,6 +12,8 @@ from sklgm.report._cells import plural
 if TYPE_CHECKING:
     import polars as pl
 
+#: The defences that a run puts to the test; all other victims are compared with them.
+DEFENCES = ("lgm", "lgm_trim", "lgm_median", "lgm_trimmed_mean")
 #: Columns that say how a victim was attacked.
 ATTACK_COLUMNS = ("attack", "bound", "reach", "share", "n_poisons")
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sklgm.plotting import victim_name, victim_rank
 from sklgm.report._figures import ReportFigure, embedded_bytes
 from sklgm.report._page import (
     data_uri,
@@ -18,19 +17,23 @@ from sklgm.report._page import (
     write_page,
 )
 from sklgm.report._protocol_tables import all_rows_table, protocol_tables
-from sklgm.report._summary import summaries
+from sklgm.report._terms import column_detail, terms_of
+from sklgm.report._verdict import RunVerdict, run_verdicts
 from sklgm.results import ProtocolDescription, RunResult
 
-_VICTIM_EXPLANATIONS = {
-    "softmax": "The usual classifier, without a defence.",
-    "softmax_trimmed_gaussians": "The usual classifier, with one Gaussian cloud "
-    "per class fitted to its features after training; the least likely share of each "
-    "class is left out. It costs almost nothing, so a defence has to beat it.",
-    "lgm": "The network is trained so that each class forms a Gaussian cloud (the "
-    "large-margin Gaussian mixture loss).",
-    "lgm_trim": "As L-GM, but the clouds are estimated without the least likely share "
-    "of each class, so that a few poisons cannot pull a cloud towards themselves.",
-}
+#: What stands beside the verdict.
+_PICTURE = "poison_example"
+#: Kinds of figures of which a section shows the first; those of numbers go before.
+_MAIN = (
+    "certified_accuracy",
+    "success_rates",
+    "frontier",
+    "score_histogram",
+    "roc_curves",
+    None,
+    "feature_scatter",
+    "poison_images",
+)
 
 
 def render_run_report(
@@ -43,10 +46,11 @@ def render_run_report(
 ) -> str:
     """Render a run as one self-contained HTML page.
 
-    The page explains clean-label poisoning and the defence in plain words, states
-    what the numbers say, whoever comes first, and shows every table with its
-    counts and intervals. It loads nothing from elsewhere and holds no date: the
-    same result gives the same page.
+    The page opens with the verdict, a table and what it says, whoever comes first,
+    beside a poison with its base and target. A section per protocol follows, with one
+    finding and one figure; every table with its counts and intervals, further figures
+    and an explanation of poisoning in plain words are folded. It loads nothing from
+    elsewhere and holds no date: the same result gives the same page.
 
     Parameters
     ----------
@@ -89,18 +93,27 @@ def render_run_report(
     figures, descriptions = list(figures), list(descriptions)
     # What was measured without an attack may be recorded once per attack.
     table = result.table.unique(maintain_order=True)
-    victims = sorted(table["victim"].drop_nulls().unique(), key=victim_rank)
+    verdicts = run_verdicts(table, descriptions)
+    picture = next((figure for figure in figures if figure.kind == _PICTURE), None)
+    others = [figure for figure in figures if figure.kind != _PICTURE]
     sections = []
     for description in descriptions:
-        shown = [f for f in figures if f.protocol == description.name]
+        shown = [f for f in others if f.protocol == description.name]
         if shown or len(table.filter(protocol=description.name)):
+            found = [v.of_protocols.get(description.name, "") for v in verdicts]
+            views = [_figure_view(figure) for figure in _main_first(shown)]
             sections.append(
                 {
                     "id": description.name,
-                    "title": f"{description.title} ({description.name} protocol)",
+                    "title": description.title,
                     "lead": description.question,
-                    "tables": protocol_tables(table, description),
-                    "figures": [_figure_view(figure) for figure in shown],
+                    "found": " ".join(filter(None, found)),
+                    "tables": [
+                        {"table": made, "terms": terms_of(made)}
+                        for made in protocol_tables(table, description)
+                    ],
+                    "figure": views[0] if views else None,
+                    "more_figures": views[1:],
                 }
             )
     placed = {section["id"] for section in sections}
@@ -111,14 +124,10 @@ def render_run_report(
             result=result,
             datasets=table["dataset"].unique().sort().to_list(),
             seeds=table["seed"].unique().sort().to_list(),
-            summaries=summaries(table, descriptions),
-            models=[
-                (victim_name(victim), _VICTIM_EXPLANATIONS[victim])
-                for victim in victims
-                if victim in _VICTIM_EXPLANATIONS
-            ],
+            verdicts=[_verdict_view(verdict) for verdict in verdicts],
+            picture=None if picture is None else _figure_view(picture),
             sections=sections,
-            figures=[_figure_view(f) for f in figures if f.protocol not in placed],
+            figures=[_figure_view(f) for f in others if f.protocol not in placed],
             settings=flat_items(result.settings),
             environment=flat_items(result.environment),
             all_rows=all_rows_table(table) if len(table) else None,
@@ -170,6 +179,24 @@ def write_run_report(
         introduction=introduction,
     )
     return write_page(path, page)
+
+
+def _main_first(figures: Sequence[ReportFigure]) -> list[ReportFigure]:
+    """Put figures drawn from numbers before those of examples."""
+    return sorted(figures, key=lambda figure: _MAIN.index(figure.kind))
+
+
+def _verdict_view(verdict: RunVerdict) -> dict[str, Any]:
+    return {
+        "dataset": verdict.dataset,
+        "attacked": verdict.attacked,
+        "sentences": verdict.sentences,
+        "table": verdict.table,
+        "columns": [(title, column_detail(title)) for title in verdict.table.columns],
+        "has_strips": [
+            title.startswith("Fooled") for title in verdict.table.columns[1:]
+        ],
+    }
 
 
 def _figure_view(figure: ReportFigure) -> dict[str, Any]:

@@ -114,7 +114,7 @@ class FigureSpec:
     Parameters
     ----------
     kind : {"certified_accuracy", "success_rates", "frontier", "poison_images", \
-            "feature_scatter", "score_histogram", "roc_curves"}
+            "poison_example", "feature_scatter", "score_histogram", "roc_curves"}
         What is drawn. The first three are drawn from the tidy table, the others from
         :class:`PoisonImages`, :class:`FeatureScatter` and :class:`DetectionScores`.
     title : str
@@ -136,6 +136,7 @@ class FigureSpec:
         "success_rates",
         "frontier",
         "poison_images",
+        "poison_example",
         "feature_scatter",
         "score_histogram",
         "roc_curves",
@@ -150,17 +151,20 @@ class FigureSpec:
 
 @dataclass(frozen=True)
 class HeadlineSpec:
-    """A comparison of all victims in sentences, at the top of a report.
+    """What the verdict of a run compares first in the numbers of a protocol.
 
     Parameters
     ----------
-    metric : {"certified_accuracy", "attack_success_rate", "auroc"}
+    metric : {"certified_accuracy", "attack_success_rate", "auroc", "clean_accuracy"}
         What is compared, at the largest number of poisons.
     title : str, default="{dataset}, {attack}"
-        Title of each, with names in braces as in :class:`TableSpec`.
+        What a verdict on this protocol alone is headed by, with names in braces as in
+        :class:`TableSpec`.
     """
 
-    metric: Literal["certified_accuracy", "attack_success_rate", "auroc"]
+    metric: Literal[
+        "certified_accuracy", "attack_success_rate", "auroc", "clean_accuracy"
+    ]
     title: str = "{dataset}, {attack}"
 
 
@@ -181,7 +185,7 @@ class ProtocolDescription:
     figures : tuple of FigureSpec, default=()
         Its figures, in their order.
     headline : HeadlineSpec or None, default=None
-        What a report says about it first.
+        What the verdict of a run compares first; None: the verdict leaves it out.
     is_result : bool, default=True
         Whether its numbers are results; False where settings are chosen by them.
     """

@@ -96,8 +96,9 @@ class PoisonImages:
         As in :class:`sklgm.results.Row`.
     X_base, X_target, X_poison : ndarray of shape (n, n_channels, height, width)
         Pixels in [0, 1].
-    titles : tuple of str
-        One per column.
+    base_names, target_names : tuple of str of length n
+        What the class of each base, which its poison claims, and of each target is
+        called.
     """
 
     protocol: str
@@ -107,7 +108,8 @@ class PoisonImages:
     X_base: NDArray[np.float32]
     X_target: NDArray[np.float32]
     X_poison: NDArray[np.float32]
-    titles: tuple[str, ...]
+    base_names: tuple[str, ...]
+    target_names: tuple[str, ...]
 
 
 #: Any of the arrays that a protocol yields for its figures.

@@ -121,6 +121,7 @@ def test_images_and_flat_rows_predict_alike(classifier, tiny_images):
 
 @both
 @pytest.mark.parametrize("dtype", ["uint8", "float64", "bool", ">f4"])
+@pytest.mark.filterwarnings("ignore::sklgm.exceptions.UnscaledImagesWarning")
 def test_values_are_cast_and_not_rescaled(classifier, dtype, tiny_images):
     X, y = tiny_images
     X = (255 * X).astype(dtype)

@@ -20,6 +20,7 @@ HEAVY = ("torch", "sklearn", "matplotlib", "scipy", "polars", "joblib")
         ["reproduce", "--help"],
         ["audit", "--help"],
         ["apply", "--help"],
+        ["doctor", "--help"],
     ],
 )
 def test_help_is_shown_without_importing_what_computes(arguments):
@@ -46,13 +47,21 @@ def test_version_is_the_installed_one(invoke):
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ([], ["reproduce", "audit", "apply", "attack", "--version"]),
+        (
+            [],
+            [
+                "reproduce", "audit", "apply", "attack", "doctor", "--version",
+                "completion",
+            ],
+        ),
+        (["doctor"], ["--json"]),
         (
             ["reproduce"],
             [
                 "--preset", "--device", "--seed", "--data-home", "--out", "--protocol",
                 "--n-targets", "--attack", "--n-poisons", "--share", "--linf",
                 "--labels", "--rival", "--set", "--n-jobs", "--restart",
+                "--details", "--quiet",
                 "contamination",
             ],
         ),
@@ -69,7 +78,7 @@ def test_version_is_the_installed_one(invoke):
             ["--estimator", "--surrogate", "--budget", "--linf", "--flat", "--n-jobs"],
         ),
     ],
-    ids=["sklgm", "reproduce", "audit", "apply", "attack"],
+    ids=["sklgm", "doctor", "reproduce", "audit", "apply", "attack"],
 )  # fmt: skip
 def test_help_names_every_option(invoke, command, words):
     outcome = invoke(*command, "--help")

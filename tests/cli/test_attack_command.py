@@ -102,6 +102,7 @@ def test_attack_prints_json_alone(invoke, stripes, my_module, tmp_path):
         ),
         (["--surrogate", "json:nothing"], "--surrogate 'json:nothing' cannot be impo"),
         (["--n-targets", 0], "--n-targets must be an int >= 1"),
+        (["--n-jobs", 0], "--n-jobs must be an int but 0, or None, got 0"),
         (["--budget", 0], "--budget must be an int >= 1 or a share"),
         (["--attack", "frog"], "--attack must be one of"),
         (["--device", "quantum"], "--device 'quantum' is not a torch device"),

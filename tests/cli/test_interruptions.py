@@ -124,8 +124,8 @@ def test_an_interrupted_command_goes_on_to_the_same_bytes(
         assert code == 130
         assert "Traceback" not in err
         assert err.strip().splitlines()[-1] == (
-            "Interrupted: nothing was written. The same command goes on where it "
-            "stopped; --restart begins anew."
+            "Interrupted: nothing was written. Run the same command again to resume, "
+            "or with --restart to start over."
         )
     n_before = len(stages(folder))
     assert n_before >= n_finished

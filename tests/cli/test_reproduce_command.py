@@ -59,7 +59,11 @@ def test_reproduce_writes_tables_report_and_figures(invoke, stripes, tmp_path):
     names = " ".join(path.name for path in (out / "figures").iterdir())
     for figure in ("poison", "success-rate", "features", "likelihood", "false-alarms"):
         assert figure in names
-    assert "L-GM + trim" in outcome.output
+    assert "L-GM + trim" in outcome.stdout
+    lines = outcome.stdout.splitlines()
+    assert len(lines) < 30
+    assert max(map(len, lines[:-1])) <= 80  # the last is the path of the report
+    assert lines[-1] == f"Report: {out / 'report.html'}"
 
 
 @pytest.mark.slow
@@ -68,9 +72,10 @@ def test_reproduce_runs_only_the_asked_protocol(invoke, stripes, tmp_path, monke
     outcome = invoke(
         "reproduce", "stripes.npz", "--protocol", "end-to-end", "--n-targets", 1,
         "--set", "end-to-end.n_rows=90", "--set", "end-to-end.max_epochs=1",
-        "--linf", 0, *FAST,
+        "--linf", 0, "--details", *FAST,
     )  # fmt: skip
     assert outcome.exit_code == 0, outcome.output
+    assert max(map(len, outcome.stdout.splitlines())) <= 80
     (folder,) = (tmp_path / "sklgm-results").iterdir()
     assert folder.name == "stripes-end-to-end-quick-0"
     result = RunResult.load(folder)
@@ -197,7 +202,10 @@ def test_set_changes_the_run_too():
     [
         (["nowhere"], "DATASET: must be one of digits, .*'nowhere'"),
         (["digits", "--preset", "huge"], "--preset: .*'huge'"),
-        (["digits", "--seed", "-1"], "--seed: .*got -1"),
+        (
+            ["digits", "--seed", "-1"],
+            "--seed: must be greater than or equal to 0, got -1",
+        ),
         (["digits", "--n-poisons", "0"], "--n-poisons: .*got 0"),
         (["digits", "--n-targets", "0"], "--n-targets: .*got 0"),
         (["digits", "--attack", "frog"], "--attack: .*got 'frog'"),

@@ -74,7 +74,7 @@ def write_files(folder, files):
 def tiny_checksums(monkeypatch):
     for name, content in FILES.items():
         digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
-        monkeypatch.setitem(_cifar10._CHECKSUMS, name, digest)
+        monkeypatch.setitem(_cifar10.CHECKSUMS, name, digest)
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_checksums_are_those_of_torchvision():
 
     published = dict(CIFAR10.train_list + CIFAR10.test_list)
     published[CIFAR10.meta["filename"]] = CIFAR10.meta["md5"]
-    assert published == _cifar10._CHECKSUMS
+    assert published == _cifar10.CHECKSUMS
 
 
 def test_failed_download_says_what_to_place_where(tmp_path, no_network):

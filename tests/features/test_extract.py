@@ -188,12 +188,15 @@ def test_large_features_are_memory_mapped(network, rows, monkeypatch):
     assert not os.path.exists(path)
 
 
-def test_progress_is_silent_unless_asked_for(network, rows, capsys):
+def test_progress_is_silent_unless_asked_for(network, rows, capsys, monkeypatch):
     steps = []
     extract(network, rows, batch_size=8, progress=lambda *step: steps.append(step))
     assert steps == [("extract features", n, 20) for n in (8, 16, 20)]
     extract(network, rows)
     assert capsys.readouterr() == ("", "")
+    extract(network, rows, progress=True)
+    assert capsys.readouterr() == ("", "extract features\n")  # as in a log
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as in a terminal
     extract(network, rows, progress=True)
     assert "20/20" in capsys.readouterr().err
 

@@ -5,7 +5,7 @@ import pytest
 from sklearn.exceptions import NotFittedError
 
 from sklgm import SoftmaxClassifier
-from sklgm.plotting import PoisonDisplay
+from sklgm.plotting import PoisonDisplay, plot_poison_example
 from sklgm.poisoning import PoisonCrafter
 
 
@@ -146,6 +146,7 @@ def test_flat_rows_are_folded(ax, fitted_crafter, tiny_images):
     ],
     ids=["of the crafter", "of X", "given"],
 )
+@pytest.mark.filterwarnings("ignore::sklgm.exceptions.UnscaledImagesWarning")
 def test_pixels_are_read_in_the_range_of_the_crafter(
     ax, tiny_images, of_crafter, given, expected
 ):
@@ -195,3 +196,16 @@ def test_what_is_no_fitted_crafter_is_refused(blobs):
     clf = SoftmaxClassifier(max_epochs=0).fit(*blobs)
     with pytest.raises(TypeError, match="crafter=SoftmaxClassifier must be a PoisonCr"):
         PoisonDisplay.from_estimator(clf, blobs[0])
+
+
+def test_an_example_stands_between_its_base_and_its_target():
+    base, target = np.zeros((1, 4, 4)), np.ones((1, 4, 4))
+    ax = plot_poison_example(base, base + 0.5, target, base_name="3", target_name="8")
+    names = [text.get_text() for text in ax.get_xticklabels()]
+    assert names == ["base\nlabel: 3", "poison\nlabel: 3", "target\nlabel: 8"]
+    shown = np.asarray(ax.images[0].get_array())[..., 0]
+    assert [shown[0, column] for column in (0, 5, 10)] == [0.0, 0.5, 1.0]
+    with pytest.raises(ValueError, match=r"differ in shape: \(1, 4, 4\), \(1, 2, 2\)"):
+        plot_poison_example(
+            base, base[:, :2, :2], target, base_name="3", target_name="8"
+        )

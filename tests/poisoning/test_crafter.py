@@ -264,6 +264,7 @@ def test_images_and_their_flat_rows_give_the_same_poisons():
     )
 
 
+@pytest.mark.filterwarnings("ignore::sklgm.exceptions.UnscaledImagesWarning")
 def test_integer_images_become_floats_in_their_own_range():
     rng = np.random.RandomState(0)
     X = rng.randint(0, 256, size=(20, 1, 4, 4)).astype(np.uint8)

@@ -297,6 +297,7 @@ def test_poisons_are_saved_as_the_images_that_were_injected(attacked, tmp_path):
         assert len(list(csv.DictReader(file))) == 6
 
 
+@pytest.mark.filterwarnings("ignore::sklgm.exceptions.UnscaledImagesWarning")
 def test_images_are_saved_in_colour_and_others_as_numbers(tmp_path, blobs):
     X, y = make_stripe_images(120, 3, (3, 8, 8), noise=0.2, random_state=0)
     X = (np.rint(np.clip(X, 0, 1) * 255)).astype(np.uint8)

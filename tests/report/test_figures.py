@@ -88,10 +88,19 @@ def test_images_and_features_are_drawn_from_arrays():
         X_base=images,
         X_target=images,
         X_poison=images,
-        titles=("a", "b"),
+        base_names=("a", "b"),
+        target_names=("c", "d"),
     )
     (figure,) = drawn("poison_images", arrays=[poisons, scores()])
     assert figure.title == "watermark"
+    labels = figure.figure.axes[0].get_xticklabels()
+    assert [text.get_text() for text in labels] == ["a for c", "b for d"]
+    (figure,) = drawn("poison_example", arrays=[poisons, scores()])
+    assert figure.kind == "poison_example"
+    labels = figure.figure.axes[0].get_xticklabels()
+    assert [text.get_text() for text in labels] == [
+        "base\nlabel: a", "poison\nlabel: a", "target\nlabel: c",
+    ]  # fmt: skip
     scatter = FeatureScatter(
         protocol="transfer",
         features=np.eye(4, 2),
