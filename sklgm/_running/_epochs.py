@@ -73,6 +73,7 @@ class EpochsOfTasks:
         self._shown = (0, 0)
         self._lock = threading.Lock()
         self._error: BaseException | None = None
+        self._folder: Path | None = None  # where workers write, while they run
 
     def told(self, number: int, n_done: int, n_epochs: int) -> None:
         """Note how far a task is, and show the sum.
@@ -104,6 +105,7 @@ class EpochsOfTasks:
         """
         if self._error is not None:
             raise self._error
+        self._read_from_worker(number)  # a short training is over before it was read
         with self._lock:
             self._finished[number] = True
             if self._n_epochs > 0:
@@ -151,27 +153,30 @@ class EpochsOfTasks:
             Takes the number of the task before its arguments; can be pickled.
         """
         folder = tempfile.mkdtemp(prefix="sklgm-epochs-")
+        self._folder = Path(folder)
         is_over = threading.Event()
-        reader = threading.Thread(
-            target=self._read, args=(Path(folder), is_over), daemon=True
-        )
+        reader = threading.Thread(target=self._read, args=(is_over,), daemon=True)
         reader.start()
         try:
             yield partial(_call_in_worker, folder, function)
         finally:
             is_over.set()
             reader.join()
+            self._folder = None
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _read(self, folder: Path, is_over: threading.Event) -> None:
+    def _read(self, is_over: threading.Event) -> None:
         try:
             while not is_over.wait(_SECONDS_BETWEEN):
                 for number in range(len(self._done)):
-                    told = _read_told(folder / str(number))
-                    if told is not None:
-                        self.told(number, *told)
+                    self._read_from_worker(number)
         except BaseException as error:  # of the caller's callback: for its thread
             self._error = error
+
+    def _read_from_worker(self, number: int) -> None:
+        told = None if self._folder is None else _read_told(self._folder / str(number))
+        if told is not None:
+            self.told(number, *told)
 
 
 def _read_told(path: Path) -> tuple[int, int] | None:

@@ -9,6 +9,7 @@ from sklgm._running._extras import import_extra
 
 #: Ends the name of a stage whose steps an interrupted run has left.
 FINISHED_BEFORE = " (finished before)"
+_RESUMED = "Resuming the run that was interrupted."
 # Steps may take minutes; their speed is what the time left is estimated from.
 _SPEED_PERIOD = 1800.0
 
@@ -17,7 +18,8 @@ _SPEED_PERIOD = 1800.0
 def progress_bar(quiet: bool = False) -> Iterator[Callable[[str, int, int], None]]:
     """Show the stages of a run, and the time left, on the standard error stream.
 
-    Where that is no terminal, such as a log, the name of each stage is a line.
+    Where that is no terminal, such as a log, the name of each stage is a line. So is
+    that stages of an interrupted run are taken from it.
 
     Parameters
     ----------
@@ -35,12 +37,13 @@ def progress_bar(quiet: bool = False) -> Iterator[Callable[[str, int, int], None
     progress = import_extra("rich.progress", "cli")
     console = import_extra("rich.console", "cli").Console(stderr=True)
     if not (console.is_terminal or console.is_jupyter):
-        begun: set[str] = set()
+        told: set[str] = set()
 
         def tell(stage: str, n_done: int, n_steps: int) -> None:
-            if stage not in begun:
-                begun.add(stage)
-                print(stage, file=sys.stderr, flush=True)
+            line = _RESUMED if stage.endswith(FINISHED_BEFORE) else stage
+            if line not in told:
+                told.add(line)
+                print(line, file=sys.stderr, flush=True)
 
         yield tell
         return
@@ -60,7 +63,7 @@ def progress_bar(quiet: bool = False) -> Iterator[Callable[[str, int, int], None
         def show(stage: str, n_done: int, n_steps: int) -> None:
             is_left = stage.endswith(FINISHED_BEFORE)
             if is_left and not any(name.endswith(FINISHED_BEFORE) for name in tasks):
-                bar.console.print("Going on where an interrupted run stopped.")
+                bar.console.print(_RESUMED)
             if stage not in tasks:
                 tasks[stage] = bar.add_task(stage, total=n_steps)
             bar.update(tasks[stage], completed=n_done, total=n_steps)

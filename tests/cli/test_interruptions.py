@@ -133,6 +133,6 @@ def test_an_interrupted_command_goes_on_to_the_same_bytes(
     code, _, err = Command(folder, *arguments).end()
     assert code == 0, err
     assert "is not taken" not in err
-    assert ("Going on where an interrupted run stopped" in err) is (n_before > 0)
+    assert ("Resuming the run that was interrupted" in err) is (n_before > 0)
     assert results(folder) == expected
     assert stages(folder) == []

@@ -136,7 +136,7 @@ def test_an_interrupted_run_goes_on_unless_told_to_restart(
     outcome = invoke(*command, *(["--restart"] if restart else []))
     assert outcome.exit_code == 0, outcome.output
     assert trained.count("train lgm") == 1 + restart
-    said = "Going on where an interrupted run stopped."
+    said = "Resuming the run that was interrupted."
     assert (said in outcome.stderr) is not restart
     assert not stages_folder("out").exists()
     assert mine.exists()
