@@ -69,9 +69,9 @@ ranks nothing; in *no test* none of the three was misled. L-GM without trim, wit
 head that is trained until nothing is left to gain, is misled more often: see the
 tables of each data set."""
 LABELS = """\
-Wrong labels found at an asked false discovery rate of 0.1, with probabilities that
-others cross-validated, beside cleanlab's filter on the same probabilities. L-GM plays
-no part here."""
+Wrong labels found at an asked false discovery rate of 0.1, beside cleanlab's filter on
+the same probabilities. Where a network is named, others have cross-validated it, and
+L-GM plays no part."""
 
 #: Figures by their file, for each folder of a run, data set and protocol.
 Figures = Mapping[tuple[str, str, str], Mapping[str, ReportFigure]]
@@ -121,8 +121,9 @@ def load_runs(folder: Path) -> list[Run]:
 
 def page_of(dataset: str) -> str:
     """Title of the page that a data set stands on."""
-    if dataset in PAGES:
-        return dataset
+    for title in PAGES:
+        if dataset == title or dataset.startswith(f"{title}, "):
+            return title
     return _OTHERS if dataset.startswith(("CIFAR-10N", "CIFAR-10, ")) else dataset
 
 
@@ -277,20 +278,23 @@ def _label_table(runs: Sequence[Run]) -> Table | None:
     for run in runs:
         own = run.rows(protocol="label-noise")
         for dataset in own["dataset"].unique(maintain_order=True):
-            if page_of(dataset) != _OTHERS:
-                continue
-            values = {
-                (row["detector"], row["metric"]): row
-                for row in own.filter(dataset=dataset).iter_rows(named=True)
-            }
-            cells = [
-                [f"{100 * row['value']:.1f} %"] if row else ["none"]
-                for detector in ("audit, fdr 0.1", "cleanlab")
-                for metric in ("flipped_flagged", "false_discoveries")
-                for row in [values.get((detector, metric))]
-            ]
-            n_wrong = values["audit, fdr 0.1", "flipped_flagged"]["n"]
-            rows.append([[dataset, f"{n_wrong:,} wrong labels"], *cells])
+            for (n_wrong,), part in own.filter(dataset=dataset).group_by(
+                "n_poisons", maintain_order=True
+            ):
+                values = {
+                    (row["detector"].removesuffix(", fdr 0.1"), row["metric"]): row
+                    for row in part.iter_rows(named=True)
+                }
+                # Both must have been asked for a list; older runs ranked only.
+                if ("cleanlab", "flipped_flagged") not in values:
+                    continue
+                cells = [
+                    [f"{100 * row['value']:.1f} %"] if row else ["none"]
+                    for detector in ("audit", "cleanlab")
+                    for metric in ("flipped_flagged", "false_discoveries")
+                    for row in [values.get((detector, metric))]
+                ]
+                rows.append([[dataset, f"{n_wrong:,} wrong labels"], *cells])
     columns = ["", "audit: found", "right among flagged"]
     columns += ["cleanlab: found", "right among flagged"]
     return Table("Wrong labels", columns, rows) if rows else None

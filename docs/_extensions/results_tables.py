@@ -58,6 +58,7 @@ class Pivot:
     variants: tuple[str | None, ...] | None = (None,)
     kind: str = "share"
     most: bool = False
+    noun: str = "poisons"
 
     def table(self, rows: pl.DataFrame) -> Table | None:
         """Fill the table; None where nothing was measured."""
@@ -69,6 +70,7 @@ class Pivot:
             rows = rows.filter(pl.col("variant").is_in(self.variants, nulls_equal=True))
         if self.most and len(rows):
             rows = rows.filter(n_poisons=rows["n_poisons"].max())
+        rows = rows.with_columns(n_wrong="n_poisons")  # what label noise counts
         pooled = pool_seeds(rows, [*self.index, "metric", *self.across])
         cells: dict[tuple[Any, ...], dict[tuple[Any, ...], Sequence[str]]] = {}
         for row in pooled.iter_rows(named=True):
@@ -145,10 +147,10 @@ PIVOTS: Mapping[str, Sequence[Pivot]] = {
               kind="rate"),
     ),
     "label-noise": (
-        Pivot("By detector", (
+        Pivot("Wrong labels, by detector", (
             "flipped_flagged", "false_discoveries", "flipped_among_most_suspect",
             "flipped_among_most_suspect_difference", "cross_validated_accuracy",
-        ), ("share", "detector")),
+        ), ("share", "n_wrong", "detector")),
     ),
     "search": (
         Pivot("Settings", ("backbone_accuracy", "auroc"), ("victim", "variant"),
@@ -358,7 +360,7 @@ def _key(name: str, value: Any) -> Any:
         return victim_rank(value) if value is not None else (-1, "")
     if name == "bound":  # none is the strongest
         return math.inf if value is None else value
-    if name in ("reach", "share", "n_poisons"):
+    if name in ("reach", "share", "n_poisons", "n_wrong"):
         return -1.0 if value is None else value
     return "" if value is None else str(value)
 
@@ -376,7 +378,9 @@ def _title(
         parts.append((at["detector"] or "no filter").replace("_", " "))
     if "attack" in at:
         parts.append(attack_name(at["attack"], at.get("bound"), at.get("reach")))
-    if at.get("share") is not None:
+    if "n_wrong" in at:
+        parts.append(f"{at['n_wrong']:,} wrong labels")
+    elif at.get("share") is not None:
         parts.append(f"{100 * at['share']:g} %")
     elif at.get("n_poisons") is not None:
         parts.append(f"{at['n_poisons']} poisons")
