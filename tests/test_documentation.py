@@ -1,10 +1,8 @@
 """The built pages: nothing from elsewhere, no dead link, no page wider than a phone."""
 
-import importlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -12,6 +10,8 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
 import pytest
+
+from tests.chromium import running_chromium
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -169,15 +169,8 @@ def test_the_results_are_read_in_less_than_an_hour(site, parsed):
 @pytest.mark.slow
 @pytest.mark.browser
 def test_no_page_is_wider_than_a_phone(site, parsed):
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("needs Chromium")
-    playwright = importlib.import_module("playwright.sync_api")
     wide, foreign = {}, set()
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(
-            executable_path=browser, args=["--no-sandbox", "--disable-gpu"]
-        )
+    with running_chromium() as chromium:
         page = chromium.new_page(viewport={"width": WIDTH, "height": 844})
         page.on("request", lambda request: foreign.add(request.url))
         for path in parsed:
@@ -185,6 +178,5 @@ def test_no_page_is_wider_than_a_phone(site, parsed):
             cut = page.evaluate(CUT_OFF)
             if cut:
                 wide[str(path.relative_to(site))] = cut
-        chromium.close()
     assert wide == {}
     assert [url for url in foreign if not url.startswith(("file:", "data:"))] == []
