@@ -16,23 +16,60 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.doctest",
+    "sphinx.ext.mathjax",
+    "sphinx-mathjax-offline",  # MathJax from PyPI: pages load nothing from elsewhere
+    "sphinx_design",
     "numpydoc",
     "sphinx_gallery.gen_gallery",
+    "pictures",
     "results_page",
     "speed_page",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_build", "auto_examples/**.ipynb", "auto_examples/**.py"]
-html_static_path = ["_static"]
-html_css_files = ["results.css"]
+exclude_patterns = [
+    "_build",
+    "auto_examples/**.ipynb",
+    "auto_examples/**.py",
+    "results/README.md",
+]
 default_role = "obj"
-html_theme = "alabaster"
+
+# Every reference must resolve, but for what is no reference of this package:
+# parameters, which docstrings put into single backticks, other packages, whose
+# inventories would have to be downloaded, and the methods of tuple.
+nitpicky = True
+nitpick_ignore_regex = [
+    ("py:obj", r"[\w ]+"),
+    ("py:.*", r"(numpy|sklearn)\..+"),
+    ("py:class", r"integer -- .+"),
+]
+
+html_static_path = ["_static"]
+html_css_files = ["sklgm.css"]
+html_title = "sklgm"
+html_theme = "pydata_sphinx_theme"
+html_show_sourcelink = False
+html_sidebars = {"index": [], "api": [], "changes": [], "results/speed": []}
 html_theme_options = {
-    "description": "scikit-learn classifiers that resist clean-label poisoning",
-    "page_width": "1100px",
+    "logo": {"text": "sklgm"},
+    "navbar_align": "left",
+    "navbar_end": ["version-switcher", "theme-switcher"],
+    "navbar_persistent": ["search-button"],
+    "header_links_before_dropdown": 6,
+    "show_toc_level": 2,
+    "footer_start": ["copyright"],
+    "footer_end": [],
+    # A released version adds itself to this file, where the pages are served.
+    "switcher": {
+        "json_url": "_static/switcher.json",
+        "version_match": "dev" if "dev" in release else release,
+    },
+    "check_switcher": True,
+    "show_version_warning_banner": False,
 }
 
 autosummary_generate = True
+toc_object_entries_show_parents = "hide"
 autodoc_typehints = "none"  # numpydoc's Parameters sections say the types
 numpydoc_show_class_members = False
 
@@ -45,6 +82,7 @@ sphinx_gallery_conf = {
     "run_stale_examples": True,
     "abort_on_example_error": True,
     "download_all_examples": False,
+    "write_computation_times": False,  # its page would load scripts from elsewhere
 }
 
 # matplotlib draws to memory; one thread, so that all machines add in one order.

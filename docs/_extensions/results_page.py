@@ -1,130 +1,77 @@
-"""The results page, written from the runs in ``results/`` at each build."""
+"""The results pages, written from the runs in ``results/`` at each build."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import matplotlib
 import polars as pl
 from matplotlib.pyplot import close
+from results_tables import DEFENCE, Summary, Table, summarize, tables_of, total
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
 from sklgm.experiments import PROTOCOLS, get_protocol
-from sklgm.report import (
-    RULES,
-    ReportFigure,
-    paired_tables,
-    protocol_tables,
-    table_figures,
-)
-from sklgm.report._cells import Table
-from sklgm.report._page import figure_png
-from sklgm.results import ProtocolDescription, RunResult
+from sklgm.plotting import victim_name
+from sklgm.report import ReportFigure, table_figures
+from sklgm.results import RunResult
 
 DESCRIPTIONS = {name: get_protocol(name).description for name in PROTOCOLS}
 
-#: Data sets that the page speaks of even without a run, and what would run them.
-COMMANDS = {
+#: Pages, by how the names of their data sets begin, and what would run them.
+PAGES = {
     "MNIST": "sklgm reproduce mnist",
     "CIFAR-10 (JPEG)": "sklgm reproduce PATH",
     "digits": "sklgm reproduce digits",
+    "CIFAR-10N and flips": "python docs/results/given_probabilities.py",
 }
-#: What is compared on the same targets, under which heading, and what it means.
-COMPARISONS = (
-    (
-        ("attack", "bullseye_polytope", "feature_collision"),
-        "bullseye polytope minus feature collision",
-        "Both attacks with the same bound, on the same model and targets. Above 0, the "
-        "first attack is the stronger, or the easier to find.",
-    ),
-    (
-        ("victim", "lgm_trim", "softmax_trimmed_gaussians"),
-        "L-GM + trim minus the cheap baseline",
-        "L-GM + trim minus softmax + trimmed Gaussians, each attacked on its own "
-        "backbone, for the same targets and bases. Below 0 the defence is misled less "
-        "often.",
-    ),
-)
-#: Kinds of figures that the page shows.
+_OTHERS = "CIFAR-10N and flips"
+#: Kinds of figures that the pages show.
 FIGURES = ("certified_accuracy", "frontier")
-#: Settings in which runs may differ that are compared together.
+#: Settings in which runs may differ that are taken together.
 _FREE_SETTINGS = ("seed", "data_home", "device")
-FOREWORD = """\
+
+INDEX = """\
+:html_theme.sidebar_secondary.remove: true
+
 .. This page is written by docs/_extensions/results_page.py; edits are lost.
 
 =======
 Results
 =======
 
-**The question:** what did the committed runs measure, and where does L-GM lose?
+**The question:** what did the committed runs measure, what ties, and where does L-GM
+lose?
 
-This page is generated from the tables in ``docs/results/`` whenever the documentation
-is built; no number on it is typed by hand. :doc:`../user_guide/reproduce` says how each
-is measured.
-
-In the tables, a cell holds a value and below it the 95 % interval and n: the targets
-that count for a success rate (*k of n*), test rows for an accuracy, poisons for an
-AUROC of the white-box protocol, targets for one of the transfer protocol. There is no
-interval where all of these have the same value. The seed stands with each run.
-
-*Certified*
-    share of the test rows that are right and proved to stay so, whatever so many
-    poisons of one class are; what the best attack found leaves right bounds the truth
-    from the other side.
-*Misled*
-    attack success rate, with a Wilson interval; only targets count that the control arm
-    gets right.
-*Control*
-    the same refit without poisons: share of all targets that get the base label anyway.
-*Same targets for all*
-    the success rate on targets that the controls of all models get right.
-*converged*, *diag*
-    variants: heads refitted until nothing is left to gain; Gaussians fitted afterwards
-    with one variance per dimension.
-*likelihood*, *posterior*, *combined*
-    the score of the claimed label that finds poisons.
-*flip labels*
-    the dirty-label reference: as many rows as poisons get a wrong label, and nothing
-    aims at the target.
-*watermark*
-    feature collision that starts from bases blended with the target.
-*adaptive likelihood*, *reach*
-    the attacker who knows the trimmed Gaussians, and how far from the mean of the class
-    that they claim the poisons go, as a share of the distance at which trimming begins;
-    0.95 where none is named.
-*adaptive posterior*
-    the attacker who knows the posterior instead, and keeps the surprisal of the claimed
-    label (minus the logarithm of its posterior) below that share of the one at which
-    1 % of the clean rows are flagged.
-*kept share*
-    share of the poisons that trimming, or a filter, keeps.
-*auto*, *oracle*
-    the trimmed share is chosen from the rows, or is the share that is poisoned, which
-    nobody knows; without either it is the same for all shares.
-*filtered*
-    softmax trained on the rows that trimmed Gaussians on the clean backbone keep.
-*retrained without flagged rows*
-    softmax, or L-GM without trim, on what a detector leaves.
-*Clean rows flagged*, *poisons flagged*
-    shares of the rows that are no poisons, and of the poisons, that a detector flags at
-    its default settings, means over targets; *seconds*: median time from features to
-    flags. *ART* and *cleanlab* name those packages' own code.
-*l-infinity 8/255*
-    no pixel is changed by more than 8 of 255 steps; attacks without it have no bound.
-
-One seed is one split, one pair of backbones and one draw of targets: the intervals
-cover the draw of targets only. Intervals that overlap rank nothing.
-
-.. contents::
-   :local:
-   :depth: 2
-   :backlinks: none
+All pages here are generated from the tables in ``docs/results/`` whenever the
+documentation is built; no number on them is typed by hand.
+:doc:`../user_guide/reproduce` says how each is measured. One seed is one split, one
+pair of networks and one draw of targets: intervals (95 %) cover the draw of targets
+only.
 
 """
-
+TIES = """\
+The short answer: in the cases that were measured, L-GM withstands clean-label poisons
+that mislead softmax. So does the cheap rival, which needs no new loss: the two tie
+almost everywhere. L-GM does not find poisons better than softmax does, and attackers
+who know a score evade it. What L-GM has over both are compact classes, for which more
+can be proved when many rows are poisoned."""
+SUMMARY = """\
+*Softmax* is the usual classifier. The *cheap rival* is what costs next to nothing:
+class Gaussians, trimmed, on the features of that same softmax network; for
+certificates a softmax network trained with smoothed labels. *L-GM* is L-GM + trim,
+for certificates L-GM with medians. The last two columns count all attacks, bounds and
+shares of the protocol: a tie is a paired interval (of the AUROC: two intervals) that
+ranks nothing; in *no test* none of the three was misled. L-GM without trim, with a
+head that is trained until nothing is left to gain, is misled more often: see the
+tables of each data set."""
+LABELS = """\
+Wrong labels found at an asked false discovery rate of 0.1, beside cleanlab's filter on
+the same probabilities. Where a network is named, others have cross-validated it, and
+L-GM plays no part."""
 
 #: Figures by their file, for each folder of a run, data set and protocol.
 Figures = Mapping[tuple[str, str, str], Mapping[str, ReportFigure]]
@@ -143,15 +90,12 @@ class Run:
         return self.result.settings.get("run", {})
 
     @property
-    def label(self) -> str:
-        """What tells the run from others of the same data set."""
-        seeds = self.result.table["seed"].unique().sort().to_list()
-        preset, rows = self.settings.get("preset"), self.settings.get("evaluation")
-        parts = [f"{preset} preset"] if preset else []
-        parts += [f"{rows} rows"] if rows not in (None, "test") else []
-        listed = ", ".join(map(str, seeds))
-        noun = "seed" if len(seeds) == 1 else "seeds"
-        return ", ".join([*parts, f"{noun} {listed}" if seeds else "no numbers"])
+    def seedless(self) -> str:
+        """What runs that differ in their seed only have in common."""
+        own = {k: v for k, v in self.settings.items() if k not in _FREE_SETTINGS}
+        return repr(
+            sorted({**self.result.settings, "run": sorted(own.items())}.items())
+        )
 
     def rows(self, **values: str) -> pl.DataFrame:
         """Rows of the tidy table with these values."""
@@ -175,8 +119,21 @@ def load_runs(folder: Path) -> list[Run]:
     return sorted(runs, key=lambda run: run.settings.get("preset") != "full")
 
 
+def page_of(dataset: str) -> str:
+    """Title of the page that a data set stands on."""
+    for title in PAGES:
+        if dataset == title or dataset.startswith(f"{title}, "):
+            return title
+    return _OTHERS if dataset.startswith(("CIFAR-10N", "CIFAR-10, ")) else dataset
+
+
+def slug_of(text: str) -> str:
+    """Text for the name of a file."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
 def draw_figures(runs: Iterable[Run]) -> Figures:
-    """Draw the figures of each run, data set and protocol that the page shows."""
+    """Draw the figures of each run, data set and protocol that the pages show."""
     drawn: dict[tuple[str, str, str], dict[str, ReportFigure]] = {}
     for run in runs:
         for dataset in run.rows()["dataset"].unique(maintain_order=True):
@@ -188,61 +145,55 @@ def draw_figures(runs: Iterable[Run]) -> Figures:
                     for figure in table_figures(rows, name, spec):
                         close(figure.figure)  # of pyplot; it can still be written
                         own = drawn.setdefault(key, {})
-                        words = " ".join(("figure", *key, str(len(own)))).lower()
-                        slug = re.sub(r"[^a-z0-9]+", "-", words)
-                        own[f"{slug}.png"] = figure
+                        slug = slug_of(" ".join(("figure", *key, str(len(own)))))
+                        own[f"{slug}.svg"] = figure
     return drawn
 
 
-def render_page(runs: Sequence[Run], figures: Figures) -> str:
-    """Write the page as reStructuredText.
+def summarize_runs(runs: Sequence[Run]) -> list[Summary]:
+    """Compare L-GM with softmax and the cheap rival, runs of other seeds together."""
+    found = []
+    for dataset in _datasets(runs):
+        for name, description in DESCRIPTIONS.items():
+            if not description.is_result:
+                continue
+            for group in _alike(runs):
+                table = pl.concat([run.result.table for run in group])
+                trials = pl.concat([run.result.trials for run in group])
+                found += summarize(dataset, name, table, trials)
+    return found
+
+
+def render_pages(runs: Sequence[Run], figures: Figures) -> dict[str, str]:
+    """Write the pages as reStructuredText, by the names of their files.
 
     Parameters
     ----------
     runs : sequence of Run
-        In the order of the page.
+        In the order of the pages.
     figures : mapping
         What `draw_figures` returned.
     """
-    present = [dataset for run in runs for dataset in run.rows()["dataset"]]
-    order = {name: i for i, name in enumerate(dict.fromkeys([*COMMANDS, *present]))}
-    by_dataset = sorted(
-        runs, key=lambda run: min((order[d] for d in run.rows()["dataset"]), default=0)
-    )
-    parts = [FOREWORD, *_limits(by_dataset)]
-    for dataset in order:
-        parts.append(_heading(dataset, "="))
-        own = [run for run in runs if len(run.rows(dataset=dataset))]
-        if not own:
-            command = f"``{COMMANDS[dataset]}``"
-            parts.append(f"No run on this data set is committed. {command} makes one.")
-            continue
-        missing = []
-        for description in DESCRIPTIONS.values():
-            section = list(_protocol_section(own, dataset, description, figures))
-            parts += section
-            missing += [] if section else [description.name]
-        for names, title, meaning in COMPARISONS:
-            parts.append(_heading(f"{dataset}: {title}", "-"))
-            parts += _comparison(own, dataset, names, meaning)
-        if missing:
-            noun = "protocol" if len(missing) == 1 else "protocols"
-            parts.append(
-                f"No committed run on {_escape(dataset)} holds the {noun} "
-                f"{' and '.join(missing)}."
-            )
-    return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
+    titles = list(dict.fromkeys([*PAGES, *map(page_of, _datasets(runs))]))
+    pages = {
+        f"{slug_of(title)}.rst": _page(title, runs, figures)
+        for title in titles
+        if any(page_of(dataset) == title for dataset in _datasets(runs))
+    }
+    pages["index.rst"] = _index(runs, titles, list(pages))
+    return pages
 
 
-def write_page(folder: Path) -> None:
-    """Write ``index.rst`` and its figures beside the runs in `folder`."""
+def write_pages(folder: Path) -> None:
+    """Write the pages and their figures beside the runs in `folder`."""
     runs = load_runs(folder)
     figures = draw_figures(runs)
-    files = {"index.rst": render_page(runs, figures).encode("utf-8")}
+    pages = render_pages(runs, figures)
+    files = {name: text.encode("utf-8") for name, text in pages.items()}
     for drawn in figures.values():
-        files |= {name: figure_png(shown.figure) for name, shown in drawn.items()}
-    for stale in folder.glob("figure-*.png"):
-        if stale.name not in files:
+        files |= {name: _svg(shown.figure) for name, shown in drawn.items()}
+    for stale in [*folder.glob("figure-*.svg"), *folder.glob("*.rst")]:
+        if stale.name not in files and stale.name != "speed.rst":
             stale.unlink()
     for name, content in files.items():
         path = folder / name
@@ -251,54 +202,147 @@ def write_page(folder: Path) -> None:
             path.write_bytes(content)
 
 
-def _limits(runs: Sequence[Run]) -> list[str]:
-    parts = [
-        _heading("What does not work", "="),
-        "These sentences follow from the tables by the rules stated above them, for "
-        "each run by itself. A rule names whatever it catches, however small.",
-    ]
+def _index(runs: Sequence[Run], titles: Sequence[str], files: Sequence[str]) -> str:
+    parts = [INDEX.rstrip("\n")]
     if not runs:
-        return [*parts, "No run is committed, so there is nothing to say."]
-    # What settings are chosen by is no result.
-    choices = [d.name for d in DESCRIPTIONS.values() if not d.is_result]
-    for rule in RULES:
-        parts += [_heading(rule.title, "-"), f"*Rule:* {_escape(rule.statement)}"]
-        for run in runs:
-            table = run.rows()
-            verdict = rule.apply(table.filter(~table["protocol"].is_in(choices)))
-            datasets = dict.fromkeys(table["dataset"])
-            name = f"{', '.join(datasets) or run.folder} ({run.label})"
-            counts = f"{verdict.n_found} of {verdict.n_compared} comparisons"
-            if verdict.n_compared == 0:
-                counts = "no number that the rule could be applied to"
-            parts.append(f"**{_escape(name)}**: {counts}.")
-            if verdict.sentences:
-                parts.append("\n".join(f"* {_escape(s)}" for s in verdict.sentences))
-    return parts
+        parts.append("No run is committed, so there is nothing to say.")
+    summaries = summarize_runs(runs)
+    if summaries:
+        sentences = "\n".join(f"* {_escape(s)}" for s in sentences_of(summaries))
+        rows = [
+            [
+                [f"{s.dataset}, {s.protocol}", s.what],
+                *([number] for number in s.numbers),
+                *([_outcome(counts)] for counts in s.against),
+            ]
+            for s in summaries
+        ]
+        columns = ["", "softmax", "cheap rival", "L-GM"]
+        columns += ["L-GM against softmax", "against the cheap rival"]
+        parts += [
+            _heading("What wins, what ties, what loses", "="),
+            TIES,
+            sentences,
+            _heading("All comparisons", "="),
+            SUMMARY,
+            render_table(
+                Table("One row per run and protocol", columns, rows),
+                widths=(36, 12, 12, 12, 14, 14),
+            ),
+        ]
+    labels = _label_table(runs)
+    if labels is not None:
+        parts += [_heading("Labels that people got wrong", "="), LABELS]
+        parts.append(render_table(labels))
+    missing = [t for t in titles if f"{slug_of(t)}.rst" not in files]
+    parts += [
+        f"No run on {_escape(title)} is committed. ``{PAGES[title]}`` makes one."
+        for title in missing
+    ]
+    entries = "\n".join(f"   {name.removesuffix('.rst')}" for name in files)
+    parts.append(_heading("Every data set", "="))
+    parts.append(f".. toctree::\n   :maxdepth: 1\n\n{entries}\n   speed")
+    return "\n\n".join(parts) + "\n"
 
 
-def _protocol_section(
-    runs: Sequence[Run],
-    dataset: str,
-    description: ProtocolDescription,
-    figures: Figures,
-) -> Iterator[str]:
-    """One protocol on one data set; nothing where no run holds it."""
-    name = description.name
-    holders = [run for run in runs if len(run.rows(dataset=dataset, protocol=name))]
-    if not holders:
-        return
-    yield _heading(f"{dataset}: {name}", "-")
-    yield _escape(f"{description.title} {description.question}")
-    for run in holders:
-        yield _heading(run.label[0].upper() + run.label[1:], "~")
-        drawn = figures.get((run.folder, dataset, name), {})
-        yield from (_figure(*item) for item in drawn.items())
-        if not drawn and any(spec.kind in FIGURES for spec in description.figures):
-            yield "Nothing was measured that could be drawn."
-        tables = protocol_tables(run.rows(dataset=dataset), description)
-        yield from map(render_table, tables)
-        yield from _provenance(run)
+def sentences_of(summaries: Sequence[Summary]) -> list[str]:
+    """Say what wins, ties and loses, by counts."""
+    sentences = []
+    for metric, what in (
+        ("misled", "{} is misled less often than {} in {} of {} comparisons, ties in "
+         "{}, is misled more often in {}"),
+        ("found", "the posterior of {} finds poisons better than that of {} in {} of "
+         "{} comparisons, ties in {}, is worse in {}"),
+        ("certified", "{} certifies more rows than {} in {} of {} comparisons, ties in "
+         "{}, certifies fewer in {}"),
+    ):  # fmt: skip
+        for which, other in enumerate(("softmax", "the cheap rival")):
+            if metric == "certified" and which:
+                other = "softmax with smoothed labels"
+            counts = total(summaries, metric, which)
+            n = sum(counts.values()) - counts["no test"]
+            if not n:
+                continue
+            name = "L-GM" if metric == "certified" else victim_name(DEFENCE)
+            text = what.format(
+                name, other, counts["better"], n, counts["tied"], counts["worse"]
+            )
+            if counts["no test"]:
+                text += f"; {counts['no test']} more mislead nobody"
+            sentences.append(f"{text[0].upper()}{text[1:]}.")
+    return sentences
+
+
+def _label_table(runs: Sequence[Run]) -> Table | None:
+    rows = []
+    for run in runs:
+        own = run.rows(protocol="label-noise")
+        for dataset in own["dataset"].unique(maintain_order=True):
+            for (n_wrong,), part in own.filter(dataset=dataset).group_by(
+                "n_poisons", maintain_order=True
+            ):
+                values = {
+                    (row["detector"].removesuffix(", fdr 0.1"), row["metric"]): row
+                    for row in part.iter_rows(named=True)
+                }
+                # Both must have been asked for a list; older runs ranked only.
+                if ("cleanlab", "flipped_flagged") not in values:
+                    continue
+                cells = [
+                    [f"{100 * row['value']:.1f} %"] if row else ["none"]
+                    for detector in ("audit", "cleanlab")
+                    for metric in ("flipped_flagged", "false_discoveries")
+                    for row in [values.get((detector, metric))]
+                ]
+                rows.append([[dataset, f"{n_wrong:,} wrong labels"], *cells])
+    columns = ["", "audit: found", "right among flagged"]
+    columns += ["cleanlab: found", "right among flagged"]
+    return Table("Wrong labels", columns, rows) if rows else None
+
+
+def _page(title: str, runs: Sequence[Run], figures: Figures) -> str:
+    parts = [
+        ":html_theme.sidebar_secondary.remove: true",
+        ".. This page is written by docs/_extensions/results_page.py; edits are lost.",
+        _heading(title, "=", over=True),
+        "Tables are folded. A cell holds a value and below it counts and the 95 % "
+        "interval in percent, or the range over seeds. The largest number of poisons "
+        "is shown unless the table names others; the files hold all numbers.",
+    ]
+    datasets = [d for d in _datasets(runs) if page_of(d) == title]
+    for description in DESCRIPTIONS.values():
+        body: list[str] = []
+        for dataset in datasets:
+            for group in _alike(runs):
+                body += _section(group, dataset, description.name, figures)
+        if body:
+            parts.append(_heading(description.title or description.name, "="))
+            parts += [_escape(description.question), *body]
+    return "\n\n".join(parts) + "\n"
+
+
+def _section(
+    group: Sequence[Run], dataset: str, protocol: str, figures: Figures
+) -> list[str]:
+    """One protocol of runs that differ in their seed; nothing where none holds it."""
+    rows = pl.concat([r.rows(dataset=dataset, protocol=protocol) for r in group])
+    if rows.is_empty():
+        return []
+    parts = []
+    for run in group:
+        drawn = figures.get((run.folder, dataset, protocol), {})
+        parts += [_figure(*item) for item in drawn.items()]
+    preset = group[0].settings.get("preset")
+    seeds = ", ".join(map(str, rows["seed"].unique().sort()))
+    noun = "seed" if rows["seed"].n_unique() == 1 else "seeds"
+    label = [dataset] if page_of(dataset) != dataset else []
+    label += [f"{preset} preset"] if preset else []
+    inner = [*map(render_table, tables_of(protocol, rows))]
+    inner += [_provenance(run) for run in group]
+    text = "\n\n".join(inner).replace("\n", "\n   ")
+    words = ", ".join([*label, f"{noun} {seeds}"]) + ": tables"
+    heading = _escape(words[0].upper() + words[1:])
+    return [*parts, f".. dropdown:: {heading}\n\n   {text}"]
 
 
 def _figure(name: str, shown: ReportFigure) -> str:
@@ -307,68 +351,65 @@ def _figure(name: str, shown: ReportFigure) -> str:
     return f".. figure:: {name}\n   :alt: {alt}\n\n   {caption}"
 
 
-def _provenance(run: Run) -> list[str]:
-    result, unknown = run.result, "not recorded"
-    facts = [
-        f"sklgm {result.sklgm_version}",
-        f"device {result.environment.get('device', unknown)}",
-        f"threads {result.environment.get('n_threads', unknown)}",
-        f"preset {run.settings.get('preset', unknown)}",
-        f"date {result.environment.get('date', unknown)}",
-    ]
-    command = "\n".join(f"   {line}" for line in result.command.splitlines())
+def _provenance(run: Run) -> str:
+    command = "\n".join(f"   {line}" for line in run.result.command.splitlines())
     files = ["table.parquet", "run.json"]
-    files[1:1] = ["trials.parquet"] if len(result.trials) else []
-    links = [f":download:`{name} <{run.folder}/{name}>`" for name in files]
-    return [
-        "Made by",
-        f".. code-block:: text\n\n{command}",
-        f"{_escape('; '.join(facts))}. Every number and trial: {', '.join(links)}.",
-    ]
+    files[1:1] = ["trials.parquet"] if len(run.result.trials) else []
+    links = ", ".join(f":download:`{name} <{run.folder}/{name}>`" for name in files)
+    version = _escape(f"sklgm {run.result.sklgm_version}")
+    return (
+        f"Made by {version}; all numbers: {links}.\n\n.. code-block:: text\n\n{command}"
+    )
 
 
-def _comparison(
-    runs: Sequence[Run], dataset: str, names: tuple[str, str, str], meaning: str
-) -> list[str]:
-    """Compare two attacks or victims, runs of other seeds taken together."""
-    alike: dict[str, list[pl.DataFrame]] = {}
-    for run in runs:
-        own = {k: v for k, v in run.settings.items() if k not in _FREE_SETTINGS}
-        key = repr(sorted({**run.result.settings, "run": sorted(own.items())}.items()))
-        alike.setdefault(key, []).append(run.result.trials.filter(dataset=dataset))
-    grouped = [pl.concat(trials) for trials in alike.values()]
-    tables = [table for trials in grouped for table in paired_tables(trials, *names)]
-    if not tables:
-        return ["No committed run on this data set holds both."]
-    return [
-        f"{meaning} The success rate is in percentage points, over targets that count "
-        "for both, with a 95 % interval for paired rates "
-        "(:func:`~sklgm.metrics.paired_rate_difference`); the AUROC is that of the "
-        "posterior. Runs that differ in their seed only are taken together. An "
-        "interval that holds 0 ranks nothing.",
-        *map(render_table, tables),
-    ]
-
-
-def render_table(table: Table) -> str:
+def render_table(table: Table, widths: Sequence[int] = ()) -> str:
     """Write a table as a list-table with a column of row headers."""
     lines = [f".. list-table:: {_escape(table.caption)}"]
-    lines += ["   :class: results", "   :header-rows: 1", "   :stub-columns: 1", ""]
-    rows = [[[column] for column in table.columns]]
-    for row in table.rows:
-        cells = [[] if c is None else [c.text, *c.details] for c in row.cells]
-        rows.append([[row.header, *([row.detail] if row.detail else [])], *cells])
-    for row in rows:
+    lines += ["   :class: results", "   :header-rows: 1", "   :stub-columns: 1"]
+    lines += [f"   :widths: {' '.join(map(str, widths))}", ""] if widths else [""]
+    for row in [[[column] for column in table.columns], *table.rows]:
         for i, cell in enumerate(row):
             # Line blocks: no text at the start of a cell is taken for markup.
-            block = "\n       ".join(f"| {_escape(line)}" for line in cell)
+            block = "\n       ".join(f"| {_escape(line)}" for line in cell if line)
             lines.append(f"{'   * -' if i == 0 else '     -'} {block}".rstrip())
     return "\n".join(lines)
 
 
-def _heading(text: str, underline: str) -> str:
+def _outcome(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{n} {name}" for name, n in counts.items() if n) or "none"
+
+
+def _datasets(runs: Iterable[Run]) -> list[str]:
+    """Data sets in the order of the pages."""
+    present = dict.fromkeys(name for run in runs for name in run.rows()["dataset"])
+    order = [*PAGES]
+    known = {
+        name: order.index(page_of(name)) for name in present if page_of(name) in order
+    }
+    return sorted(present, key=lambda name: known.get(name, len(order)))
+
+
+def _alike(runs: Iterable[Run]) -> list[list[Run]]:
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.seedless, []).append(run)
+    return list(groups.values())
+
+
+def _svg(figure: object) -> bytes:
+    from io import BytesIO
+
+    buffer = BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "sklgm"}):
+        metadata = {"Date": None, "Creator": None}
+        figure.savefig(buffer, format="svg", metadata=metadata)  # type: ignore[attr-defined]
+    return buffer.getvalue()
+
+
+def _heading(text: str, underline: str, *, over: bool = False) -> str:
     text = _escape(text)
-    return f"{text}\n{underline * len(text)}"
+    line = underline * len(text)
+    return f"{line}\n{text}\n{line}" if over else f"{text}\n{line}"
 
 
 def _escape(text: str) -> str:
@@ -377,10 +418,10 @@ def _escape(text: str) -> str:
 
 
 def _write(app: Sphinx) -> None:
-    write_page(Path(app.srcdir) / "results")
+    write_pages(Path(app.srcdir) / "results")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Write the page before Sphinx looks for sources."""
+    """Write the pages before Sphinx looks for sources."""
     app.connect("builder-inited", _write)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

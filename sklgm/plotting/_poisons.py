@@ -119,7 +119,7 @@ class PoisonDisplay:
         Parameters
         ----------
         crafter : PoisonCrafter
-            A fitted :class:`~sklgm.poisoning.PoisonCrafter`.
+            A fitted :class:`~sklgm.PoisonCrafter`.
         X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
             The images that it was fitted on, not those that ``fit_transform``
             returned. Flat rows are folded into ``crafter.input_shape_``.

@@ -1,0 +1,182 @@
+"""The built pages: nothing from elsewhere, no dead link, no page wider than a phone."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urldefrag
+
+import pytest
+
+from tests.chromium import running_chromium
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+# Attributes by which a page makes the browser load something.
+LOADS = {
+    "script": "src",
+    "link": "href",
+    "img": "src",
+    "iframe": "src",
+    "source": "src",
+}
+# `link` elements that name a page and load nothing.
+NAMED_ONLY = {"canonical", "next", "prev", "index", "search", "author", "copyright"}
+WIDTH = 390
+# Elements that reach beyond the window and cannot be scrolled to; a page that hides
+# what overflows is as wide as the window by itself.
+CUT_OFF = """() => [...document.querySelectorAll("article *")].filter((element) => {
+    const box = element.getBoundingClientRect();
+    if (box.width === 0 || box.right <= innerWidth + 1) return false;
+    for (let outer = element.parentElement; outer.tagName !== "ARTICLE";
+         outer = outer.parentElement) {
+        if (["auto", "scroll"].includes(getComputedStyle(outer).overflowX))
+            return false;
+    }
+    return true;
+}).map((element) => element.textContent.slice(0, 60))
+.concat(document.documentElement.scrollWidth > innerWidth ? ["the page"] : [])"""
+
+
+class PageParser(HTMLParser):
+    """What a page loads, where it links to, and which anchors and words it has."""
+
+    def __init__(self):
+        super().__init__()
+        self.loads, self.links, self.ids, self.article = [], [], set(), []
+        self.inside = None
+
+    def handle_starttag(self, tag, attributes):
+        own = dict(attributes)
+        self.ids |= {own[name] for name in ("id", "name") if own.get(name)}
+        if tag == "a" and own.get("href"):
+            self.links.append(own["href"])
+        is_named = set((own.get("rel") or "").split()) & NAMED_ONLY
+        if tag in LOADS and own.get(LOADS[tag]) and not is_named:
+            self.loads.append(own[LOADS[tag]])
+        if tag == "article" and "bd-article" in (own.get("class") or ""):
+            self.inside = tag
+
+    def handle_endtag(self, tag):
+        self.inside = None if tag == self.inside else self.inside
+
+    def handle_data(self, data):
+        self.article += data.split() if self.inside else []
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """Folder of the built pages; the examples are not run."""
+    out = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going"]
+    command += ["-D", "plot_gallery=0", str(DOCS), str(out)]
+    # As a build by hand: in a process of its own, on one thread.
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
+    run = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert run.returncode == 0, run.stderr
+    return out
+
+
+@pytest.fixture(scope="module")
+def parsed(site):
+    """What is on each page, by its path."""
+    found = {}
+    for path in sorted(site.rglob("*.html")):
+        if "_static" not in path.relative_to(site).parts:
+            found[path] = PageParser()
+            found[path].feed(path.read_text("utf-8"))
+    assert len(found) > 100
+    return found
+
+
+@pytest.mark.slow
+def test_no_page_loads_anything_from_elsewhere(site, parsed):
+    foreign = {
+        (path.name, address)
+        for path, page in parsed.items()
+        for address in page.loads
+        if re.match(r"([a-z]+:)?//", address)
+    }
+    assert foreign == set()
+    for sheet in site.rglob("*.css"):
+        text = sheet.read_text("utf-8")
+        assert not re.search(r"(url\(|@import)\s*['\"]?(https?:)?//", text), sheet
+    assert (site / "_static" / "mathjax" / "tex-chtml.js").is_file()
+
+
+@pytest.mark.slow
+def test_every_internal_link_and_anchor_exists(site, parsed):
+    dead = []
+    for path, page in parsed.items():
+        for link in {*page.links, *page.loads}:
+            address, anchor = urldefrag(link)
+            address = address.partition("?")[0]  # a version, against old copies
+            if re.match(r"[a-z]+:", link):
+                continue
+            target = (path.parent / unquote(address)).resolve() if address else path
+            target = target / "index.html" if target.is_dir() else target
+            if not target.is_file():
+                dead.append((path.name, link))
+            elif anchor and target in parsed:
+                if unquote(anchor) not in parsed[target].ids:
+                    dead.append((path.name, link))
+    assert dead == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("word", "page"),
+    [
+        ("pretrain", "user_guide/pretrained"),
+        ("audit", "user_guide/audit"),
+        ("cleanlab", "user_guide/compare"),
+        ("architectur", "architecture"),
+    ],
+)
+def test_the_search_finds_the_page_by_its_title(site, word, page):
+    text = (site / "searchindex.js").read_text("utf-8")
+    index = json.loads(text[text.index("(") + 1 : text.rindex(")")])
+    found = index["titleterms"][word]
+    found = [found] if isinstance(found, int) else found
+    assert page in [index["docnames"][number] for number in found]
+
+
+def titles(folder):
+    """Titles of the pages below a folder, by file."""
+    found = {}
+    for path in folder.glob("*.rst"):
+        marked = re.search(r"^(=+)\n(.+)\n\1$", path.read_text("utf-8"), re.MULTILINE)
+        found[path.name] = marked.group(2)
+    return found
+
+
+def test_pages_of_the_guide_have_titles_of_their_own():
+    found = titles(DOCS / "user_guide")
+    assert len(set(found.values())) == len(found)
+    assert [name for name, title in found.items() if "Audit" in title] == ["audit.rst"]
+
+
+@pytest.mark.slow
+def test_the_results_are_read_in_less_than_an_hour(site, parsed):
+    pages = [page for path, page in parsed.items() if path.parent.name == "results"]
+    assert len(pages) >= 5
+    assert 2_000 < sum(len(page.article) for page in pages) < 10_000
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_no_page_is_wider_than_a_phone(site, parsed):
+    wide, foreign = {}, set()
+    with running_chromium() as chromium:
+        page = chromium.new_page(viewport={"width": WIDTH, "height": 844})
+        page.on("request", lambda request: foreign.add(request.url))
+        for path in parsed:
+            page.goto(path.as_uri())
+            cut = page.evaluate(CUT_OFF)
+            if cut:
+                wide[str(path.relative_to(site))] = cut
+    assert wide == {}
+    assert [url for url in foreign if not url.startswith(("file:", "data:"))] == []
