@@ -74,7 +74,7 @@ def measure(device, size):
     }
     rng = np.random.default_rng(0)
     shape = (size.n_rows, 3, size.side, size.side)
-    X = rng.integers(256, size=shape, dtype=np.uint8)
+    X = rng.random(shape, dtype=np.float32)
     y = np.arange(size.n_rows) % 10
     training, clf = _training(X, y, device, size, ceilings)
     return {
@@ -128,10 +128,9 @@ def _crafting(clf, X, y, size):
     seconds = _seconds(
         lambda: craft(
             clf,
-            X[base[:n_poisons]].astype(np.float32),
-            X[target[:1]].astype(np.float32),
+            X[base[:n_poisons]],
+            X[target[:1]],
             base_label=0,
-            pixel_range=(0.0, 255.0),
             max_iter=size.n_iterations,
             tol=0.0,
         ),

@@ -102,7 +102,6 @@ def test_networks_are_trained_once_and_every_stage_is_shown_to_its_end(tiny_npz)
             {
                 "train lgm",
                 "transfer, control arm",
-                "train softmax on flipped labels",
                 "craft feature_collision on lgm",
                 "train heads on softmax, feature_collision",
             },

@@ -98,7 +98,8 @@ def test_trials_say_the_margin_before_and_after(transfer_run):
 def test_examples_of_poisons_are_those_of_the_softmax_network(transfer_run):
     (images,) = transfer_run[1]
     assert (images.protocol, images.attack) == ("transfer", "feature_collision")
-    assert len(images.titles) == len(images.X_poison) <= 6
+    n_shown = len(images.X_poison)
+    assert len(images.base_names) == len(images.target_names) == n_shown <= 6
     assert np.abs(images.X_poison - images.X_base).max() > 0
 
 
