@@ -240,7 +240,9 @@ class FilteredClassifier(
     estimator : classifier
         Cloned and fitted on the rows that were kept.
     detector : outlier detector or None, default=None
-        As for :class:`PoisonFilter`; judges the same X.
+        As for :class:`PoisonFilter`; judges the same X. None is
+        ``LGMOutlierDetector(estimator)``, the classifier's own probabilities of rows
+        that it was not trained on, or without ``predict_proba`` what it is there.
     random_state : int, RandomState instance or None, default=None
         Seed of the detector that stands for None.
     verbose : bool, default=False
@@ -340,8 +342,12 @@ class FilteredClassifier(
             of_estimator = process_routing(self, "fit", **fit_params).estimator.fit
         else:
             of_estimator = Bunch(**fit_params)
+        detector = self.detector
+        if detector is None and hasattr(self.estimator, "predict_proba"):
+            seed = draw_seed(self.random_state)
+            detector = LGMOutlierDetector(self.estimator, random_state=seed)
         self.detector_, is_kept = _fit_and_judge(
-            self.detector, X, claimed_labels, self.random_state
+            detector, X, claimed_labels, self.random_state
         )
         self.n_dropped_ = _count_dropped(self, claimed_labels, is_kept)
         kept_rows = np.flatnonzero(is_kept)

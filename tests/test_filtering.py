@@ -8,7 +8,7 @@ import torch
 from imblearn.pipeline import make_pipeline as make_sampling_pipeline
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.datasets import make_blobs
+from sklearn.datasets import load_digits, make_blobs
 from sklearn.ensemble import IsolationForest
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
@@ -24,6 +24,7 @@ from sklgm import (
     LGMOutlierDetector,
     PoisonFilter,
 )
+from sklgm.poisoning import flip_labels
 
 N_FLIPPED = 12
 
@@ -266,6 +267,21 @@ def test_the_classifier_is_that_of_the_kept_rows(flipped):
             getattr(filtered, method)(X), getattr(expected, method)(X)
         )
     np.testing.assert_array_equal(filtered.classes_, [0, 1, 2])
+
+
+def test_the_classifier_itself_judges_unless_there_is_a_detector():
+    X, y = load_digits(return_X_y=True)
+    claimed = flip_labels(y, 0.05, random_state=0)
+    is_wrong = claimed != y
+    clf = LogisticRegression(max_iter=500)
+    filtered = FilteredClassifier(clf, random_state=0).fit(X / 16, claimed)
+    assert isinstance(filtered.detector_.estimator, LogisticRegression)
+    is_dropped = np.ones(len(y), dtype=bool)
+    is_dropped[filtered.sample_indices_] = False
+    assert is_dropped[is_wrong].mean() > 0.95
+    assert is_dropped[~is_wrong].mean() < 0.03
+    without = FilteredClassifier(RidgeClassifier(), random_state=0).fit(X / 16, claimed)
+    assert without.detector_.estimator is None
 
 
 def test_what_the_classifier_lacks_is_not_offered():
