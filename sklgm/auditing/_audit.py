@@ -1,10 +1,8 @@
 """Audit labelled rows: which of them claim an implausible label."""
 
 import os
-import pickle
-import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from numbers import Integral
@@ -14,19 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
-from scipy.special import log_softmax
-from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array
 from torch.utils.data import Dataset
 
 from sklgm._inputs import (
-    StreamedInstances,
-    as_array,
     encode_labels,
-    resolve_device,
-    split_steps,
     warn_of_telling_columns,
 )
 from sklgm._random import RandomState, draw_seed
@@ -36,13 +26,22 @@ from sklgm._running import (
     count_workers,
     describe_environment,
     divided_threads,
-    stage_key,
 )
-from sklgm.auditing._decisions import CheckedRows, check_decisions
+from sklgm.auditing._decisions import check_decisions
 from sklgm.auditing._duplicates import Duplicates, find_duplicates, row_hashes
+from sklgm.auditing._fold_models import (
+    ask_fold,
+    default_estimator,
+    device_name,
+    fold_key,
+    given_answer,
+    in_order,
+    pass_once,
+    without_addresses,
+)
 from sklgm.auditing._given import check_pred_probs
+from sklgm.auditing._judgement import audit_result, judge
 from sklgm.auditing._outliers import outlier_p_values
-from sklgm.auditing._overlap import class_overlap
 from sklgm.auditing._preparation import (
     Table,
     as_table,
@@ -52,42 +51,22 @@ from sklgm.auditing._preparation import (
 )
 from sklgm.auditing._rare import describe_rare, is_rare, similar_names
 from sklgm.auditing._result import AuditResult
-from sklgm.auditing._review import Review
-from sklgm.auditing._rows import parted_rows, taken_rows
+from sklgm.auditing._rows import parted_rows
 from sklgm.auditing._rule import Rule
-from sklgm.classifiers import LGMClassifier
-from sklgm.classifiers._fixed_part import FixedPart, FrozenNetwork
-from sklgm.nn import automatic_backbone
+from sklgm.classifiers._fixed_part import FixedPart
 from sklgm.outliers._calibration import (
-    FoldScores,
-    RowScores,
-    calibrate_claims,
-    claimed_log_posterior,
     warn_if_doubtful,
 )
-from sklgm.outliers._checked import recalibrate
 from sklgm.outliers._conformal import n_rows_for_level
-from sklgm.outliers._decisions import discovery_rates, q_values
 from sklgm.outliers._evidence import (
-    Evidence,
     ask_folds,
-    fitted_estimator,
-    read_evidence,
 )
-from sklgm.outliers._folds import Split, make_folds
-from sklgm.outliers._lgm_detector import KINDS, claimed_density
-from sklgm.outliers._right_claims import RightClaimModel
+from sklgm.outliers._folds import make_folds
+from sklgm.outliers._lgm_detector import KINDS
 from sklgm.outliers._trusted import Trusted, check_trusted
 
 SCORE_KINDS = ("posterior", "likelihood")
 _PROBABILITIES = ("predict_log_proba", "predict_proba")
-_N_TYPICAL = 6
-# Rows that are worth checking are looked for among as many.
-_N_TO_CHECK, _MAX_TO_COMPARE = 20, 50_000
-# Of the default estimator. Few rows make few steps an epoch.
-_PRESET = "natural_images_small"
-_LR, _BATCH_SIZE = 0.003, 128
-_N_EPOCHS, _N_STEPS, _MAX_EPOCHS = 8, 150, 200
 # Near duplicates in other folds are warned of from this share of the rows, or number.
 _CROSSING_SHARE, _N_CROSSING = 0.01, 3
 # A table of fewer columns has equal rows by chance, if no column has values that are
@@ -299,7 +278,7 @@ def audit(
         **rule.settings(),
         "seed": seed,
     }
-    environment = {**describe_environment(), "device": _device_name(device)}
+    environment = {**describe_environment(), "device": device_name(device)}
     preparation, known = _Preparation(), None
     seen: Any = None
     rows: Any = None
@@ -323,7 +302,7 @@ def audit(
         claimed_labels, classes, log_proba = check_pred_probs(y, pred_probs)
         claimed = encode_labels(claimed_labels, classes, name="y")
         folds = np.zeros(len(claimed), dtype=np.intp)
-        answers = [_given_answer(log_proba, features)]
+        answers = [given_answer(log_proba, features)]
         seen = rows if features is None else answers[0].features
         rare = np.zeros(len(classes), dtype=bool)
         settings["pred_probs"] = "given"
@@ -360,7 +339,7 @@ def audit(
         for number, (_, held_out) in enumerate(splits):
             folds[held_out] = number
         if estimator is None:
-            estimator = _default_estimator(
+            estimator = default_estimator(
                 rows,
                 splits,
                 backbone if features is None else "identity",
@@ -374,25 +353,25 @@ def audit(
                 f"estimator must have {' or '.join(_PROBABILITIES)}, "
                 f"{type(estimator).__name__} has none"
             )
-        settings["estimator"] = _without_addresses(estimator)
-        settings["cv"] = int(cv) if isinstance(cv, Integral) else _without_addresses(cv)
+        settings["estimator"] = without_addresses(estimator)
+        settings["cv"] = int(cv) if isinstance(cv, Integral) else without_addresses(cv)
         n_workers = count_workers(n_jobs, len(splits))
         n_threads = divided_threads(n_workers)
         environment |= {"n_threads": n_threads, "n_workers": n_workers}
         key = ""
         if resume_from is not None:
             data = (rows, claimed_labels, splits, known, estimator)
-            key = _stage_key((score_kind, n_threads), data, environment["device"])
+            key = fold_key((score_kind, n_threads), data, environment["device"])
         runner = Runner(progress, n_jobs=n_workers, folder=resume_from, key=key)
         seen = rows
         fixed = FixedPart.of(estimator)
         if fixed is not None:  # models of the folds differ in the rest alone
             estimator = fixed.trainable
             seen, known = runner.once(
-                "fixed part", partial(_pass_once, fixed, rows, known, runner.progress)
+                "fixed part", partial(pass_once, fixed, rows, known, runner.progress)
             )
         ask = partial(
-            _ask_fold,
+            ask_fold,
             estimator=estimator,
             X=seen,
             y=claimed_labels,
@@ -402,7 +381,7 @@ def audit(
             score_kind=score_kind,
         )
         answers = ask_folds(ask, splits, runner)
-        log_proba = _in_order(answers, len(claimed), len(classes))
+        log_proba = in_order(answers, len(claimed), len(classes))
         rare = is_rare(claimed, len(classes), folds, groups)
         rows_of_rare = [np.flatnonzero(claimed == k) for k in np.flatnonzero(rare)]
         said = describe_rare(
@@ -414,7 +393,7 @@ def audit(
     checked = None
     if decisions is not None:
         checked = check_decisions(decisions, len(claimed))
-    judged = _judged(
+    judged = judge(
         [answer.scores for answer in answers],
         claimed,
         log_proba,
@@ -430,7 +409,7 @@ def audit(
         said += _crossing(duplicates, folds)
     for sentence in said:
         warnings.warn(sentence, UserWarning, stacklevel=2)
-    result = _result(
+    result = audit_result(
         claimed_labels,
         claimed,
         classes,
@@ -451,14 +430,6 @@ def audit(
     )
     notes = (*preparation.notes, *said, *result.describe_findings())
     return replace(result, notes=notes)
-
-
-@dataclass(frozen=True, eq=False)
-class _FoldAnswer:
-    """What the model of one fold says of the rows that it was not trained on."""
-
-    scores: FoldScores
-    features: NDArray[np.floating[Any]]  # (n_held_out, feature_dim), or no columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -579,100 +550,6 @@ def _crossing(duplicates: Duplicates, folds: NDArray[np.intp]) -> list[str]:
     ]
 
 
-@dataclass(frozen=True, eq=False)
-class _Judged:
-    """What the law of right claims says of all rows."""
-
-    scores: NDArray[np.float64]
-    p_values: NDArray[np.float64]
-    p_right: NDArray[np.float64] | None
-    model: RightClaimModel | None
-    rows: NDArray[np.intp]  # that the model is of, with their classes
-    classes: NDArray[np.intp]
-
-
-def _judged(
-    folds: Sequence[FoldScores],
-    claimed: NDArray[np.int64],
-    log_proba: NDArray[np.float64],
-    rare: NDArray[np.bool_],
-    kind: Any,
-    trusted: NDArray[np.int64] | None,
-) -> _Judged:
-    """Judge all rows; those of rare classes play no part in the law.
-
-    They get what a row of the other classes has whose claim is as improbable.
-    """
-    n_classes = len(rare)
-    classes = np.flatnonzero(~rare)
-    if not rare.any():
-        law = calibrate_claims(
-            folds, claimed, n_classes, kind, calibration="auto", trusted=trusted
-        )
-        rows = np.arange(len(claimed))
-        return _Judged(
-            law.scores, law.p_values, law.p_right, law.right_claims, rows, classes
-        )
-    is_judged = ~rare[claimed]
-    place = np.cumsum(is_judged) - 1  # of a judged row among the judged ones
-    new_class = np.cumsum(~rare) - 1
-    parts = []
-    for fold in folds:
-        of_fold = is_judged[fold.rows]
-        if of_fold.any():
-            rows = fold.rows[of_fold]
-            own = RowScores(None, log_softmax(log_proba[rows][:, ~rare], axis=1))
-            parts.append(FoldScores(place[rows], own))
-    law = calibrate_claims(
-        parts,
-        new_class[claimed[is_judged]],
-        len(classes),
-        kind,
-        calibration="auto",
-    )
-    posterior = claimed_log_posterior(log_proba, claimed)
-    order = np.argsort(posterior[is_judged], kind="stable")
-    known = posterior[is_judged][order]
-
-    def of_all(of_judged: NDArray[np.float64]) -> NDArray[np.float64]:
-        values = np.empty(len(claimed))
-        values[is_judged] = of_judged
-        values[~is_judged] = np.interp(posterior[~is_judged], known, of_judged[order])
-        return values
-
-    return _Judged(
-        of_all(law.scores),
-        of_all(law.p_values),
-        None if law.p_right is None else of_all(law.p_right),
-        law.right_claims,
-        np.flatnonzero(is_judged),
-        classes,
-    )
-
-
-def _of_all_classes(
-    evidence: Evidence, columns: NDArray[np.intp], n_classes: int, n_train: int
-) -> Evidence:
-    """Evidence of a model that some classes were kept from, with columns for these.
-
-    Their probability is that of a class that was never seen among the training rows.
-    """
-    if len(columns) == n_classes:
-        return evidence
-    log_densities = None
-    if evidence.log_densities is not None:
-        lowest = float(np.finfo(np.float64).min)
-        log_densities = np.full((len(evidence.log_densities), n_classes), lowest)
-        log_densities[:, columns] = evidence.log_densities
-    log_proba = None
-    if evidence.log_proba is not None:
-        unseen = -np.log(n_train + n_classes)
-        log_proba = np.full((len(evidence.log_proba), n_classes), unseen)
-        log_proba[:, columns] = evidence.log_proba
-        log_proba = log_softmax(log_proba, axis=1)
-    return Evidence(log_proba, log_densities, evidence.log_mixture, evidence.features)
-
-
 def _check_settings(score_kind: str, max_epochs: int | None, has_trusted: bool) -> None:
     if score_kind not in SCORE_KINDS:
         raise ValueError(
@@ -719,321 +596,3 @@ def _check_without_models(given: Mapping[str, bool]) -> None:
                 f"leave {name} as it is, or pred_probs out"
                 + (". Rows that were checked go into decisions" * (name == "trusted"))
             )
-
-
-def _given_answer(
-    log_proba: NDArray[np.float64], features: ArrayLike | None
-) -> _FoldAnswer:
-    """Given probabilities as the answer of one fold."""
-    rows = np.arange(len(log_proba))
-    columns = np.empty((len(rows), 0), dtype=np.float32)
-    if features is not None:
-        columns = check_array(as_array(features), allow_nd=True, input_name="features")
-        if len(columns) != len(rows):
-            raise ValueError(
-                f"features must have a row for each of the {len(rows)} labels of y, "
-                f"got {len(columns)}"
-            )
-        columns = columns.reshape(len(rows), -1)
-    return _FoldAnswer(FoldScores(rows, RowScores(log_proba=log_proba)), columns)
-
-
-def _in_order(
-    answers: Sequence[_FoldAnswer], n_samples: int, n_classes: int
-) -> NDArray[np.float64]:
-    """Log probabilities (n_samples, n_classes) by the models of all folds."""
-    log_proba = np.empty((n_samples, n_classes))
-    for answer in answers:
-        assert answer.scores.held_out.log_proba is not None
-        log_proba[answer.scores.rows] = answer.scores.held_out.log_proba
-    return log_proba
-
-
-def _result(
-    claimed_labels: NDArray[Any],
-    claimed: NDArray[np.int64],
-    classes: NDArray[Any],
-    of_map: _FoldAnswer,
-    log_proba: NDArray[np.float64],
-    judged: _Judged,
-    checked: CheckedRows | None,
-    rule: Rule,
-    **told: Any,
-) -> AuditResult:
-    """Put everything that an audit says together."""
-    model, p_values, p_right = judged.model, judged.p_values, judged.p_right
-    noise_share = None if model is None else model.noise_share
-    interval = None if model is None else model.noise_share_interval
-    likely = np.argmax(log_proba, axis=1)
-    review = None
-    if p_right is None:
-        q = q_values(p_values)
-        flags = rule.flags(p_values, q, judged.scores)
-    else:
-        before = p_right
-        if checked is not None and len(checked.rows) > 0:
-            corrected = recalibrate(p_right, checked.rows, checked.is_right)
-            p_right = corrected.p_right
-            noise_share = corrected.noise_share
-            interval = corrected.noise_share_interval
-        q = discovery_rates(p_right)
-        flags = rule.flags(p_values, q, p_right)
-        if checked is not None:
-            was_suspect = rule.flags(p_values, discovery_rates(before), before)
-            flags[checked.rows] = ~checked.is_right
-            review = Review.of(before, p_right, was_suspect, checked)
-    map_rows = np.asarray(of_map.scores.rows, dtype=np.intp)
-    is_typical = (likely == claimed) & ~flags
-    return AuditResult(
-        claimed_labels=claimed_labels,
-        likely_labels=classes[likely],
-        scores=judged.scores,
-        p_values=p_values,
-        q_values=q,
-        p_wrong=None if p_right is None else 1.0 - p_right,
-        classes=classes,
-        fdr=rule.fdr,
-        false_alarm_rate=rule.false_alarm_rate,
-        contamination=rule.contamination,
-        threshold=_threshold(judged.scores, flags),
-        noise_share=noise_share,
-        noise_share_interval=interval,
-        noise_matrix=_noise_matrix(judged, len(classes)),
-        class_overlap=_class_overlap(judged, log_proba),
-        classifier_error=None if model is None else model.classifier_error,
-        misfit=None if model is None else model.misfit,
-        temperature=None if model is None else model.temperature,
-        rows_to_check=_rows_to_check(judged, log_proba, claimed, checked),
-        review=review,
-        map_rows=map_rows,
-        map_features=of_map.features,
-        typical_rows=_typical_rows(
-            map_rows,
-            of_map.features,
-            np.where(is_typical, claimed, -1)[map_rows],
-            judged.scores[map_rows],
-            len(classes),
-        ),
-        log_proba=log_proba,
-        **told,
-    )
-
-
-def _noise_matrix(judged: _Judged, n_classes: int) -> NDArray[np.float64] | None:
-    """Noise matrix of all classes; NaN for those that are too rare."""
-    if judged.model is None:
-        return None
-    matrix = np.full((n_classes, n_classes), np.nan)
-    matrix[np.ix_(judged.classes, judged.classes)] = judged.model.noise_matrix
-    return matrix
-
-
-def _class_overlap(
-    judged: _Judged, log_proba: NDArray[np.float64]
-) -> NDArray[np.float64] | None:
-    """Overlap of all classes; NaN for those that are too rare."""
-    if judged.model is None:
-        return None
-    n_classes = log_proba.shape[1]
-    if len(judged.classes) == n_classes:
-        return class_overlap(judged.model, log_proba)
-    known = log_softmax(log_proba[judged.rows][:, judged.classes], axis=1)
-    overlap = np.full((n_classes, n_classes), np.nan)
-    overlap[np.ix_(judged.classes, judged.classes)] = class_overlap(judged.model, known)
-    return overlap
-
-
-def _threshold(scores: NDArray[np.float64], is_suspect: NDArray[np.bool_]) -> float:
-    """Score that as many rows are below of as there are suspects."""
-    n_suspects = int(np.count_nonzero(is_suspect))
-    if n_suspects == 0:
-        return -np.inf
-    if n_suspects == len(scores):
-        return np.inf
-    return float(np.partition(scores, n_suspects)[n_suspects])
-
-
-def _rows_to_check(
-    judged: _Judged,
-    log_proba: NDArray[np.float64],
-    claimed: NDArray[np.int64],
-    checked: CheckedRows | None,
-) -> NDArray[np.intp] | None:
-    """Rows on which the readings of the model differ, spread over all of these."""
-    if judged.model is None:
-        return None
-    some = judged.rows[:: -(-len(judged.rows) // _MAX_TO_COMPARE)]
-    if checked is not None:
-        some = np.setdiff1d(some, checked.rows)
-    of_classes = log_proba[some][:, judged.classes]
-    claims = np.searchsorted(judged.classes, claimed[some])
-    difference = judged.model.disputed(log_softmax(of_classes, axis=1), claims)
-    if len(difference) == 0:
-        return np.empty(0, dtype=np.intp)
-    order = np.argsort(-difference, kind="stable")
-    share = np.cumsum(difference[order])
-    if share[-1] <= 0:
-        return np.empty(0, dtype=np.intp)
-    # The middles of twenty parts that are disputed equally.
-    parts = (np.arange(_N_TO_CHECK) + 0.5) / _N_TO_CHECK * share[-1]
-    rows: NDArray[np.intp] = some[np.unique(order[np.searchsorted(share, parts)])]
-    return rows
-
-
-def _default_estimator(
-    rows: Any,
-    splits: list[Split],
-    backbone: str,
-    max_epochs: int | None,
-    device: str | torch.device,
-    seed: int,
-    preparation: Any,
-) -> Any:
-    """L-GM classifier that fits images, or rows of anything after a preparation."""
-    shape = StreamedInstances(rows).shape if isinstance(rows, Dataset) else rows.shape
-    is_prepared = preparation is not None
-    is_natural = not is_prepared and automatic_backbone(shape[1:]) == "airbench"
-    if backbone == "auto" and is_natural:
-        classifier = LGMClassifier.from_preset(_PRESET)
-    else:
-        classifier = LGMClassifier(
-            backbone, max_epochs=_N_EPOCHS, lr=_LR, batch_size=_BATCH_SIZE
-        )
-    if max_epochs is None:
-        n_train = min(len(train_rows) for train_rows, _ in splits)
-        n_steps = -(-n_train // int(classifier.batch_size))
-        at_least = min(-(-_N_STEPS // n_steps), _MAX_EPOCHS)
-        max_epochs = max(classifier.max_epochs, at_least)
-    classifier.set_params(max_epochs=max_epochs, device=device, random_state=seed)
-    if is_prepared:
-        return make_pipeline(preparation, classifier)
-    if len(shape) > 2 or isinstance(rows, Dataset):
-        return classifier
-    return make_pipeline(StandardScaler(), classifier)
-
-
-def _without_addresses(thing: Any) -> str:
-    """Text of an object that is the same in every process."""
-    return re.sub(r" at 0x[0-9a-f]+", "", " ".join(repr(thing).split()))
-
-
-def _device_name(device: str | torch.device) -> str:
-    resolved = resolve_device(device)
-    if resolved.type == "cuda":
-        return f"{resolved} ({torch.cuda.get_device_name(resolved)})"
-    return str(resolved)
-
-
-def _stage_key(settings: Any, data: Any, device: str) -> str:
-    try:
-        return stage_key(settings, data, device)
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise ValueError(
-            "resume_from needs an estimator and a cv that can be pickled, so that "
-            f"they are known again: {error}. Give functions of a module instead of "
-            "lambdas, or resume_from=None"
-        ) from error
-
-
-def _pass_once(
-    fixed: FixedPart | FrozenNetwork,
-    rows: Any,
-    known: Trusted | None,
-    progress: Progress,
-) -> tuple[Any, Trusted | None]:
-    """Rows and trusted rows after the part that no fold trains."""
-    passed = fixed.fit_transform(rows, progress)
-    return passed, known and (fixed.transform(known[0]), known[1])
-
-
-def _ask_fold(
-    number: int,
-    split: Split,
-    *,
-    estimator: Any,
-    X: Any,
-    y: NDArray[Any],
-    claimed: NDArray[np.int64],
-    classes: NDArray[Any],
-    known: Trusted | None,
-    score_kind: str,
-) -> _FoldAnswer:
-    """Train the model of a fold, and ask it about the rows that did not train it."""
-    train_rows, held_out_rows = split
-    model = fitted_estimator(estimator, taken_rows(X, train_rows), y[train_rows])
-    is_frozen = isinstance(estimator, FrozenEstimator)
-    expected = classes if is_frozen else np.unique(y[train_rows])
-    if not np.array_equal(model.classes_, expected):
-        raise ValueError(
-            f"estimator knows the classes {list(model.classes_)}, but y holds "
-            f"{expected.tolist()}"
-        )
-    columns = np.searchsorted(classes, expected)
-    n_train = len(y) if is_frozen else len(train_rows)
-    name = type(split_steps(model)[1]).__name__
-
-    def scores_of(
-        rows: Any, claims: NDArray[np.int64], wants_features: bool
-    ) -> tuple[RowScores, Any]:
-        evidence = _of_all_classes(
-            read_evidence(model, rows, n_train, wants_features=wants_features),
-            columns,
-            len(classes),
-            n_train,
-        )
-        own = (
-            None
-            if KINDS[score_kind].is_posterior
-            else claimed_density(evidence, claims, name)
-        )
-        return RowScores(own, evidence.log_proba), evidence.features
-
-    held_out, features = scores_of(
-        taken_rows(X, held_out_rows), claimed[held_out_rows], number == 0
-    )
-    if features is None or number > 0:  # only features of one model can be compared
-        features = np.empty((len(held_out_rows), 0), dtype=np.float32)
-    of_trusted = None if known is None else scores_of(*known, False)[0]
-    return _FoldAnswer(FoldScores(held_out_rows, held_out, of_trusted), features)
-
-
-def _typical_rows(
-    rows: NDArray[np.intp],
-    features: NDArray[np.floating[Any]],
-    groups: NDArray[np.int64],
-    scores: NDArray[np.float64],
-    n_classes: int,
-) -> NDArray[np.intp]:
-    """Rows that are typical of each class, and unlike each other; -1 for none.
-
-    The first is closest to the mean features of its class; each further one is, within
-    the closer half of the class, the one farthest from those before. Without features,
-    those of the best scores.
-    """
-    typical = np.full((n_classes, _N_TYPICAL), -1, dtype=np.intp)
-    for k in range(n_classes):
-        own = np.flatnonzero(groups == k)
-        if len(own) == 0:
-            continue
-        if features.shape[1] == 0:
-            chosen = own[np.argsort(-scores[own], kind="stable")[:_N_TYPICAL]]
-        else:
-            of_class = features[own].astype(np.float64)
-            chosen = own[_spread_rows(of_class, _N_TYPICAL)]
-        typical[k, : len(chosen)] = rows[chosen]
-    return typical
-
-
-def _spread_rows(features: NDArray[np.float64], n_rows: int) -> NDArray[np.intp]:
-    """Rows close to the mean that lie far from each other, the closest first."""
-    far = np.linalg.norm(features - features.mean(axis=0), axis=1)
-    closest = np.argsort(far, kind="stable")
-    near = closest[: max(n_rows, -(-len(closest) // 2))]
-    chosen = [0]
-    distance = np.full(len(near), np.inf)
-    while len(chosen) < min(n_rows, len(near)):
-        to_last = np.linalg.norm(features[near] - features[near[chosen[-1]]], axis=1)
-        distance = np.minimum(distance, to_last)
-        distance[chosen] = -1.0
-        chosen.append(int(np.argmax(distance)))
-    return near[chosen]

@@ -25,7 +25,8 @@ from sklgm import (
     PoisonFilter,
     audit,
 )
-from sklgm.auditing._audit import _default_estimator, _typical_rows
+from sklgm.auditing._fold_models import default_estimator
+from sklgm.auditing._judgement import typical_rows
 from sklgm.metrics import wilson_rate
 from sklgm.poisoning import flip_labels
 
@@ -198,14 +199,14 @@ def test_default_estimator_takes_images(digits):
 def test_default_estimator_trains_natural_images_by_a_preset(shape, backbone, expected):
     rows = np.zeros((40, *shape), dtype=np.float32)
     splits = [(np.arange(30), np.arange(30, 40))]
-    made = _default_estimator(rows, splits, backbone, None, "cpu", 3, None)
+    made = default_estimator(rows, splits, backbone, None, "cpu", 3, None)
     assert (made.backbone, made.random_state, made.device) == (expected, 3, "cpu")
     assert made.test_time_flip == (expected == "airbench")
     assert made.max_epochs == 150  # of one step
-    assert _default_estimator(rows, splits, backbone, 2, "cpu", 3, None).max_epochs == 2
+    assert default_estimator(rows, splits, backbone, 2, "cpu", 3, None).max_epochs == 2
     many = [(np.arange(30_000), np.arange(30, 40))]
     epochs = 20 if expected == "airbench" else 8
-    made = _default_estimator(rows, many, backbone, None, "cpu", 3, None)
+    made = default_estimator(rows, many, backbone, None, "cpu", 3, None)
     assert made.max_epochs == epochs
 
 
@@ -269,7 +270,7 @@ def test_typical_rows_are_close_to_the_mean_and_unlike_each_other():
     features = np.column_stack([column, np.zeros(10)])
     rows = 10 + np.arange(10)
     groups, scores = np.zeros(10, dtype=int), np.zeros(10)
-    typical = _typical_rows(rows, features, groups, scores, 1)
+    typical = typical_rows(rows, features, groups, scores, 1)
     assert typical[0, :3].tolist() == [10, 15, 14]
     assert set(typical[0].tolist()) == set(range(10, 16))
 

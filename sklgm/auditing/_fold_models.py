@@ -1,0 +1,227 @@
+"""Models of the folds of an audit: which, how they are trained, and what they say."""
+
+import pickle
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import log_softmax
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import check_array
+from torch.utils.data import Dataset
+
+from sklgm._inputs import (
+    StreamedInstances,
+    as_array,
+    resolve_device,
+    split_steps,
+)
+from sklgm._running import (
+    Progress,
+    stage_key,
+)
+from sklgm.auditing._rows import taken_rows
+from sklgm.classifiers import LGMClassifier
+from sklgm.classifiers._fixed_part import FixedPart, FrozenNetwork
+from sklgm.nn import automatic_backbone
+from sklgm.outliers._calibration import (
+    FoldScores,
+    RowScores,
+)
+from sklgm.outliers._evidence import (
+    Evidence,
+    fitted_estimator,
+    read_evidence,
+)
+from sklgm.outliers._folds import Split
+from sklgm.outliers._lgm_detector import KINDS, claimed_density
+from sklgm.outliers._trusted import Trusted
+
+# Of the default estimator. Few rows make few steps an epoch.
+_PRESET = "natural_images_small"
+_LR, _BATCH_SIZE = 0.003, 128
+_N_EPOCHS, _N_STEPS, _MAX_EPOCHS = 8, 150, 200
+
+
+@dataclass(frozen=True, eq=False)
+class FoldAnswer:
+    """What the model of one fold says of the rows that it was not trained on."""
+
+    scores: FoldScores
+    features: NDArray[np.floating[Any]]  # (n_held_out, feature_dim), or no columns
+
+
+def default_estimator(
+    rows: Any,
+    splits: list[Split],
+    backbone: str,
+    max_epochs: int | None,
+    device: str | torch.device,
+    seed: int,
+    preparation: Any,
+) -> Any:
+    """L-GM classifier that fits images, or rows of anything after a preparation."""
+    shape = StreamedInstances(rows).shape if isinstance(rows, Dataset) else rows.shape
+    is_prepared = preparation is not None
+    is_natural = not is_prepared and automatic_backbone(shape[1:]) == "airbench"
+    if backbone == "auto" and is_natural:
+        classifier = LGMClassifier.from_preset(_PRESET)
+    else:
+        classifier = LGMClassifier(
+            backbone, max_epochs=_N_EPOCHS, lr=_LR, batch_size=_BATCH_SIZE
+        )
+    if max_epochs is None:
+        n_train = min(len(train_rows) for train_rows, _ in splits)
+        n_steps = -(-n_train // int(classifier.batch_size))
+        at_least = min(-(-_N_STEPS // n_steps), _MAX_EPOCHS)
+        max_epochs = max(classifier.max_epochs, at_least)
+    classifier.set_params(max_epochs=max_epochs, device=device, random_state=seed)
+    if is_prepared:
+        return make_pipeline(preparation, classifier)
+    if len(shape) > 2 or isinstance(rows, Dataset):
+        return classifier
+    return make_pipeline(StandardScaler(), classifier)
+
+
+def without_addresses(thing: Any) -> str:
+    """Text of an object that is the same in every process."""
+    return re.sub(r" at 0x[0-9a-f]+", "", " ".join(repr(thing).split()))
+
+
+def device_name(device: str | torch.device) -> str:
+    """Name of the device that trains, with that of a GPU."""
+    resolved = resolve_device(device)
+    if resolved.type == "cuda":
+        return f"{resolved} ({torch.cuda.get_device_name(resolved)})"
+    return str(resolved)
+
+
+def fold_key(settings: Any, data: Any, device: str) -> str:
+    """Key of what decides the answers of folds; see :func:`stage_key`."""
+    try:
+        return stage_key(settings, data, device)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise ValueError(
+            "resume_from needs an estimator and a cv that can be pickled, so that "
+            f"they are known again: {error}. Give functions of a module instead of "
+            "lambdas, or resume_from=None"
+        ) from error
+
+
+def pass_once(
+    fixed: FixedPart | FrozenNetwork,
+    rows: Any,
+    known: Trusted | None,
+    progress: Progress,
+) -> tuple[Any, Trusted | None]:
+    """Rows and trusted rows after the part that no fold trains."""
+    passed = fixed.fit_transform(rows, progress)
+    return passed, known and (fixed.transform(known[0]), known[1])
+
+
+def ask_fold(
+    number: int,
+    split: Split,
+    *,
+    estimator: Any,
+    X: Any,
+    y: NDArray[Any],
+    claimed: NDArray[np.int64],
+    classes: NDArray[Any],
+    known: Trusted | None,
+    score_kind: str,
+) -> FoldAnswer:
+    """Train the model of a fold, and ask it about the rows that did not train it."""
+    train_rows, held_out_rows = split
+    model = fitted_estimator(estimator, taken_rows(X, train_rows), y[train_rows])
+    is_frozen = isinstance(estimator, FrozenEstimator)
+    expected = classes if is_frozen else np.unique(y[train_rows])
+    if not np.array_equal(model.classes_, expected):
+        raise ValueError(
+            f"estimator knows the classes {list(model.classes_)}, but y holds "
+            f"{expected.tolist()}"
+        )
+    columns = np.searchsorted(classes, expected)
+    n_train = len(y) if is_frozen else len(train_rows)
+    name = type(split_steps(model)[1]).__name__
+
+    def scores_of(
+        rows: Any, claims: NDArray[np.int64], wants_features: bool
+    ) -> tuple[RowScores, Any]:
+        evidence = _of_all_classes(
+            read_evidence(model, rows, n_train, wants_features=wants_features),
+            columns,
+            len(classes),
+            n_train,
+        )
+        own = (
+            None
+            if KINDS[score_kind].is_posterior
+            else claimed_density(evidence, claims, name)
+        )
+        return RowScores(own, evidence.log_proba), evidence.features
+
+    held_out, features = scores_of(
+        taken_rows(X, held_out_rows), claimed[held_out_rows], number == 0
+    )
+    if features is None or number > 0:  # only features of one model can be compared
+        features = np.empty((len(held_out_rows), 0), dtype=np.float32)
+    of_trusted = None if known is None else scores_of(*known, False)[0]
+    return FoldAnswer(FoldScores(held_out_rows, held_out, of_trusted), features)
+
+
+def _of_all_classes(
+    evidence: Evidence, columns: NDArray[np.intp], n_classes: int, n_train: int
+) -> Evidence:
+    """Evidence of a model that some classes were kept from, with columns for these.
+
+    Their probability is that of a class that was never seen among the training rows.
+    """
+    if len(columns) == n_classes:
+        return evidence
+    log_densities = None
+    if evidence.log_densities is not None:
+        lowest = float(np.finfo(np.float64).min)
+        log_densities = np.full((len(evidence.log_densities), n_classes), lowest)
+        log_densities[:, columns] = evidence.log_densities
+    log_proba = None
+    if evidence.log_proba is not None:
+        unseen = -np.log(n_train + n_classes)
+        log_proba = np.full((len(evidence.log_proba), n_classes), unseen)
+        log_proba[:, columns] = evidence.log_proba
+        log_proba = log_softmax(log_proba, axis=1)
+    return Evidence(log_proba, log_densities, evidence.log_mixture, evidence.features)
+
+
+def given_answer(
+    log_proba: NDArray[np.float64], features: ArrayLike | None
+) -> FoldAnswer:
+    """Given probabilities as the answer of one fold."""
+    rows = np.arange(len(log_proba))
+    columns = np.empty((len(rows), 0), dtype=np.float32)
+    if features is not None:
+        columns = check_array(as_array(features), allow_nd=True, input_name="features")
+        if len(columns) != len(rows):
+            raise ValueError(
+                f"features must have a row for each of the {len(rows)} labels of y, "
+                f"got {len(columns)}"
+            )
+        columns = columns.reshape(len(rows), -1)
+    return FoldAnswer(FoldScores(rows, RowScores(log_proba=log_proba)), columns)
+
+
+def in_order(
+    answers: Sequence[FoldAnswer], n_samples: int, n_classes: int
+) -> NDArray[np.float64]:
+    """Log probabilities (n_samples, n_classes) by the models of all folds."""
+    log_proba = np.empty((n_samples, n_classes))
+    for answer in answers:
+        assert answer.scores.held_out.log_proba is not None
+        log_proba[answer.scores.rows] = answer.scores.held_out.log_proba
+    return log_proba
