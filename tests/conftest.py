@@ -1,6 +1,7 @@
 """Seeded tiny data for all tests."""
 
 import os
+import signal
 from pathlib import Path
 
 # One thread: two-thread convolutions of tiny batches are slower, and summation
@@ -17,6 +18,9 @@ from sklearn.datasets import load_digits, load_iris
 from sklgm.datasets import get_data_home
 
 torch.set_num_threads(1)
+# Ignored where a shell runs the tests in the background; tests interrupt themselves.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def read_only(array):
