@@ -141,7 +141,7 @@ def apply_decisions(
     label, too. Test images are copied as they are. Other files are not copied. *Tables
     of text*: every byte but the labels stays. *Parquet*: all columns, types and
     metadata stay. *Arrays*: rows are dropped from every array that has a row for each
-    label, but ``X_test`` and ``y_test``.
+    label, but those called ``*_test`` or ``*_val``.
 
     Decisions are of one data set: after this, audit the copy, whose rows are counted
     anew.
@@ -277,6 +277,9 @@ def _check_claim(source: LabelSource, line: Decision, row: int) -> None:
     ]
     if source.names is not None:
         facts.append(("name", line.name, source.names[row]))
+    elif line.name and (texts := source.texts_of(row)):
+        is_known = any(line.name in (text, listed(text)) for text in texts)
+        facts.append(("name", line.name, line.name if is_known else texts[0]))
     for what, said, here in facts:
         if said and said not in (str(here), listed(here)):
             raise ValueError(
@@ -326,6 +329,13 @@ def _result(
     unchanged[list(corrections.new_labels)] = False
     after = {str(label) for label in np.unique(source.labels[unchanged])}
     after |= {str(label) for label in corrections.new_labels.values()}
+    untrained = sorted((before - after) & source.test_classes())
+    if untrained:
+        raise ValueError(
+            f"decisions leave no training row of the class {untrained[0]!r}, which "
+            "test rows have: the copy could not be read as one data set. Keep a row of "
+            "it, or take its test rows out of the source"
+        )
     counts = Counter(line.decision for line in lines)
     return AppliedDecisions(
         path=str(to),

@@ -182,8 +182,11 @@ def _noise_matrix(judged: Judged, n_classes: int) -> NDArray[np.float64] | None:
 def _class_overlap(
     judged: Judged, log_proba: NDArray[np.float64]
 ) -> NDArray[np.float64] | None:
-    """Overlap of all classes; NaN for those that are too rare."""
-    if judged.model is None:
+    """Overlap of all classes; NaN for those that are too rare.
+
+    None of models that know next to nothing: to them all classes are alike.
+    """
+    if judged.model is None or not judged.model.is_informative:
         return None
     n_classes = log_proba.shape[1]
     if len(judged.classes) == n_classes:

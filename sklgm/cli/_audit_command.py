@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -60,7 +59,8 @@ _OPTIONS = {
 
 
 #: Of the text that stands for a row in lists.
-_MOST_LETTERS = 120
+#: Lists that there are of some audits.
+_LISTS = ("duplicates.csv", "outliers.csv")
 
 
 def audit(
@@ -294,6 +294,8 @@ def audit(
     if rows.skipped:
         _write_skipped(folder / "skipped.csv", rows.skipped)
         names.append("skipped.csv")
+    else:
+        (folder / "skipped.csv").unlink(missing_ok=True)  # of an audit before
     share = len(result.suspects) / len(result.p_values)
     is_over = fail_over is not None and share > fail_over
     if as_json:
@@ -394,7 +396,7 @@ def _audit_and_write(
         # What was warned of belongs into the report, once.
         result = replace(result, notes=tuple(dict.fromkeys((*said, *result.notes))))
         row_names = rows.row_names or _shown_texts(rows)
-        with written_at_once(folder) as partial_folder:
+        with written_at_once(folder, may_be_absent=_LISTS) as partial_folder:
             result.save(partial_folder, row_names)
             write_audit_report(
                 partial_folder / "report.html",
@@ -411,16 +413,15 @@ def _audit_and_write(
 
 def _shown_texts(rows: LabelledRows) -> tuple[str, ...] | None:
     """Start of the longest text of each row of a table, to know the row by."""
+    from sklgm.datasets._tables import shown_text
+
     if not hasattr(rows.X, "get_columns"):
         return None
     texts = [column for column in rows.X.get_columns() if str(column.dtype) == "String"]
     if not texts:
         return None
     longest = max(texts, key=lambda column: column.str.len_chars().mean() or 0)
-    return tuple(
-        textwrap.shorten(text or "", _MOST_LETTERS, placeholder=" ...")
-        for text in longest.to_list()
-    )
+    return tuple(map(shown_text, longest.to_list()))
 
 
 def _write_skipped(path: Path, skipped: Sequence[tuple[str, str]]) -> None:

@@ -1,5 +1,6 @@
 """Images in class folders, from a directory or from a zip archive read in place."""
 
+import itertools
 import os
 import stat
 import zipfile
@@ -197,6 +198,8 @@ class ClassFolders:
     train_files, test_files : dict of str to list of str, or None
         Files of each class, sorted; ``test_files`` is None where the data bring no
         test folder.
+    other_files : tuple of str
+        Images of all splits but the training one, of which loading takes the first.
     read : callable
         Returns the content of a file.
     size : tuple of int or None
@@ -207,6 +210,7 @@ class ClassFolders:
     path: Path
     train_files: dict[str, list[str]]
     test_files: dict[str, list[str]] | None
+    other_files: tuple[str, ...]
     read: Callable[[str], bytes]
     size: tuple[int, int] | None
 
@@ -252,7 +256,7 @@ def read_class_folders(
     path = Path(path)
     size = check_image_size(image_size)
     tree, read = _open_tree(path, stack)
-    train_tree, test_tree = _find_splits(tree, path)
+    train_tree, test_tree, other_trees = _find_splits(tree, path)
     train_files = _find_class_files(train_tree, path)
     test_files = None if test_tree is None else _find_class_files(test_tree, path)
     unknown = sorted(set(test_files or {}) - set(train_files))
@@ -263,7 +267,8 @@ def read_class_folders(
         )
     stem = path.resolve().name if path.is_dir() else path.stem
     name = _PROPER_NAMES.get(stem, stem)
-    return ClassFolders(name, path, train_files, test_files, read, size)
+    other_files = tuple(file for other in other_trees for file in _all_images(other))
+    return ClassFolders(name, path, train_files, test_files, other_files, read, size)
 
 
 def check_image_size(image_size: Any) -> tuple[int, int] | None:
@@ -419,8 +424,16 @@ def _holds_images(tree: _Tree) -> bool:
     )
 
 
-def _find_splits(tree: _Tree, path: Path) -> tuple[_Tree, _Tree | None]:
-    """Return the folders that hold the training and the test classes."""
+def _all_images(tree: _Tree) -> list[str]:
+    below = (_all_images(subfolder) for subfolder in _subfolders(tree).values())
+    return [*_image_files(tree), *itertools.chain.from_iterable(below)]
+
+
+def _find_splits(tree: _Tree, path: Path) -> tuple[_Tree, _Tree | None, list[_Tree]]:
+    """Return the folders of the training and the test classes, and of all other splits.
+
+    The test classes are among the others.
+    """
     splits = _named_splits(tree)
     subfolders = list(_subfolders(tree).values())
     if (
@@ -432,7 +445,7 @@ def _find_splits(tree: _Tree, path: Path) -> tuple[_Tree, _Tree | None]:
         tree = subfolders[0]  # a folder wrapped around everything
         splits = _named_splits(tree)
     if not splits:
-        return tree, None
+        return tree, None, []
 
     train = next((splits[name] for name in _TRAIN_NAMES if name in splits), None)
     test = next((splits[name] for name in _TEST_NAMES if name in splits), None)
@@ -441,7 +454,7 @@ def _find_splits(tree: _Tree, path: Path) -> tuple[_Tree, _Tree | None]:
             f"{path} holds {', '.join(map(repr, splits))} but no 'train' folder; these "
             f"names are read as splits of the data, not as classes."
         )
-    return train, test
+    return train, test, [split for split in splits.values() if split is not train]
 
 
 def _named_splits(tree: _Tree) -> dict[str, _Tree]:

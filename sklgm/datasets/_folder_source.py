@@ -52,6 +52,10 @@ class FolderSource(LabelSource):
         name = self.names[row]
         return is_image(lambda: self._folders.read(name))
 
+    def test_classes(self) -> set[str]:
+        """Folders of test images."""
+        return set(self._folders.test_files or {})
+
     def label_of(self, text: str) -> Any:
         """Check that a class can be a folder."""
         is_split = text.lower() in SPLIT_NAMES
@@ -69,11 +73,10 @@ class FolderSource(LabelSource):
         return text
 
     def write(self, to: Path, corrections: Corrections, progress: Progress) -> None:
-        """Copy training images into the folders of their labels, and test images."""
+        """Copy training images into the folders of their labels, and other splits."""
         assert self.names is not None
         places = self._places(corrections)
-        test_files = self._folders.test_files or {}
-        for file in (file for of_class in test_files.values() for file in of_class):
+        for file in self._folders.other_files:
             places[file] = "/".join(self._parts(file))
         as_archive = to.suffix.lower() == ".zip"
         opened = _archive(to) if as_archive else _folder(to)
@@ -85,7 +88,7 @@ class FolderSource(LabelSource):
             for n_done, (file, place) in enumerate(places.items(), start=1):
                 try:
                     content = self._folders.read(file)
-                except (OSError, ValueError, zipfile.BadZipFile) as error:
+                except Exception as error:  # damaged archives may raise anything
                     if file in relabelled:
                         raise
                     skipped.append(f"{file} ({error})")
@@ -179,6 +182,11 @@ def _archive(to: Path) -> Iterator[_Put]:
     with zipfile.ZipFile(to, "x") as archive:
 
         def put(place: str, content: bytes, origin: Path | None) -> None:
+            if "\\" in place:  # some programs take it for a folder
+                raise ValueError(
+                    f"to={str(to)!r}: an archive cannot hold the name {place!r}, which "
+                    "has a backslash; write a folder"
+                )
             try:
                 archive.writestr(place, content)
             except UnicodeEncodeError as error:

@@ -62,6 +62,31 @@ class LabelSource(ABC):
     labels: NDArray[Any]
     names: tuple[str, ...] | None = None
 
+    def texts_of(self, row: int) -> tuple[str, ...]:
+        """Tell what lists of an audit may call a row that has no name.
+
+        Parameters
+        ----------
+        row : int
+            Row of the source.
+
+        Returns
+        -------
+        tuple of str
+            The start of each of its texts; empty where it has none.
+        """
+        return ()
+
+    def test_classes(self) -> set[str]:
+        """Name the classes of the test rows, which need training rows.
+
+        Returns
+        -------
+        set of str
+            Empty where there are no test rows.
+        """
+        return set()
+
     def is_readable(self, row: int) -> bool:
         """Whether a row is one of an audit: images that cannot be read are not.
 

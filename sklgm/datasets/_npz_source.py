@@ -17,7 +17,7 @@ from sklgm.datasets._label_source import (
 )
 
 # They have rows of their own, of which there may be as many.
-_TEST_ARRAYS = ("X_test", "y_test")
+_OTHER_SPLITS = ("test", "testing", "val", "valid", "validation")
 _READ_HEADER = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -56,6 +56,13 @@ class NpzSource(LabelSource):
             raise ValueError(f"{path}: y must hold class labels, got {labels.dtype}.")
         self.labels = labels
 
+    def test_classes(self) -> set[str]:
+        """Labels of ``y_test``."""
+        with np.load(self.path, allow_pickle=False) as archive:
+            if "y_test" not in archive.files:
+                return set()
+            return {str(label) for label in np.unique(archive["y_test"])}
+
     def label_of(self, text: str) -> Any:
         """Take what the array can hold."""
         return parsed_label(text, self.labels.dtype, f"y of {self.path}")
@@ -75,7 +82,7 @@ class NpzSource(LabelSource):
                 array = None
                 if name == "y":
                     array = self._corrected(corrections)[is_kept]
-                elif not is_kept.all() and name not in _TEST_ARRAYS:
+                elif not is_kept.all() and not _is_of_other_split(name):
                     array = self._filtered(source, member, is_kept)
                 written = zipfile.ZipInfo(member.filename, member.date_time)
                 written.compress_type = member.compress_type
@@ -127,3 +134,8 @@ class NpzSource(LabelSource):
             array: NDArray[Any] = np.lib.format.read_array(content, allow_pickle=False)
         kept: NDArray[Any] = array[is_kept]
         return kept
+
+
+def _is_of_other_split(name: str) -> bool:
+    """Whether an array is called as those of test or validation rows are."""
+    return any(name.lower().endswith(f"_{split}") for split in _OTHER_SPLITS)

@@ -28,6 +28,7 @@ from sklgm.datasets._tables import (
     decode_text,
     parsed_labels,
     read_table,
+    shown_text,
     split_separator,
 )
 
@@ -50,6 +51,14 @@ class _TableSource(LabelSource):
         self.label_column = found_label_column(columns, label_column, path)
         self.features = [name for name in columns if name != self.label_column]
         check_no_missing(self.table[self.label_column], "labels", path)
+
+    def texts_of(self, row: int) -> tuple[str, ...]:
+        """Start of each text of a row."""
+        values = self.table.row(row, named=True)
+        texts = [
+            name for name, kind in self.table.schema.items() if str(kind) == "String"
+        ]
+        return tuple(shown_text(values[name]) for name in texts)
 
     @abstractmethod
     def write_table(self, to: Path, corrections: Corrections) -> None:

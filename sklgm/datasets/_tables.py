@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import textwrap
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 #: Files of text that are read as tables.
 TEXT_TABLES = (".csv", ".tsv", ".tab")
 TABLES = (*TEXT_TABLES, ".parquet")
+# Of the start of a text, by which people know a row.
+_MOST_LETTERS = 120
 _SEPARATORS = (",", ";", "\t", "|")
 _SEPARATOR_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 # Longer marks first: that of UTF-32 begins with that of UTF-16.
@@ -401,3 +404,19 @@ def _has_decimal_comma(columns: Sequence[Any]) -> bool:
         ):
             return True
     return False
+
+
+def shown_text(text: str | None) -> str:
+    """Start of a text, by which lists of an audit call a row that has no name.
+
+    Parameters
+    ----------
+    text : str or None
+        The text; None where it is missing.
+
+    Returns
+    -------
+    str
+        At most 120 letters, without line breaks.
+    """
+    return textwrap.shorten(text or "", _MOST_LETTERS, placeholder=" ...")

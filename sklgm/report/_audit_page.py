@@ -127,7 +127,7 @@ def render_audit_report(
         result,
         shown,
         contents,
-        key=data_key(result, X, row_names),
+        key=data_key(result, X, row_names, title),
         names=names,
         row_names=row_names,
     )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from sklgm.auditing._result import AuditResult
 from sklgm.report._audit_contents import Contents, ShownRows
@@ -51,7 +52,9 @@ def script_json(data: Any) -> str:
     return text
 
 
-def data_key(result: AuditResult, X: Any, row_names: Sequence[str] | None) -> str:
+def data_key(
+    result: AuditResult, X: Any, row_names: Sequence[str] | None, title: str = ""
+) -> str:
     """Name the audited data, the same in all audits of them.
 
     Parameters
@@ -62,22 +65,51 @@ def data_key(result: AuditResult, X: Any, row_names: Sequence[str] | None) -> st
         Its rows, or None.
     row_names : sequence of str or None
         Their names.
+    title : str, default=""
+        Title of the page, which tells data apart whose rows are not known.
 
     Returns
     -------
     str
-        A digest of claimed labels, names and some of the rows: decisions are kept under
-        it in the browser, also when the audit is made again with them.
+        A digest of labels, names and some of the rows: decisions are kept under it in
+        the browser, also when the audit is made again with them. They name classes by
+        number, so that the classes are part of it.
     """
     digest = hashlib.blake2b(digest_size=16)
-    for texts in (result.claimed_labels.tolist(), row_names or ()):
+    told = [result.classes.tolist(), result.claimed_labels.tolist(), row_names or ()]
+    if X is None:
+        told.append([title])
+    for texts in told:
         for text in texts:
             digest.update(as_unicode(text).encode() + b"\0")
         digest.update(b"\1")
-    if isinstance(X, np.ndarray) and X.dtype != object and len(X):
-        step = -(-len(X) // _MAX_SAMPLED)
-        digest.update(np.ascontiguousarray(X[::step]).tobytes())
+    for part in _sampled(X):
+        digest.update(part + b"\1")
     return digest.hexdigest()
+
+
+def _sampled(X: Any) -> Iterator[bytes]:
+    """Yield some of the rows, in whatever container they are."""
+    if sparse.issparse(X):
+        X = X.tocsr().data
+    names = getattr(X, "columns", X.keys() if isinstance(X, Mapping) else None)
+    parts = [X] if names is None else [X[name] for name in names]
+    if names is None and not isinstance(X, np.ndarray | list | tuple):
+        return  # files and data sets are known by names
+    if names is not None:
+        yield repr([str(name) for name in names]).encode()
+    for part in parts:
+        values = (
+            part if isinstance(part, np.ndarray | list | tuple) else np.asarray(part)
+        )
+        some = values[:: max(1, -(-len(values) // _MAX_SAMPLED))]
+        is_plain = isinstance(some, np.ndarray) and some.dtype != object
+        texts = some if isinstance(some, list | tuple) else some.tolist()
+        yield (
+            np.ascontiguousarray(some).tobytes()
+            if is_plain
+            else repr([as_unicode(text) for text in texts]).encode()
+        )
 
 
 def shown_rows(result: AuditResult, max_rows: int, max_images: int) -> ShownRows:

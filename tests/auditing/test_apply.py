@@ -2,6 +2,7 @@ import csv
 import hashlib
 import io
 import os
+import textwrap
 import warnings
 import zipfile
 
@@ -459,3 +460,87 @@ def test_options_of_tables_are_refused_for_images(pets, tmp_path):
     decisions = written(tmp_path, ["0,drop,"])
     with pytest.raises(ValueError, match="label_column is for tables only"):
         apply_decisions(decisions, pets, tmp_path / "clean", label_column="label")
+
+
+def test_all_splits_are_copied(pets, tmp_path):
+    for split in ("train", "val", "test"):
+        for label in ("cat", "dog"):
+            folder = tmp_path / "split" / split / label
+            folder.mkdir(parents=True)
+            for i in range(2):
+                (folder / f"{i}.png").write_bytes(png(i + len(split) + ord(label[0])))
+    before = contents(tmp_path / "split")
+    result = apply_decisions(
+        written(tmp_path, ["0,drop,"]), tmp_path / "split", tmp_path / "clean"
+    )
+    del before["train/cat/0.png"]
+    assert contents(tmp_path / "clean") == before
+    assert result.n_rows == 3
+
+
+@pytest.mark.parametrize("as_arrays", [False, True])
+def test_a_class_of_test_rows_keeps_a_training_row(tmp_path, as_arrays):
+    if as_arrays:
+        path, to = tmp_path / "d.npz", tmp_path / "clean.npz"
+        y = np.array(["cat", "dog", "dog"])
+        np.savez(path, X=np.eye(3), y=y, X_test=np.eye(3)[:2], y_test=y[:2])
+    else:
+        path, to = tmp_path / "split", tmp_path / "clean"
+        for place in ("train/cat", "train/dog", "test/cat", "test/dog"):
+            (path / place).mkdir(parents=True)
+            (path / place / "0.png").write_bytes(png(len(place)))
+    with pytest.raises(ValueError, match="leave no training row of the class 'cat'"):
+        apply_decisions(written(tmp_path, ["0,drop,"]), path, to)
+    assert not to.exists()
+
+
+def test_rows_of_validation_arrays_are_their_own(tmp_path):
+    path, to = tmp_path / "d.npz", tmp_path / "clean.npz"
+    np.savez(path, X=np.eye(3), y=[0, 1, 1], X_val=np.eye(3), y_val=[1, 0, 0])
+    apply_decisions(written(tmp_path, ["2,drop,"]), path, to)
+    with np.load(to) as arrays:
+        assert {name: len(arrays[name]) for name in arrays.files} == {
+            "X": 2, "y": 2, "X_val": 3, "y_val": 3,
+        }  # fmt: skip
+
+
+def test_decisions_on_texts_are_known_by_their_start(tmp_path):
+    path = tmp_path / "reviews.csv"
+    long = "word " * 40
+    path.write_text(f"text,label\n{long}a,neg\n{long}b,pos\nshort,neg\n")
+    columns = "row,name,claimed_label,decision"
+    start = textwrap.shorten(f"{long}a", 120, placeholder=" ...")
+    right = written(tmp_path, [f"0,{start},neg,drop", "2,short,neg,keep"], columns)
+    assert apply_decisions(right, path, tmp_path / "clean.csv").n_rows == 2
+    wrong = written(tmp_path, ["2,other,neg,drop"], columns)
+    with pytest.raises(ValueError, match="name of row 2 is 'short' here, not 'other'"):
+        apply_decisions(wrong, path, tmp_path / "again.csv")
+
+
+def test_images_of_a_damaged_archive_are_left_out(tmp_path):
+    path = tmp_path / "pets.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for label in ("cat", "dog"):
+            for i in range(2):
+                archive.writestr(f"{label}/{i}.png", png(i + len(label)) * 20)
+        damaged = archive.getinfo("cat/0.png")
+    content = bytearray(path.read_bytes())
+    start = damaged.header_offset + 30 + len(damaged.filename)
+    content[start : start + 8] = b"\xff" * 8  # no deflate stream begins so
+    path.write_bytes(content)
+    decisions = written(tmp_path, ["0,drop,cat/1.png"], columns="row,decision,name")
+    with pytest.warns(UserWarning, match=r"cat/0\.png .* cannot be read"):
+        apply_decisions(decisions, path, tmp_path / "clean")
+    assert sorted(contents(tmp_path / "clean")) == ["dog/0.png", "dog/1.png"]
+
+
+def test_archives_hold_no_backslashes(tmp_path):
+    folder = tmp_path / "pets"
+    for label in ("cat", "dog"):
+        (folder / label).mkdir(parents=True)
+        for name in ("0.png", "a\\b.png"):
+            (folder / label / name).write_bytes(png(len(label) + len(name)))
+    decisions = written(tmp_path, ["0,drop,"])
+    with pytest.raises(ValueError, match="which has a backslash; write a folder"):
+        apply_decisions(decisions, folder, tmp_path / "clean.zip")
+    assert apply_decisions(decisions, folder, tmp_path / "clean").n_rows == 3

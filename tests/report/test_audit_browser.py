@@ -439,9 +439,8 @@ def test_decisions_wait_in_the_browser_for_the_same_data(open_page):
     second = open_page(context=page.context)
     second.keyboard.press("ArrowDown")
     second.keyboard.press("u")
-    page.wait_for_function(
-        "document.querySelector('#item-1 .decision').textContent === 'unsure'"
-    )
+    # No wait_for_function: its eval is what the page forbids.
+    page.locator("#item-1 .decision", has_text="unsure").wait_for()
 
 
 def test_where_nothing_is_kept_the_page_says_so(open_page):
@@ -536,9 +535,7 @@ def test_a_number_of_the_matrix_filters_and_gives_back(page):
     assert button.inner_text() == str(len(rows))
     button.press("Enter")
     assert shown_rows(page) == rows
-    page.wait_for_function(
-        "document.activeElement.getAttribute('aria-pressed')=='true'"
-    )
+    page.locator("[aria-pressed=true]:focus").wait_for()
     page.keyboard.press("Enter")
     assert shown_rows(page) == SUSPECTS
 
@@ -637,15 +634,40 @@ def test_a_file_of_decisions_is_loaded_and_what_does_not_fit_is_told(page, tmp_p
     path.write_text(text.getvalue(), encoding="utf-8-sig")
     page.keyboard.press("k")
     page.locator("#load").set_input_files(path)
-    page.wait_for_function(
-        "document.querySelector('#said').textContent.includes('loaded')"
-    )
+    page.locator("#said", has_text="loaded").wait_for(state="attached")
     assert page.locator("#said").inner_text() == (
         "2 decisions loaded. 3 lines did not fit these data and were left out."
     )
     assert stored(page) == {SUSPECTS[0]: "keep", 0: "relabel", 4: "drop"}
     page.locator("#undo").click()
     assert stored(page) == {SUSPECTS[0]: "keep"}
+
+
+def test_files_of_spreadsheets_are_read_as_sklgm_reads_them(page, tmp_path):
+    claimed = RESULT.claimed_labels
+    other = next(k for k in ("cat", "dog", "owl") if k != claimed[0])
+    path = tmp_path / "decisions.csv"
+
+    def load(*lines):
+        path.write_text("\r\n".join(lines), encoding="utf-8")
+        page.evaluate("document.querySelector('#said').textContent = ''")
+        page.locator("#load").set_input_files(path)
+        page.locator("#said", has_text="loaded").wait_for(state="attached")
+        return page.locator("#said").inner_text()
+
+    # Semicolons, another case, and the likelier label of the list itself.
+    said = load(
+        "Row;Claimed_Label;Decision;likely_label",
+        f"0;{claimed[0]};relabel;{other}",
+        f"4;{claimed[4]};relabel;{claimed[4]}",
+    )
+    assert said == (
+        "1 decision loaded. 1 line did not fit these data and was left out."
+    )
+    assert stored(page) == {0: "relabel"}
+    (entry,) = json.loads(page.evaluate("Object.values({...localStorage})[0]"))
+    assert entry[2] == sorted(set(claimed.tolist())).index(other)
+    assert "0 decisions loaded. 1 line did not fit" in load("number,what", "0,keep")
 
 
 def test_names_that_are_formulas_are_written_as_text(open_page, tmp_path):
@@ -676,7 +698,7 @@ def test_of_ten_thousand_rows_only_those_in_view_are_elements(open_page):
     assert last.get_attribute("aria-setsize") == "10000"
     assert page.locator(".item").count() < 40
     page.evaluate("document.getElementById('list').scrollTop = 300000")
-    page.wait_for_function("document.querySelector(`#item-${Math.round(300000/60)}`)")
+    page.locator(f"#item-{300_000 // 60}").wait_for(state="attached")
     assert page.locator("#detail-place").inner_text() == "10,000 of 10,000"
 
 

@@ -20,6 +20,7 @@ from scipy.stats import false_discovery_control
 from sklgm.auditing._result import AuditResult
 from sklgm.datasets import ImageFiles
 from sklgm.report import _audit_figures, render_audit_report, write_audit_report
+from sklgm.report._audit_payload import data_key
 
 pillow = pytest.importorskip("PIL.Image")
 
@@ -322,6 +323,38 @@ def test_decisions_are_kept_for_the_data_and_not_for_the_audit():
         rendered(None, X, [*names[:-1], "other"]),
     ]
     assert len({key, *(data_of(page)["key"] for page in others)}) == 4
+
+
+@pytest.mark.parametrize(
+    "container",
+    [
+        list,
+        lambda texts: np.array(texts, dtype=object),
+        lambda texts: pl.DataFrame({"text": texts}),
+        lambda texts: pd.DataFrame({"text": texts}),
+        lambda texts: {"text": texts},
+        lambda texts: sparse.csr_matrix([[float(len(text))] for text in texts]),
+    ],
+)
+def test_decisions_on_other_texts_are_kept_apart(container):
+    first, second = ([f"{a} {i:0{i + 1}d}" for i in range(4)] for a in ("one", "three"))
+    result = audit_result()
+    assert data_key(result, container(first), None) == data_key(
+        result, container(list(first)), None
+    )
+    assert data_key(result, container(first), None) != data_key(
+        result, container(second), None
+    )
+
+
+def test_decisions_name_classes_and_data_without_rows():
+    result = audit_result()
+    more = dataclasses.replace(result, classes=np.append(result.classes, "zebra"))
+    assert data_key(result, None, None) != data_key(more, None, None)
+    assert data_key(result, None, None, "a") != data_key(result, None, None, "b")
+    assert data_key(result, np.eye(4), None, "a") == data_key(
+        result, np.eye(4), None, "b"
+    )
 
 
 def test_images_are_shown_as_they_are():

@@ -50,6 +50,17 @@ const store = () => {
   }
 };
 
+// Whether the browser keeps anything, without a change of what it has.
+const tryStorage = () => {
+  try {
+    localStorage.setItem(`${storageKey}-probe`, "");
+    localStorage.removeItem(`${storageKey}-probe`);
+    isStored = true;
+  } catch {
+    isStored = false;
+  }
+};
+
 const setEntry = (row, entry) => {
   if (entry === undefined) decisions.delete(row);
   else decisions.set(row, entry);

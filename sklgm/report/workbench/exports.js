@@ -33,6 +33,10 @@ const decisionLines = () => {
 
 // Lines of a CSV file as objects; quoted cells may hold anything.
 const parseCsv = (text) => {
+  // Spreadsheets write other separators than commas in some languages.
+  const firstLine = text.slice(0, text.search(/[\r\n]|$/));
+  const count = (mark) => firstLine.split(mark).length;
+  const separator = [",", ";", "\t", "|"].reduce((a, b) => (count(b) > count(a) ? b : a));
   const lines = [[""]];
   let isQuoted = false;
   for (let i = text.charCodeAt(0) === 0xfeff ? 1 : 0; i < text.length; i += 1) {
@@ -43,12 +47,13 @@ const parseCsv = (text) => {
       i += 1;
     } else if (letter === '"') isQuoted = !isQuoted;
     else if (isQuoted) line[line.length - 1] += letter;
-    else if (letter === ",") line.push("");
+    else if (letter === separator) line.push("");
     else if (letter === "\n") lines.push([""]);
     else if (letter !== "\r") line[line.length - 1] += letter;
   }
-  const [header, ...rest] = lines.filter((line) => line.length > 1 || line[0] !== "");
-  return rest.map((line) => Object.fromEntries((header ?? []).map((name, j) => [name, line[j]])));
+  const [header = [], ...rest] = lines.filter((line) => line.length > 1 || line[0] !== "");
+  const names = header.map((name) => name.trim().toLowerCase());
+  return rest.map((line) => Object.fromEntries(names.map((name, j) => [name, line[j]])));
 };
 
 // Entries of a decisions.csv, and how many lines do not fit these data.
@@ -56,7 +61,11 @@ const readDecisions = (text) => {
   const entries = [];
   let nRefused = 0;
   const labelIndex = (text) => data.labels.findIndex((label) => inert(label) === inert(text));
-  for (const line of parseCsv(text)) {
+  const lines = parseCsv(text);
+  if (lines.length > 0 && !("row" in lines[0] && "decision" in lines[0])) {
+    return { entries, nRefused: lines.length };
+  }
+  for (const line of lines) {
     const decision = (line.decision ?? "").trim().toLowerCase();
     if (decision === "") continue;
     const row = /^\d+$/.test(line.row ?? "") ? Number(line.row) : -1;
@@ -64,12 +73,13 @@ const readDecisions = (text) => {
     const claimed = line.claimed_label === undefined && index !== undefined
       ? data.claimed[index]
       : labelIndex(line.claimed_label ?? "");
-    const label = decision !== "relabel"
-      ? null
-      : labelIndex(line.new_label || data.labels[index === undefined ? -1 : betterLabel(index)] || "");
+    // As sklgm reads it: the new label, or the likelier one of the list itself.
+    const said = line.new_label || line.likely_label
+      || data.labels[index === undefined ? -1 : betterLabel(index)] || "";
+    const label = decision === "relabel" ? labelIndex(said) : null;
     const name = index === undefined ? line.name ?? "" : nameOf(index);
     const isOther = index !== undefined && claimed !== data.claimed[index];
-    if (isOther || !isEntry([row, decision, label, claimed, name])) nRefused += 1;
+    if (isOther || label === claimed || !isEntry([row, decision, label, claimed, name])) nRefused += 1;
     else entries.push([row, { decision, label, claimed, name }]);
   }
   return { entries, nRefused };

@@ -337,5 +337,5 @@ for (const span of document.querySelectorAll(".pairs [data-row]")) {
 if (matchMedia("(max-width: 50rem)").matches) byId("filters").open = false;
 byId("workbench").hidden = false;
 showFilter();
-store();
+tryStorage();
 refilter(null);
