@@ -265,7 +265,10 @@ class RobustGaussianClassifier(ClassifierMixin, PersistenceMixin, BaseEstimator)
         self.priors_ = _normalised(priors, len(classes))
         self.classes_, self.class_count_ = classes, counts
         self._estimate(rows, y_encoded, weight)
-        extreme = rows[[int(np.abs(rows).max(axis=1).argmax())]]
+        # Not of np.abs(rows): that would be a copy of them all.
+        lowest = rows.min(axis=1).astype(np.float64)
+        largest = np.maximum(rows.max(axis=1), -lowest)
+        extreme = rows[[int(largest.argmax())]]
         of_extreme = [distances.numpy() for _, distances in self._distances(extreme)]
         parts = (self.means_, self.covariances_, *of_extreme)
         if not all(np.isfinite(part).all() for part in parts):

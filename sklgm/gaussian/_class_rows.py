@@ -17,6 +17,8 @@ _VALUES_AT_ONCE = {"cpu": 2**16}
 _VALUES_ON_DEVICES = 2**24
 # Columns that are ordered at once: a line of the cache holds so many float32.
 _COLUMNS = 16
+# Values that are ordered at once at most, unless a column has more.
+_MOST_ORDERED = 2**20
 
 
 class Block(NamedTuple):
@@ -197,7 +199,7 @@ class ClassRows:
         for block in self.blocks:
             n_at_once = _VALUES_ON_DEVICES // block.rows.numel()
             if self.features.device.type == "cpu":
-                n_at_once = _COLUMNS
+                n_at_once = min(_COLUMNS, _MOST_ORDERED // block.rows.numel())
             for start in range(0, self.feature_dim, max(1, n_at_once)):
                 columns = slice(start, start + max(1, n_at_once))
                 values = self.features[:, columns][block.rows]
