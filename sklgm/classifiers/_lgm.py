@@ -139,7 +139,7 @@ class LGMClassifier(NetworkClassifier):
     max_grad_norm : float > 0 or None, default=None
         Greatest Euclidean norm of the gradient of all weights in a step of the L-GM
         loss; a longer one is shortened to it. Where classes are compact when the loss
-        takes over, its gradient is a hundred times that of softmax: plain SGD diverges.
+        takes over, its gradient is so long that plain SGD diverges without.
     means_lr_factor : float > 0, default=10.0
         Learning rate of the class means, in multiples of that of the network. Not used
         by ``torch.optim.LBFGS``, nor if ``optimizer__param_groups`` is set.

@@ -147,7 +147,7 @@ class GaussianMixtureHead(nn.Module):
         Tensor
             Natural logs; shape by :func:`sklgm.gaussian.log_variances_shape`.
         """
-        # The gradient of clamp_min takes several times as long: it looks for ties.
+        # The gradient of clamp_min takes longer: it looks for ties.
         is_below = self.log_variances < self.min_log_variance
         return torch.where(is_below, self.min_log_variance, self.log_variances)
 
