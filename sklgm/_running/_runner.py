@@ -58,6 +58,7 @@ class Runner:
         self.n_jobs = n_jobs
         self._checkpoints = Checkpoints(folder, key)
         self._n_before = 0  # stages that an interrupted run has left
+        self._seen: set[str] = set()  # protocols share stages, and ask again
 
     def once(self, stage: str, function: Callable[[], Any]) -> Any:
         """Carry out a stage, or take its result from the run that was interrupted.
@@ -76,10 +77,11 @@ class Runner:
             What the function returned, in this run or before.
         """
         is_found, value = self._checkpoints.get(stage)
-        if is_found:
+        if is_found and stage not in self._seen:
             self._n_before += 1
             self.progress("stages" + FINISHED_BEFORE, self._n_before, self._n_before)
-        else:
+        self._seen.add(stage)
+        if not is_found:
             with interrupts_raised():
                 value = function()
             self._checkpoints.put(stage, value)
