@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from sklgm._net._batches import BatchDataset
 from sklgm._net._loss_net import LossNet, batches_of, infer
@@ -49,9 +50,7 @@ def set_class_means(
     )
 
 
-def set_trimmed_gaussians(
-    net: LossNet, dataset: BatchDataset, *, trim: Trim
-) -> NDArray[np.bool_]:
+def set_trimmed_gaussians(net: LossNet, dataset: BatchDataset, *, trim: Trim) -> None:
     """Estimate the head's Gaussians from the rows of each class that fit it best.
 
     Parameters
@@ -62,11 +61,6 @@ def set_trimmed_gaussians(
         Training rows. Classes without a row keep their Gaussian.
     trim : float in (0, 0.5) or "auto"
         Share of each class that is left out.
-
-    Returns
-    -------
-    ndarray of shape (n_samples,)
-        Whether the row entered the estimate.
     """
     head = net.module_.head
     classes, y_encoded = np.unique(dataset.y_encoded, return_inverse=True)
@@ -82,5 +76,31 @@ def set_trimmed_gaussians(
     head.set_gaussians(
         estimate.means, estimate.log_variances, classes=torch.from_numpy(classes)
     )
-    is_kept: NDArray[np.bool_] = estimate.is_kept.numpy()
-    return is_kept
+
+
+@torch.no_grad()
+def claimed_distances(net: LossNet, dataset: BatchDataset) -> Tensor:
+    """Squared Mahalanobis distances of rows to the mean of the class they claim.
+
+    Parameters
+    ----------
+    net : LossNet
+        Net whose head is a :class:`sklgm.nn.GaussianMixtureHead`.
+    dataset : BatchDataset
+        The rows.
+
+    Returns
+    -------
+    Tensor on the CPU of shape (n_samples,)
+        Distances >= 0, float64; features are not kept.
+    """
+    distances = torch.empty(len(dataset), dtype=torch.float64)
+    start = 0
+    for _, features, *_ in batches_of(net, dataset):
+        rows = slice(start, start + len(features))
+        y_encoded = torch.from_numpy(dataset.y_encoded[rows])
+        distances[rows] = net.module_.head.claimed_squared_mahalanobis(
+            features.to(net.device), y_encoded.to(net.device)
+        )
+        start += len(features)
+    return distances

@@ -10,11 +10,13 @@ from skorch.callbacks import Callback
 from torch import Tensor
 
 from sklgm._net._batches import Batch, BatchDataset
-from sklgm._net._class_gaussians import set_trimmed_gaussians
+from sklgm._net._class_gaussians import claimed_distances, set_trimmed_gaussians
 from sklgm.gaussian import Trim, kept_rows
 
-# Epochs between estimates that pass all rows.
+# Epochs between estimates, and the rows that they are made of: a share of each class,
+# and so many of it at least.
 _EPOCHS_PER_ESTIMATE = 3
+_ESTIMATE_SHARE, _ESTIMATE_ROWS = 0.1, 128
 # Rows whose median is a point of the trend of the distances of an epoch, at least, and
 # points at most.
 _TREND_ROWS, _TREND_POINTS = 256, 32
@@ -23,10 +25,11 @@ _TREND_ROWS, _TREND_POINTS = 256, 32
 class TrimmedGaussians(Callback):
     """Leave the rows out of an epoch that fit worst.
 
-    Every third epoch begins with a robust estimate of the class Gaussians, which passes
-    all rows. The epochs between leave out what fitted worst in the epoch before: the
-    distances of all rows to the means of their classes are computed in training anyway,
-    also of rows whose weight in the loss is 0.
+    Every third epoch begins with a robust estimate of the class Gaussians, from a tenth
+    of the rows. The first epoch leaves out the rows that are farthest from these, which
+    takes a pass over all of them; each of the others what fitted worst in the epoch
+    before: the distances of all rows to the means of their classes are computed in
+    training anyway, also of rows whose weight in the loss is 0.
 
     Parameters
     ----------
@@ -51,10 +54,17 @@ class TrimmedGaussians(Callback):
         self, net: NeuralNet, dataset_train: BatchDataset, **kwargs: Any
     ) -> None:
         """Choose the rows of this epoch."""
-        is_kept: NDArray[np.bool_]
-        n_before = len(net.history) - 1
-        if n_before % _EPOCHS_PER_ESTIMATE == 0 or not self.seen_:
-            is_kept = set_trimmed_gaussians(net, dataset_train, trim=self.trim)
+        is_first = not self.seen_
+        if (len(net.history) - 1) % _EPOCHS_PER_ESTIMATE == 0 or is_first:
+            rows = dataset_train.sample(_ESTIMATE_SHARE, _ESTIMATE_ROWS)
+            set_trimmed_gaussians(net, rows, trim=self.trim)
+        if is_first:
+            is_kept = _kept(
+                claimed_distances(net, dataset_train),
+                np.arange(len(dataset_train)),
+                dataset_train,
+                self.trim,
+            )
         else:
             is_kept = self._kept_by_distances(net, dataset_train)
         dataset_train.keep(is_kept)

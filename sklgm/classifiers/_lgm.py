@@ -113,9 +113,10 @@ class LGMClassifier(NetworkClassifier):
     trim : float in [0, 0.5) or "auto", default=0.0
         Share of each class that is left out when its Gaussian is estimated: for
         ``"kept_mean"`` the least likely rows, after training and, unless features are
-        fixed, at the start of every third L-GM epoch, with weight 0 in it; in the
-        epochs between, those that lay farthest from the mean of their class in the
-        epoch before. For ``"trimmed_mean"`` the values of each dimension at either end.
+        fixed, in every L-GM epoch, with weight 0 in it: those that lie farthest from
+        the mean of their class, by the distances of the epoch before. The Gaussians
+        are estimated again before every third epoch, from a tenth of the rows. For
+        ``"trimmed_mean"`` the values of each dimension at either end.
         ``"auto"``, for ``"kept_mean"`` alone, leaves out what lies beyond the bulk of
         each class, 1 % where its features are Gaussian; an attacker who knows that has
         more room than below a fixed 0.25.
