@@ -14,6 +14,7 @@ from sklgm._net._batches import (
     NoSingleRowSampler,
     keep_batch,
 )
+from sklgm._net._bfloat16 import computes_bfloat16
 from sklgm._net._build import (
     build_net,
 )
@@ -74,6 +75,7 @@ __all__ = [
     "changes_parameters",
     "clipping",
     "common_seed",
+    "computes_bfloat16",
     "infer",
     "keep_batch",
     "make_augmentation",

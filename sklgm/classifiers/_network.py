@@ -7,7 +7,7 @@ from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -41,6 +41,7 @@ from sklgm._net import (
     build_net,
     changes_parameters,
     common_seed,
+    computes_bfloat16,
     make_augmentation,
     n_complete_epochs,
     net_dtype,
@@ -189,7 +190,7 @@ class NetworkClassifier(
         "device": [str, torch.device],
         "dtype": [StrOptions({"float32", "float64"}), torch.dtype],
         "augment": [StrOptions(set(AUGMENTATIONS)), callable, None],
-        "autocast": ["boolean"],
+        "autocast": ["boolean", StrOptions({"auto"})],
         "test_time_flip": ["boolean"],
         "compile": ["boolean"],
         "accelerator": [HasMethods(["prepare", "backward", "reduce"]), None],
@@ -222,7 +223,7 @@ class NetworkClassifier(
     device: str | torch.device
     dtype: str | torch.dtype
     augment: str | Augmentation | None
-    autocast: bool
+    autocast: bool | Literal["auto"]
     test_time_flip: bool
     compile: bool
     accelerator: Any
@@ -354,12 +355,12 @@ class NetworkClassifier(
             if continues:
                 network = self.net_.module_.to(dtype)
                 network.set_frozen(self.freeze_backbone)
-                network.autocast = self.autocast
+                network.autocast = self._autocasts(device, dtype)
                 network.test_time_flip = self.test_time_flip
                 if self.compile:
                     network.backbone.compile()
             else:
-                network = self._make_network(count, train)
+                network = self._make_network(count, train, device)
             if self._passes_backbone_once():
                 training = replace(
                     training,
@@ -479,7 +480,7 @@ class NetworkClassifier(
         ):
             if is_first:
                 self._seed = seed
-                network = self._make_network(count, train)
+                network = self._make_network(count, train, device)
                 net = self._make_net(
                     network,
                     self._make_criterion(),
@@ -519,15 +520,19 @@ class NetworkClassifier(
                     f"got {self.device!r}"
                 )
             device = self.accelerator.device
-        if self.autocast and (
-            device.type not in _AUTOCAST_DEVICES or dtype != torch.float32
-        ):
+        if self.autocast is True and not _can_autocast(device, dtype):
             raise ValueError(
                 "autocast=True computes float32 networks in bfloat16 on devices of "
                 f"type {_AUTOCAST_DEVICES}, got dtype={dtype_name(dtype)!r} and device="
                 f"{str(device)!r}; set autocast=False"
             )
         return device
+
+    def _autocasts(self, device: torch.device, dtype: torch.dtype) -> bool:
+        """Whether the backbone is trained in bfloat16."""
+        if self.autocast == "auto":
+            return _can_autocast(device, dtype) and computes_bfloat16(device)
+        return self.autocast
 
     def _passes_backbone_once(self) -> bool:
         """Whether each row has one output of the backbone, whatever is trained."""
@@ -607,7 +612,10 @@ class NetworkClassifier(
         return {"normalize_features": self.net_.module_.normalize_features}
 
     def _make_network(
-        self, class_count: NDArray[np.float64], train: BatchDataset
+        self,
+        class_count: NDArray[np.float64],
+        train: BatchDataset,
+        device: torch.device,
     ) -> FeatureNetwork:
         if self.test_time_flip and len(self.input_shape_) != 3:
             raise ValueError(
@@ -631,7 +639,7 @@ class NetworkClassifier(
             self._make_head(feature_dim, class_count).to(dtype),
             normalize_features=self.normalize_features,
             freeze_backbone=self.freeze_backbone,
-            autocast=self.autocast,
+            autocast=self._autocasts(device, dtype),
             test_time_flip=self.test_time_flip,
         )
 
@@ -831,3 +839,8 @@ def is_identity(backbone: Any) -> bool:
         True for ``"identity"``.
     """
     return isinstance(backbone, str) and backbone == "identity"
+
+
+def _can_autocast(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether a network of this type can be computed in bfloat16 there."""
+    return device.type in _AUTOCAST_DEVICES and dtype == torch.float32

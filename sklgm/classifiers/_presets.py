@@ -18,7 +18,7 @@ _NATURAL_IMAGES: Mapping[str, Any] = {
     "label_smoothing": 0.2,
     "augment": "crop+flip",
     "test_time_flip": True,
-    "autocast": True,
+    "autocast": "auto",
 }
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from numbers import Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -89,11 +89,12 @@ class SoftmaxClassifier(NetworkClassifier):
         the tensor (n_samples, n_channels, height, width); a transform of
         ``torchvision.transforms.v2`` gets each image by itself. Both draw from torch's
         global generator, which ``random_state`` seeds for the length of the fit.
-    autocast : bool, default=False
+    autocast : bool or "auto", default=False
         Train the backbone in bfloat16 by ``torch.autocast``, on CPUs and CUDA; head,
         loss, parameters and all predictions stay in float32. Faster on hardware with
-        bfloat16 (AVX-512 bf16, AMX, GPUs), slower elsewhere; the trained weights differ
-        by more than rounding.
+        bfloat16 (AVX-512 bf16, AMX, GPUs of compute capability 8.0), many times slower
+        elsewhere; the trained weights differ by more than rounding. ``"auto"``: where
+        the device has instructions for it; ``net_.module_.autocast`` tells.
     test_time_flip : bool, default=False
         Wherever features are computed without training, take the mean of those of
         each image and of its mirror image; twice the time. For images in which left
@@ -190,7 +191,7 @@ class SoftmaxClassifier(NetworkClassifier):
         device: str | torch.device = "auto",
         dtype: str | torch.dtype = "float32",
         augment: str | Augmentation | None = None,
-        autocast: bool = False,
+        autocast: bool | Literal["auto"] = False,
         test_time_flip: bool = False,
         compile: bool = False,
         accelerator: Any = None,

@@ -43,8 +43,9 @@ def examine() -> dict[str, Any]:
     Returns
     -------
     dict
-        ``"environment"`` (Python, platform, packages), ``"devices"``, ``"threads"``,
-        ``"data"``, ``"extras"``, ``"cache"`` and ``"problems"``, a list of sentences.
+        ``"environment"`` (Python, platform, packages), ``"devices"``, ``"bfloat16"``
+        (those that have instructions for it), ``"threads"``, ``"data"``, ``"extras"``,
+        ``"cache"`` and ``"problems"``, a list of sentences.
     """
     problems: list[str] = []
     return {
@@ -63,7 +64,7 @@ def _compute(problems: list[str]) -> dict[str, Any]:
         import torch
     except (ImportError, OSError, RuntimeError) as error:  # of a broken build
         problems.append(f"torch cannot be imported: {error}")
-        return {"devices": [], "threads": None}
+        return {"devices": [], "bfloat16": [], "threads": None}
     try:
         import torchvision  # noqa: F401
     except (ImportError, OSError, RuntimeError) as error:
@@ -80,12 +81,19 @@ def _compute(problems: list[str]) -> dict[str, Any]:
         ]
     if torch.backends.mps.is_available():
         devices.append("mps")
+    from sklgm._net import computes_bfloat16  # imports skorch, and torch
+
+    kinds = ["cpu", *["cuda"] * torch.cuda.is_available()]
     threads = {
         "cores": os.cpu_count(),
         "torch": torch.get_num_threads(),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"),
     }
-    return {"devices": devices, "threads": threads}
+    return {
+        "devices": devices,
+        "bfloat16": [kind for kind in kinds if computes_bfloat16(torch.device(kind))],
+        "threads": threads,
+    }
 
 
 def _data() -> dict[str, Any]:
@@ -109,6 +117,7 @@ def _text(found: dict[str, Any]) -> str:
         if name != "sklgm" and version is not None:
             lines.append((name, version))
     lines.append(("devices", ", ".join(found["devices"]) or "none"))
+    lines.append(("bfloat16", ", ".join(found["bfloat16"]) or "on no device"))
     if threads is not None:
         said = threads["OMP_NUM_THREADS"]
         text = f"{threads['torch']} of {threads['cores']} cores used by torch"

@@ -9,6 +9,7 @@ import numpy
 import pytest
 import torch
 
+from sklgm._net import computes_bfloat16
 from sklgm._running import installed_extras
 from sklgm.datasets._mnist import FILES, SUBFOLDER
 
@@ -22,6 +23,8 @@ def test_versions_devices_threads_data_and_extras_are_shown(
     shown = dict(line.split(maxsplit=1) for line in outcome.output.splitlines())
     assert shown["numpy"] == numpy.__version__
     assert shown["devices"].startswith("cpu")
+    has_bfloat16 = computes_bfloat16(torch.device("cpu"))
+    assert shown["bfloat16"].startswith("cpu" if has_bfloat16 else "on no device")
     assert shown["threads"].startswith(f"{torch.get_num_threads()} of ")
     assert shown["data"] == f"folder     {tmp_path} (SKLGM_DATA)"
     assert shown["MNIST"] == (

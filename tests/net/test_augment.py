@@ -6,7 +6,12 @@ import torch
 from torchvision.transforms import v2
 
 from sklgm import LGMClassifier, SoftmaxClassifier
-from sklgm._net import make_augmentation, random_flip, random_shift
+from sklgm._net import (
+    computes_bfloat16,
+    make_augmentation,
+    random_flip,
+    random_shift,
+)
 from sklgm.datasets import load_digits_images
 
 both = pytest.mark.parametrize("classifier", [LGMClassifier, SoftmaxClassifier])
@@ -165,6 +170,37 @@ def test_autocast_computes_the_backbone_in_bfloat16_in_training_only():
     assert {dtype for training, dtype in seen if training} == {torch.bfloat16}
     assert {dtype for training, dtype in seen if not training} == {torch.float32}
     assert {p.dtype for p in clf.net_.module_.parameters()} == {torch.float32}
+
+
+@both
+@pytest.mark.parametrize("has_bfloat16", [True, False])
+def test_automatic_autocast_is_where_the_device_computes_bfloat16(
+    has_bfloat16, classifier, blobs, monkeypatch
+):
+    capabilities = {"avx2": True, "avx512_bf16": has_bfloat16, "amx_bf16": False}
+    monkeypatch.setattr(
+        torch.cpu, "get_capabilities", lambda: capabilities, raising=False
+    )
+    settings = {"max_epochs": 2, "random_state": 0, "device": "cpu"}
+    automatic = classifier(autocast="auto", **settings).fit(*blobs)
+    chosen = classifier(autocast=has_bfloat16, **settings).fit(*blobs)
+    assert automatic.net_.module_.autocast is has_bfloat16
+    np.testing.assert_array_equal(
+        automatic.decision_function(blobs[0]), chosen.decision_function(blobs[0])
+    )
+
+
+@both
+def test_automatic_autocast_leaves_float64_as_it_is(classifier, blobs):
+    settings = {"max_epochs": 1, "random_state": 0, "dtype": "float64"}
+    fitted = classifier(autocast="auto", **settings).fit(*blobs)
+    assert fitted.net_.module_.autocast is False
+
+
+def test_a_torch_that_cannot_tell_has_no_bfloat16(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert not computes_bfloat16(torch.device("cpu"))
+    assert not computes_bfloat16(torch.device("meta"))
 
 
 @both
