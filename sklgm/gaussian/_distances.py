@@ -153,15 +153,13 @@ def claimed_squared_mahalanobis(
         If ``covariance_type`` is unknown or ``log_variances`` has another shape.
     """
     _check_shape(log_variances, covariance_type, *means.shape)
-    squares = (features - means[y_encoded]).square()  # (n_samples, feature_dim)
-    if covariance_type == "diag":
-        return (squares * torch.exp(-log_variances)[y_encoded]).sum(dim=1)
-    if covariance_type == "tied_diag":
-        return squares @ torch.exp(-log_variances)
+    differences = features - means.index_select(0, y_encoded)
     precisions = torch.exp(-log_variances)
-    if covariance_type == "spherical":
-        precisions = precisions[y_encoded]
-    return squares.sum(dim=1) * precisions
+    if covariance_type in ("spherical", "diag"):
+        precisions = precisions.index_select(0, y_encoded)
+    if covariance_type in ("diag", "tied_diag"):  # (n_samples, feature_dim)
+        return torch.linalg.vecdot(differences * precisions, differences)
+    return torch.linalg.vecdot(differences, differences) * precisions
 
 
 def class_logits(
