@@ -40,8 +40,7 @@ for name, network in networks.items():
 # The same test images in both planes
 # -----------------------------------
 # The number of each class stands at its mean. The circles are the Gaussians that L-GM
-# assumes, one and two standard deviations around the mean. Their radius is given by
-# ``variance``; the features gather well inside.
+# assumes, one and two standard deviations around the mean.
 
 
 def draw_features(ax, name):
@@ -67,7 +66,7 @@ for ax, name in zip(axes, networks, strict=True):
     draw_features(ax, name)
 
 # %%
-# Images that are no digits
+# Images that are not digits
 # -------------------------
 # We shuffle the pixels of each test image. What is left has the right amount of ink
 # and shows nothing. Shading is what each network has to say about a place: softmax its
@@ -92,7 +91,7 @@ def lgm_log_density(points):
 fig, axes = plt.subplots(2, 1, figsize=(4.8, 8.0), layout="constrained")
 shading = {
     "softmax": (softmax_confidence, "largest probability", np.linspace(0.2, 1, 9)),
-    "L-GM": (lgm_log_density, "log density", np.linspace(-20, -4, 9)),
+    "L-GM": (lgm_log_density, "log density", np.linspace(-16, -8, 9)),
 }
 for ax, (name, (value_at, label, levels)) in zip(axes, shading.items(), strict=True):
     known = networks[name].transform(digits.X_test)
@@ -102,7 +101,9 @@ for ax, (name, (value_at, label, levels)) in zip(axes, shading.items(), strict=T
     columns, rows = (np.linspace(low[i], high[i], 150) for i in (0, 1))
     grid = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
     value = value_at(grid.astype(np.float32)).reshape(150, 150)
-    filled = ax.contourf(columns, rows, value, levels, cmap="Blues", extend="both")
+    filled = ax.contourf(
+        columns, rows, value, levels, cmap="Blues", extend="both", alpha=0.7
+    )
     fig.colorbar(filled, ax=ax, label=label)
     ax.scatter(*known.T, s=6, color="#D55E00", label="digits")
     ax.scatter(*strange.T, s=14, color="black", marker="x", lw=0.8, label="shuffled")
@@ -111,14 +112,21 @@ for ax, (name, (value_at, label, levels)) in zip(axes, shading.items(), strict=T
 
 # %%
 # How well do the two tell digits from shuffled pixels? The AUROC is the probability
-# that a shuffled image looks stranger than a digit: 0.5 is guessing, 1 is perfect.
+# that a shuffled image looks stranger than a digit: 0.5 is guessing, 1 is perfect. The
+# loss alone does not decide it. A third network has a larger variance and a smaller
+# likelihood weight: its classes do not fill their circles, the circles overlap, and the
+# density says little.
 
+loose = LGMClassifier(
+    "mlp", margin=1.0, variance_scale=16.0, likelihood_weight=0.1, **shared
+).fit(digits.X_train, digits.y_train)
 scores = {
     "softmax, largest probability": lambda X: (
         networks["softmax"].predict_proba(X).max(axis=1)
     ),
     "softmax, energy": networks["softmax"].score_samples,
     "L-GM, log density": networks["L-GM"].score_samples,
+    "L-GM with wide Gaussians, log density": loose.score_samples,
 }
 for name, score in scores.items():
     values = np.concatenate([score(digits.X_test), score(shuffled)])

@@ -87,7 +87,10 @@ fig.suptitle("accuracy, certified accuracy (15 poisons)")
 # %%
 # The certificate
 # ---------------
-# The same networks, for every number of poisons.
+# The same networks, for every number of poisons. The variance decides most: small
+# Gaussians make compact classes. Margin and likelihood weight change little here, and
+# the printed 95 % intervals overlap. No curve survives 27 poisons: beyond, the class
+# with fewest rows has lost the majority that its median needs.
 
 fig, axes = plt.subplots(3, 1, figsize=(4.8, 8.4), sharex=True, layout="constrained")
 colors = ("#56B4E9", "#0072B2", "#D55E00")

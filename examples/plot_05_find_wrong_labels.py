@@ -38,8 +38,8 @@ print(f"{is_wrong.sum()} of {len(claimed)} labels are wrong")
 network = LGMClassifier("mlp", random_state=0)
 result = audit(X, claimed, estimator=network, fdr=0.1, random_state=0)
 print(
-    f"{len(result.suspects)} suspects, {is_wrong[result.suspects].sum()} of them wrong; "
-    f"expected to be right after all: {result.n_expected_right:.1f}"
+    f"{len(result.suspects)} suspects, {is_wrong[result.suspects].sum()} of them wrong;"
+    f" expected to be right after all: {result.n_expected_right:.1f}"
 )
 print(f"{result.noise_share:.1%} of all labels are estimated to be wrong")
 

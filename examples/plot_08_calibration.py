@@ -104,7 +104,9 @@ ax.spines[["top", "right"]].set_visible(False)
 # -------------
 # The same audits, asked for lists at several false discovery rates: the share of right
 # labels among the rows listed, the mean of ten lists. Below the line the promise is
-# kept.
+# kept, as logistic regression does. The neighbours miss it narrowly. Naive Bayes breaks
+# it: its own mistakes look like wrong labels, since it is just as sure of them.
+# ``CalibratedClassifierCV`` around such a model, or a few checked rows, are the remedy.
 
 asked = np.array([0.02, 0.05, 0.1, 0.2, 0.3])
 wrong_by_audit = is_wrong.reshape(10, -1)
