@@ -78,9 +78,8 @@ search = GridSearchCV(
 # Two scores, two winners
 # -----------------------
 # Both scores for each setting, and the best one framed. Accuracies are low, since each
-# head sees half of 674 rows, a tenth of them poisons or more, for few steps. Twenty
-# targets, two folds: one target more or less is 2.5 points, so do not read more into a
-# small step.
+# head sees 337 rows, 100 of them poisons, for few steps. Twenty targets, two folds: one
+# target more or less is 2.5 points, so do not read more into a small step.
 
 shape = len(margins), len(scales)
 scores = {
