@@ -194,6 +194,7 @@ KINDS = [
     "user_guide/certificates.html",
     "api.html",
     "api/sklgm.LGMClassifier.html",
+    "auto_examples/index.html",
     "auto_examples/plot_07_clean_image_folder.html",
     "results/index.html",
 ]
