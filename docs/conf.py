@@ -46,6 +46,7 @@ nitpick_ignore_regex = [
 
 html_static_path = ["_static"]
 html_css_files = ["sklgm.css"]
+html_js_files = ["sklgm.js"]
 html_title = "sklgm"
 html_theme = "pydata_sphinx_theme"
 html_show_sourcelink = False

@@ -180,7 +180,7 @@ class PoisonFilter(OneToOneFeatureMixin, PersistenceMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If X or y is empty or not finite, y has one class or several labels a
+            If X or y is empty or not finite, y has one class or several labels per
             row, or every row of a class would be dropped.
         """
         X, y = indexable(X, y)

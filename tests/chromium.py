@@ -1,9 +1,11 @@
-"""Chromium, driven by playwright, for tests and timings of pages."""
+"""Chromium, driven by playwright, and axe-core, for tests and timings of pages."""
 
 import contextlib
 import importlib
 import os
 import shutil
+import subprocess
+import tarfile
 
 import pytest
 
@@ -40,3 +42,32 @@ def running_chromium():
         )
         yield browser
         browser.close()
+
+
+def fetch_axe(folder):
+    """Script of axe-core, from npm."""
+    if shutil.which("npm") is None:
+        skip_or_fail("there is no npm to get axe-core with")
+    packed = subprocess.run(
+        ["npm", "pack", "--silent", "axe-core@4"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if packed.returncode != 0:
+        skip_or_fail(f"npm cannot get axe-core: {packed.stderr[-300:]}")
+    with tarfile.open(folder / packed.stdout.split()[-1]) as archive:
+        return archive.extractfile("package/axe.min.js").read().decode()
+
+
+def serious_violations(page, axe_source):
+    """Serious and critical violations that axe-core finds, with a few elements each."""
+    page.evaluate(axe_source)
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    assert len(found["passes"]) > 15
+    return {
+        violation["id"]: [node["html"][:150] for node in violation["nodes"]][:3]
+        for violation in found["violations"]
+        if violation["impact"] in ("serious", "critical")
+    }

@@ -82,7 +82,7 @@ def documented_default(type_text):
 
 
 def evaluated(text):
-    """Value of a documented default; what is no expression stands for itself."""
+    """Value of a documented default; what is not an expression stands for itself."""
     try:
         return eval(text, {"__builtins__": {}}, {"inf": math.inf})
     except (NameError, SyntaxError):

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urldefrag
 
 import pytest
 
-from tests.chromium import running_chromium
+from tests.chromium import fetch_axe, running_chromium, serious_violations
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -78,6 +78,12 @@ def site(tmp_path_factory):
     run = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert run.returncode == 0, run.stderr
     return out
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory):
+    """The script of axe-core, from npm."""
+    return fetch_axe(tmp_path_factory.mktemp("axe"))
 
 
 @pytest.fixture(scope="module")
@@ -180,3 +186,34 @@ def test_no_page_is_wider_than_a_phone(site, parsed):
                 wide[str(path.relative_to(site))] = cut
     assert wide == {}
     assert [url for url in foreign if not url.startswith(("file:", "data:"))] == []
+
+
+# One page of each kind.
+KINDS = [
+    "index.html",
+    "user_guide/certificates.html",
+    "api.html",
+    "api/sklgm.LGMClassifier.html",
+    "auto_examples/index.html",
+    "auto_examples/plot_07_clean_image_folder.html",
+    "results/index.html",
+]
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1280, WIDTH], ids=["desktop", "phone"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_on_pages_of_each_kind(site, axe, width, scheme):
+    found = {}
+    with running_chromium() as chromium:
+        page = chromium.new_page(
+            viewport={"width": width, "height": 900}, color_scheme=scheme
+        )
+        for name in KINDS:
+            page.goto((site / name).as_uri())
+            assert page.evaluate("document.documentElement.dataset.theme") == scheme
+            violations = serious_violations(page, axe)
+            if violations:
+                found[name] = violations
+    assert found == {}

@@ -351,7 +351,7 @@ def _to_gray_or_rgb(image: "Image.Image") -> "Image.Image":
     if image.mode.startswith("I"):
         return Image.fromarray(_reduce_to_8_bits(np.asarray(image)))
     if image.mode == "F":
-        raise ValueError("it holds 32-bit floats, expected 8 or 16 bits a channel")
+        raise ValueError("it holds 32-bit floats, expected 8 or 16 bits per channel")
     if image.mode == "P":  # through RGBA, for palettes with transparent entries
         return image.convert("RGBA").convert("RGB")
     return image.convert("RGB")
@@ -359,5 +359,5 @@ def _to_gray_or_rgb(image: "Image.Image") -> "Image.Image":
 
 def _reduce_to_8_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     if pixels.min() < 0 or pixels.max() > 65535:
-        raise ValueError("it holds more than 16 bits a channel, expected 8 or 16")
+        raise ValueError("it holds more than 16 bits per channel, expected 8 or 16")
     return np.rint(pixels / 257).astype(np.uint8)

@@ -150,7 +150,7 @@ def _check_channels_first(shape: InputShape) -> None:
         raise ValueError(
             f"X holds instances of shape {shape}: images with the channels last. Give "
             "channels first, np.moveaxis(X, -1, 1); or set input_shape, or flatten X, "
-            "if they are no images"
+            "if they are not images"
         )
 
 

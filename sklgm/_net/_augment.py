@@ -37,7 +37,7 @@ def make_augmentation(
     Raises
     ------
     ValueError
-        If instances are no images.
+        If instances are not images.
     """
     if augment is None:
         return None

@@ -84,7 +84,7 @@ def backbone_outputs(
                 raise ValueError(
                     f"the frozen backbone gives features of row {row} of X that are "
                     "not finite: the row holds values too large for it, or its "
-                    "weights are no numbers"
+                    "weights are not numbers"
                 )
             filled[start : start + len(part)] = part
             start += len(part)

@@ -120,7 +120,7 @@ def _check_own(folder: Path) -> None:
     """Refuse a folder that others could have filled."""
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode):
-        raise OSError(f"{folder} is no folder")
+        raise OSError(f"{folder} is not a folder")
     if not hasattr(os, "getuid"):  # Windows keeps owners elsewhere
         return
     if status.st_uid != os.getuid():

@@ -18,7 +18,7 @@ _SPEED_PERIOD = 1800.0
 def progress_bar(quiet: bool = False) -> Iterator[Callable[[str, int, int], None]]:
     """Show the stages of a run, and the time left, on the standard error stream.
 
-    Where that is no terminal, such as a log, the name of each stage is a line. So is
+    Where that is not a terminal, such as a log, the name of each stage is a line. So is
     that stages of an interrupted run are taken from it.
 
     Parameters

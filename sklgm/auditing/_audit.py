@@ -197,7 +197,7 @@ def audit(
         ``score_kind="likelihood"`` misses a class among the trusted rows; or if the
         estimator gives no probabilities.
     TypeError
-        If ``trusted`` is no pair, ``decisions`` no dict, or X holds no rows.
+        If ``trusted`` is not a pair, ``decisions`` not a dict, or X holds no rows.
 
     Warns
     -----
@@ -232,9 +232,9 @@ def audit(
     A classifier that is unsure and one that has learnt how often people are wrong may
     give the same probabilities. Where they cannot be told apart, decisions keep the
     promise, so that little is flagged, and ``noise_share_interval`` is wide; checking
-    ``rows_to_check`` and giving the ``decisions`` settles it. Wrong labels that are
-    more frequent somewhere than right ones, such as all rows of one subclass, pass for
-    right.
+    ``rows_to_check`` and giving the ``decisions`` settles it. Systematic
+    errors, such as wrong labels of all rows of one subclass, are learnt and therefore
+    missed.
 
     *Tables and texts* are prepared for the default estimator in every fold: numbers by
     the median where they are missing, with an indicator; dates as numbers; categories

@@ -77,7 +77,7 @@ def read_decision_lines(path: str | os.PathLike[str]) -> list[Decision]:
         row = (line["row"] or "").strip()
         if not (row.isascii() and row.isdecimal()):
             raise ValueError(
-                f"{place}row {line['row']!r} is no row number, counted from 0"
+                f"{place}row {line['row']!r} is not a row number, counted from 0"
             )
         if decision not in DECISIONS:
             raise ValueError(
@@ -120,8 +120,8 @@ def read_decisions(path: str | os.PathLike[str]) -> dict[int, str]:
     Raises
     ------
     ValueError
-        If a column is missing, a row is no whole number, a decision is none of these,
-        or a row has two. The message names the line.
+        If a column is missing, a row is not a whole number, a decision is unknown, or a
+        row has two. The message names the line.
 
     See Also
     --------

@@ -45,7 +45,7 @@ def check_decisions(decisions: Any, n_samples: int) -> CheckedRows:
     Raises
     ------
     TypeError
-        If ``decisions`` is no mapping.
+        If ``decisions`` is not a mapping.
     ValueError
         If a row is none of the audited ones, or a decision is unknown.
     """

@@ -75,13 +75,13 @@ def listed(value: Any) -> str:
     Returns
     -------
     str
-        Formulas and what is no Unicode are escaped.
+        Formulas and what is not Unicode are escaped.
     """
     return escaped(inert(value))
 
 
 def escaped(value: Any) -> str:
-    """Text of a label or name in which what is no Unicode is escaped.
+    """Text of a label or name in which what is not Unicode is escaped.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def escaped(value: Any) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text; names that are no Unicode are escaped.
+    """Write a text; names that are not Unicode are escaped.
 
     Parameters
     ----------

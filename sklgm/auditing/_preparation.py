@@ -70,7 +70,7 @@ def as_table(X: Any, like: Table | None = None) -> Table:
     Raises
     ------
     ValueError
-        If columns are missing, or hold something that is no feature.
+        If columns are missing, or hold something that is not a feature.
     """
     columns: list[tuple[str, str, NDArray[Any]]] = []
     if hasattr(X, "columns"):

@@ -75,7 +75,7 @@ class AuditResult:
         Their features; no columns where the estimator has none.
     typical_rows : ndarray of int of shape (n_classes, n_typical)
         Rows that are typical of each class, -1 where there are too few: rows of the
-        first fold that are no suspects, the closest to the mean of their class first,
+        first fold that are not suspects, the closest to the mean of their class first,
         then others of the closer half of the class that are unlike those before.
     settings : dict
         Parameters of the audit, as JSON has them.
@@ -116,7 +116,7 @@ class AuditResult:
         What decisions on rows say of the audit; None without decisions.
     outlier_p_values : ndarray of shape (n_samples,) or None, default=None
         How often a row of these data is as far from all others, whatever its label;
-        None where rows are no numbers or too few.
+        None where rows are not numbers or too few.
     class_overlap : ndarray of shape (n_classes, n_classes) or None, default=None
         Share of the smaller of two classes that could as well be of the other, by the
         calibrated probabilities, in [0, 1]; NaN of classes that are too rare, None
@@ -221,8 +221,7 @@ class AuditResult:
             ``row``, ``name`` if there are names, ``claimed_label``, ``likely_label``,
             ``is_suspect``, ``p_wrong`` (null against trusted rows), ``p_value``,
             ``q_value``, ``score``, ``fold``, ``is_too_rare``, ``outlier_p_value`` (null
-            where there are none). In names what is no
-            Unicode is escaped.
+            where there are none). In names what is not Unicode is escaped.
 
         Raises
         ------
@@ -530,7 +529,7 @@ def _without_nan(matrix: NDArray[np.float64] | None) -> list[list[float | None]]
 
 
 def _plain_labels(labels: NDArray[Any]) -> Any:
-    """Labels as a column has them; what is no Unicode is escaped."""
+    """Labels as a column has them; what is not Unicode is escaped."""
     if labels.dtype.kind in "biuf":
         return labels
     return [escaped(label) for label in labels.tolist()]

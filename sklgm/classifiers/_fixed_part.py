@@ -265,7 +265,7 @@ class FrozenBackbone:
         shape = classifier.input_shape_
         module = make_backbone(classifier.backbone, shape, classifier.feature_dim)
         self._module = module.to(dtype).requires_grad_(False)
-        output_dim(self._module, shape, dtype)  # refuses what is no backbone
+        output_dim(self._module, shape, dtype)  # refuses what is not a backbone
         return self._passed(instances, progress)
 
     def outputs(self, X: Any) -> NDArray[np.floating]:

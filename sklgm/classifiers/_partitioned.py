@@ -193,7 +193,7 @@ class PartitionedClassifier(
         return labels
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Shares of the votes, which are no calibrated probabilities.
+        """Shares of the votes, which are not calibrated probabilities.
 
         Parameters
         ----------

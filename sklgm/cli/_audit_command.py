@@ -100,7 +100,7 @@ def audit(
         int | None,
         typer.Option(
             help="Height and width in pixels to resize images to. Default: the size "
-            "that all share, else the median."
+            "that all share, or the median."
         ),
     ] = None,
     on_error: Annotated[
@@ -425,7 +425,7 @@ def _shown_texts(rows: LabelledRows) -> tuple[str, ...] | None:
 
 
 def _write_skipped(path: Path, skipped: Sequence[tuple[str, str]]) -> None:
-    # Names that are no Unicode are escaped, as in the other lists.
+    # Names that are not Unicode are escaped, as in the other lists.
     with path.open(
         "w", encoding="utf-8", errors="backslashreplace", newline=""
     ) as file:

@@ -150,7 +150,7 @@ def _finite(value: Any) -> Any:
 
 
 def printable(text: str) -> str:
-    """Escape what is no Unicode, such as a name of a file in another encoding.
+    """Escape what is not Unicode, such as a name of a file in another encoding.
 
     Parameters
     ----------

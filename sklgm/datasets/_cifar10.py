@@ -128,7 +128,7 @@ def _read_batch(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         or pixels.shape[1] != 3 * 32 * 32
     ):
         raise OSError(
-            f"{path}: 'data' is no array of unsigned bytes of shape (n, 3072)."
+            f"{path}: 'data' is not an array of unsigned bytes of shape (n, 3072)."
         )
     if (
         not isinstance(labels, list)
@@ -136,8 +136,8 @@ def _read_batch(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         or not all(type(label) is int and 0 <= label <= 9 for label in labels)
     ):
         raise OSError(
-            f"{path}: 'labels' is no list of {len(pixels)} integers from 0 to 9, one "
-            f"for each image."
+            f"{path}: 'labels' is not a list of {len(pixels)} integers from 0 to 9, "
+            "one for each image."
         )
     images = pixels.reshape(-1, 3, 32, 32)
     return images, np.array(labels, dtype=np.int64)
@@ -150,7 +150,7 @@ def _read_class_names(path: Path) -> tuple[str, ...]:
         or len(names) != 10
         or not all(isinstance(name, str) for name in names)
     ):
-        raise OSError(f"{path}: 'label_names' is no list of ten names.")
+        raise OSError(f"{path}: 'label_names' is not a list of ten names.")
     return tuple(names)
 
 

@@ -33,7 +33,7 @@ def load_digits_images(
     ValueError
         If `test_size` is outside (0, 1) or leaves a side without rows of a class.
     TypeError
-        If `test_size` is no number.
+        If `test_size` is not a number.
 
     Examples
     --------

@@ -54,13 +54,13 @@ def load_image_folder(
     random_state: int | np.random.RandomState | None = 0,
     on_error: str = "skip",
 ) -> LabelledSplits:
-    """Load images that lie in one folder a class, unpacked or in a zip archive.
+    """Load images that lie in one folder per class, unpacked or in a zip archive.
 
     Parameters
     ----------
     path : str or path-like
         A folder, or a ``.zip`` that is read in place. Either holds one folder a
-        class, or ``train`` and ``test`` with one folder a class in each; a single
+        class, or ``train`` and ``test`` with one folder per class in each; a single
         folder wrapped around that is looked through.
     image_size : int or tuple of int, default=None
         Height and width in pixels to resize to (an int: both), bilinear, without
@@ -100,8 +100,8 @@ def load_image_folder(
     The names of the splits are never class names, and their case does not matter.
     A test folder may also be called ``val``, ``valid`` or ``validation``; where
     there are several, ``test`` is read and the others are not. Hidden files,
-    ``__MACOSX``, files that are no images and anything outside the class folders
-    are not read, nor what is no regular file or a link out of `path`. Images are
+    ``__MACOSX``, files that are not images and anything outside the class folders
+    are not read, nor what is not a regular file or a link out of `path`. Images are
     turned upright by their EXIF orientation. Transparency is dropped; of an animation
     the first frame is read; 16-bit grayscale is reduced to 8 bits.
     """
@@ -317,7 +317,7 @@ def _open_tree(path: Path, stack: ExitStack) -> tuple[_Tree, Callable[[str], byt
         archive = stack.enter_context(zipfile.ZipFile(path))
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise ValueError(
-            f"{path} is no zip archive, or is truncated or damaged: {error}"
+            f"{path} is not a zip archive, or is truncated or damaged: {error}"
         ) from error
     return _scan_archive(archive, path), archive.read
 
@@ -331,7 +331,7 @@ def _scan_folder(folder: Path, root: str, prefix: str = "", depth: int = 4) -> _
             if is_hidden(entry.name):
                 continue
             if not entry.is_dir():
-                # Whatever it is: reading it fails, with its name, if it is no file.
+                # Whatever it is: reading it fails, with its name, if it is not a file.
                 tree[entry.name] = f"{prefix}{entry.name}"
             elif _leads_out(entry.path, root):
                 raise ValueError(
@@ -355,7 +355,7 @@ def _read_file(path: Path, root: str) -> bytes:
     if _leads_out(path, root):
         raise ValueError(f"it is a link that leads out of {root}")
     if not stat.S_ISREG(path.stat().st_mode):
-        raise ValueError("it is no regular file")
+        raise ValueError("it is not a regular file")
     return path.read_bytes()
 
 
@@ -470,8 +470,8 @@ def _find_class_files(tree: _Tree, path: Path) -> dict[str, list[str]]:
     classes = _subfolders(tree)
     if not classes:
         raise ValueError(
-            f"{path} holds no class folders; expected one folder of images a class, "
-            f"or 'train' and 'test' with one folder a class in each."
+            f"{path} holds no class folders; expected one folder of images per class, "
+            f"or 'train' and 'test' with one folder per class in each."
         )
     for name, folder in classes.items():
         if any(_holds_images(below) for below in _subfolders(folder).values()):

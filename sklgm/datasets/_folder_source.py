@@ -68,7 +68,11 @@ class FolderSource(LabelSource):
         ):
             raise ValueError(
                 f"{text!r} cannot be the name of a class folder: it "
-                + ("is read as a split of the data" if is_split else "is no plain name")
+                + (
+                    "is read as a split of the data"
+                    if is_split
+                    else "is not a plain name"
+                )
             )
         return text
 
@@ -112,7 +116,7 @@ class FolderSource(LabelSource):
         ----------
         to : pathlib.Path
             CSV file; there is nothing yet. Paths are relative to the source, in its
-            own bytes where they are no Unicode.
+            own bytes where they are not Unicode.
         corrections : Corrections
             What is otherwise than in the source.
         """
@@ -192,7 +196,7 @@ def _archive(to: Path) -> Iterator[_Put]:
             except UnicodeEncodeError as error:
                 raise ValueError(
                     f"to={str(to)!r}: an archive cannot hold the name {place!r}, which "
-                    "is no Unicode; write a folder"
+                    "is not Unicode; write a folder"
                 ) from error
 
         yield put

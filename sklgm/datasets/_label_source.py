@@ -56,7 +56,7 @@ class LabelSource(ABC):
         Labels, as :func:`~sklgm.datasets.load_rows` gives them, also of images that
         cannot be read.
     names : tuple of str or None
-        File of each image; None where rows are no images.
+        File of each image; None where rows are not images.
     """
 
     labels: NDArray[Any]

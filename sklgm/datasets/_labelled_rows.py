@@ -46,7 +46,7 @@ class LabelledRows:
     y : ndarray of shape (n_samples,)
         Labels.
     row_names : tuple of str, default=None
-        File of each image; None where rows are no images.
+        File of each image; None where rows are not images.
     feature_names : tuple of str, default=None
         Columns of a table.
     groups : ndarray of shape (n_samples,), default=None
@@ -148,11 +148,11 @@ def load_rows(
     FileNotFoundError
         If `path` does not exist.
     ValueError
-        If `path` is none of these, is no regular file or cannot be read; if a parameter
-        does not apply; if a table has no such column, two of one name or several that
-        may be the labels; if it has no column beside them, one that counts the rows,
-        or one that holds neither numbers, text, dates, lists of numbers nor images; or
-        if labels are missing or numbers infinite.
+        If `path` is none of these, is not a regular file or cannot be read; if a
+        parameter does not apply; if a table has no such column, two of one name or
+        several that may be the labels; if it has no column beside them, one that counts
+        the rows, or one that holds neither numbers, text, dates, lists of numbers nor
+        images; or if labels are missing or numbers infinite.
     ImportError
         If a table is given and Polars is not installed.
 

@@ -28,7 +28,7 @@ class LabelledSplits:
     y_test : ndarray of shape (n_test_samples,)
         Labels of the test rows; each occurs in `y_train`.
     class_names : tuple of str
-        One name a class, in the order of the sorted labels.
+        One name per class, in the order of the sorted labels.
 
     Examples
     --------

@@ -46,7 +46,7 @@ def fetch_mnist(
     FileNotFoundError
         If a file is missing and `download_if_missing` is False.
     OSError
-        If the download failed, or a file is truncated or is no IDX file; the
+        If the download failed, or a file is truncated or is not an IDX file; the
         message names the file.
 
     References
@@ -116,8 +116,8 @@ def _read_idx(path: Path, *, n_axes: int) -> NDArray[np.uint8]:
     n_header = 4 + 4 * n_axes
     if len(content) < n_header or content[:4] != bytes([0, 0, 8, n_axes]):
         raise OSError(
-            f"{path} is no IDX file of unsigned bytes with {n_axes} axes. Delete it "
-            f"and fetch MNIST again."
+            f"{path} is not an IDX file of unsigned bytes with {n_axes} axes. Delete "
+            "it and fetch MNIST again."
         )
     shape = [int(n) for n in np.frombuffer(content, ">u4", count=n_axes, offset=4)]
     n_expected = n_header + int(np.prod(shape, dtype=object))

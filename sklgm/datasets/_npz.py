@@ -52,7 +52,7 @@ def load_npz(
         an array is missing, is of the wrong type or length, or holds values that
         are not finite in float32; or if `test_size` is out of range.
     TypeError
-        If `test_size` is no number.
+        If `test_size` is not a number.
 
     Notes
     -----
@@ -157,7 +157,7 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     # A member that is no .npy file comes back as its bytes.
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):
-            raise ValueError(f"{path}: {name} is no array.")
+            raise ValueError(f"{path}: {name} is not an array.")
     return arrays
 
 

@@ -35,7 +35,7 @@ class NpzSource(LabelSource):
     Raises
     ------
     ValueError
-        If it is no archive, or has no labels.
+        If it is not an archive, or has no labels.
     """
 
     def __init__(self, path: Path) -> None:

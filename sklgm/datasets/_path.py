@@ -69,5 +69,5 @@ def load_path(
         return load_npz(path, test_size=test_size, random_state=random_state)
     raise ValueError(
         f"path must be a .npz file, or a folder or .zip archive with one folder of "
-        f"images a class, got {path}."
+        f"images per class, got {path}."
     )

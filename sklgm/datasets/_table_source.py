@@ -115,7 +115,7 @@ class TextTableSource(_TableSource):
     def label_of(self, text: str) -> Any:
         """Take any text."""
         if not text.strip():
-            raise ValueError(f"{text!r} is no label")
+            raise ValueError(f"{text!r} is not a label")
         return text
 
     def write_table(self, to: Path, corrections: Corrections) -> None:

@@ -95,7 +95,7 @@ class ArtActivationClustering(ExternalPeer):
     """ART's ``ActivationDefence``: the smaller of two clusters of each class.
 
     ART reads the last entry of ``layer_names``, which in an ``nn.Sequential`` is the
-    last module: the **logits**, one a class, where Chen et al. (2018) read the last
+    last module: the **logits**, one per class, where Chen et al. (2018) read the last
     hidden layer (ART's log warns of their small number). It ranks nothing, so that
     its flags are scored, and it draws from numpy's global state.
 

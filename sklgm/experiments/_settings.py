@@ -121,7 +121,7 @@ class RunSettings(Settings):
     preset : {"quick", "full"}, default="quick"
         Name of the settings that others were taken from.
     seed : int in [0, 2**31), default=0
-        Seed of everything.
+        Seed of all random numbers.
     device : str, default="auto"
         As in :class:`sklgm.LGMClassifier`.
     data_home : str or None, default=None
@@ -287,7 +287,7 @@ class AttackSettings(CraftSettings):
         of the network they are made for.
     bounds : tuple of float > 0 or None, default=(None,)
         l-infinity bounds of the attacks in pixel units; None is unbounded. Instances
-        that are no images are not bounded.
+        that are not images are not bounded.
     """
 
     attacks: Annotated[tuple[AttackName, ...], Some, Distinct] = ("feature_collision",)

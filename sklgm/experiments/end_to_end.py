@@ -95,7 +95,7 @@ def measure(
     softmax is trained on the rows that trimmed Gaussians on the features of its clean
     network keep: what a trusted network gives without L-GM. Bases are rows that the
     network has not seen, each blended with ``watermark_opacity`` of the target. Poison
-    Frogs trains on the whole training set with 50 poisons of 5,000 rows a class; here
+    Frogs trains on the whole training set with 50 poisons of 5,000 rows per class; here
     they are up to a tenth of their class, and there are fewer steps.
 
     References

@@ -120,7 +120,7 @@ DESCRIPTION = ProtocolDescription(
     title="How should L-GM be trained?",
     question="One setting of the training of the backbone differs from the run's at a "
     "time. Numbers are of training rows that were held out for this choice: they rank "
-    "settings and are no results.",
+    "settings and are not results.",
     is_result=False,
     tables=(
         TableSpec(

@@ -49,7 +49,7 @@ def extract(
     extractor : nn.Module or callable
         From a batch to features (n_rows, feature_dim). A module is run in evaluation
         mode, without gradients, and left as it was. A callable gets the batch on the
-        CPU, a tensor, or a list where rows are no numbers, such as the ``encode`` of a
+        CPU, a tensor, or a list where rows are not numbers, such as the ``encode`` of a
         sentence transformer.
     source : array-like, list of path-like, ImageFiles or torch.utils.data.Dataset
         Rows: an array of numbers or of texts, (n_samples, ...); paths of images, or
@@ -213,7 +213,7 @@ class _Extraction:
             row = int(rows[np.argmin(is_finite)])
             raise ValueError(
                 f"features of row {row} of source are not finite: the row holds "
-                "values too large for the extractor, or its weights are no numbers"
+                "values too large for the extractor, or its weights are not numbers"
             )
         return features
 
@@ -316,7 +316,7 @@ def _row_key(item: Any) -> bytes:
 
 
 def _stacked(batch: list[Any]) -> Any:
-    """Tensor of a batch; a list where rows are no tensors."""
+    """Tensor of a batch; a list where rows are not tensors."""
     if not all(isinstance(item, Tensor) for item in batch):
         return batch
     shapes = {tuple(item.shape) for item in batch}

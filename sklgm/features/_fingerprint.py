@@ -25,7 +25,7 @@ def fingerprint(*things: Any) -> str:
     Parameters
     ----------
     *things : object
-        Modules by their structure, weights and buffers, and the code of what is no
+        Modules by their structure, weights and buffers, and the code of what is not a
         class of torch; functions by their code, what they close over, and the modules
         and functions that they call by a global name; other objects by their class and
         attributes.

@@ -158,7 +158,7 @@ def _make_network(architecture: str, **settings: Any) -> nn.Module:
 def _read_state(path: Path) -> dict[str, Tensor]:
     """Tensors by name, without what wrappers put around them."""
     if not path.is_file():
-        raise FileNotFoundError(f"weights={str(path)!r} is no file")
+        raise FileNotFoundError(f"weights={str(path)!r} is not a file")
     try:
         if path.suffix.lower() == ".safetensors":
             from safetensors.torch import load_file

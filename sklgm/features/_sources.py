@@ -187,8 +187,8 @@ def _made(source: Any) -> Source:
         for index, path in enumerate(source):
             if not os.path.isfile(path):
                 raise FileNotFoundError(
-                    f"source[{index}]={os.fspath(path)!r} is no file; give texts as a "
-                    "numpy array"
+                    f"source[{index}]={os.fspath(path)!r} is not a file; give texts "
+                    "as a numpy array"
                 )
         return FileSource(ImageFiles(source))
     rows = np.asanyarray(as_array(source))

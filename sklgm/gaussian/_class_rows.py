@@ -76,7 +76,7 @@ class ClassRows:
     n_classes : int
         Number of classes.
     sample_weight : Tensor of shape (n_samples,) or None
-        Weights >= 0; None stands for ones. Rows of weight 0 are no rows.
+        Weights >= 0; None stands for ones. Rows of weight 0 do not count as rows.
 
     Raises
     ------
@@ -216,7 +216,7 @@ def lower_medians(values: Tensor, block: Block) -> Tensor:
     Parameters
     ----------
     values : Tensor of shape (n_block_classes, n_columns, width)
-        Values; those that are no rows of the block count for nothing.
+        Values; those that are not rows of the block count for nothing.
     block : Block
         Rows and their weights.
 
@@ -270,7 +270,7 @@ def window_means(values: Tensor, block: Block, low: float, high: float) -> Tenso
     Parameters
     ----------
     values : Tensor of shape (n_block_classes, n_columns, width)
-        Values; those that are no rows of the block count for nothing.
+        Values; those that are not rows of the block count for nothing.
     block : Block
         Rows and their weights.
     low, high : float in [0, 1]

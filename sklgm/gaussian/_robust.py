@@ -337,7 +337,7 @@ def _weighted_estimate(
     """Weighted means and consistency-corrected variances of the kept rows.
 
     They are the central rows of a Gaussian: all that were kept, of all rows, or the
-    given share of it, where the others may be no rows of it.
+    given share of it, where the others may not be rows of it.
     """
     means = rows.means(weights)
     masses = rows.masses(weights)

@@ -293,7 +293,7 @@ def _count_found(
 def _clopper_pearson(
     value: float, n_trials: int, confidence: float
 ) -> tuple[float, float]:
-    """Interval for a share of `n_trials`; `value * n_trials` may be no integer."""
+    """Interval for a share of `n_trials`; `value * n_trials` may not be an integer."""
     tail = (1 - confidence) / 2
     n_success = value * n_trials
     n_failure = n_trials - n_success

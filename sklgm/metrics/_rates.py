@@ -352,7 +352,7 @@ def make_attack_scorer(
     X_target : array-like of shape (n_targets, ...)
         Target instances, as the estimator's ``predict`` takes them.
     base_label : label, or array-like of shape (n_targets,)
-        The label that the poisons claim: one for all targets, or one a target.
+        The label that the poisons claim: one for all targets, or one per target.
 
     Returns
     -------

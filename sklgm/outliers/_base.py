@@ -190,7 +190,7 @@ class ClaimedLabelDetector(OutlierMixin, PersistenceMixin, BaseEstimator, ABC):
             parameters exclude each other. The detector is then not fitted, even if it
             was before.
         TypeError
-            If ``trusted`` is no pair, or labels have types without an order.
+            If ``trusted`` is not a pair, or labels have types without an order.
         """
         for name in _OPTIONAL_ATTRIBUTES:  # of a fit before this one
             if hasattr(self, name):

@@ -173,8 +173,8 @@ class LGMOutlierDetector(ClaimedLabelDetector):
     that its claim is right as a weight w, and with the weight W(s) of the rows that
     score s or less ``p = (1 + W(s)) / (1 + W)``, each row of ``fit`` against the
     others. The rate of false alarms is as good as that model; the user guide says what
-    it assumes. Wrong labels that are more frequent somewhere than right ones are learnt
-    and pass for right.
+    it assumes. Systematic errors, wrong labels that are more frequent somewhere
+    than right ones, are learnt and therefore missed.
 
     With trusted rows (or ``"marginal"``, ``"per_class"`` and rows of ``fit`` that are
     all clean) p-values are split-conformal: ``(1 + #{scores <= s}) / (n + 1)``. Nothing
@@ -187,7 +187,7 @@ class LGMOutlierDetector(ClaimedLabelDetector):
     and variances that come from few rows make distances of new rows longer than the
     chi-square law has them: their law is a scaled F law (exact for one full covariance,
     else matched by mean and variance, which are simulated where rows are trimmed). It
-    has no smallest p-value, but real features are no Gaussians: its rates can be far
+    has no smallest p-value, but real features are not Gaussian: its rates can be far
     off. It is at hand for :class:`~sklgm.RobustGaussianClassifier` and ``GaussianNB``;
     Gaussians that were trained by gradient are taken for exact, and a warning says so.
 

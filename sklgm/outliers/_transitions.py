@@ -172,8 +172,8 @@ class TransitionModel:
         Returns
         -------
         right, wrong : ndarray of shape (n_samples,)
-            ``q_z T[z, z]`` and ``sum_(y != z) q_y T[y, z]``; the second is no
-            difference of greater numbers, so that sure rows keep their order.
+            ``q_z T[z, z]`` and ``sum_(y != z) q_y T[y, z]``; the second is not a
+            difference of larger numbers, so that sure rows keep their order.
         """
         n_samples, n_classes = log_proba.shape
         right, wrong = np.empty(n_samples), np.empty(n_samples)

@@ -79,7 +79,7 @@ def check_trusted(
     Raises
     ------
     TypeError
-        If ``trusted`` is no pair.
+        If ``trusted`` is not a pair.
     ValueError
         If rows have another shape, or a label is none of ``classes``.
     """

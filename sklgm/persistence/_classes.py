@@ -8,7 +8,7 @@ from typing import Any
 import sklearn
 from sklearn.base import BaseEstimator
 
-# What is public in scikit-learn but is no package of estimators.
+# What is public in scikit-learn but is not a package of estimators.
 _NO_ESTIMATORS = {"callback", "datasets", "exceptions", "experimental", "externals"}
 _SKLEARN_PACKAGES = {
     name for name in sklearn.__all__ if name.islower() and "_config" not in name

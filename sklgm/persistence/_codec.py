@@ -311,7 +311,7 @@ class Decoder:
     def _scalar_type(self, node: Any) -> Any:
         found = getattr(np, node["name"])
         if not (isinstance(found, type) and issubclass(found, np.generic)):
-            raise ValueError(f"{node['name']!r} is no type of numbers")
+            raise ValueError(f"{node['name']!r} is not a type of numbers")
         return found
 
     def _random_state(self, node: Any) -> Any:
@@ -322,7 +322,7 @@ class Decoder:
     def _generator(self, node: Any) -> Any:
         state = self.decode(node["state"])
         if state["bit_generator"] not in _BIT_GENERATORS:
-            raise ValueError(f"{state['bit_generator']!r} is no source of bits")
+            raise ValueError(f"{state['bit_generator']!r} is not a source of bits")
         bits = getattr(np.random, state["bit_generator"])()
         bits.state = state
         return self._kept(node, np.random.Generator(bits))
@@ -340,7 +340,7 @@ class Decoder:
 
         found = getattr(torch, node["name"])
         if not isinstance(found, torch.dtype):
-            raise ValueError(f"{node['name']!r} is no type of tensors")
+            raise ValueError(f"{node['name']!r} is not a type of tensors")
         return found
 
     def _torch_device(self, node: Any) -> Any:
@@ -353,7 +353,7 @@ class Decoder:
 
         found = getattr(torch.optim, node["name"])
         if not (isinstance(found, type) and issubclass(found, torch.optim.Optimizer)):
-            raise ValueError(f"{node['name']!r} is no optimiser")
+            raise ValueError(f"{node['name']!r} is not an optimiser")
         return found
 
     def _named_tuple(self, node: Any) -> Any:
@@ -469,7 +469,7 @@ def _check_nodes(nodes: NDArray[Any], n_features: int, node_count: int) -> None:
 def _check_characters(values: NDArray[Any]) -> None:
     codes = values.view(values.dtype.byteorder.replace("=", "<") + "u4")
     if codes.max() > 0x10FFFF:
-        raise ValueError("a text holds what is no character")
+        raise ValueError("a text holds what is not a character")
 
 
 def _description(value: Any) -> str:

@@ -59,7 +59,7 @@ def read_regular(path: str | os.PathLike[str], max_bytes: int) -> bytes:
     OSError
         If there is none, or it cannot be read.
     ValueError
-        If it is no regular file, or larger than ``max_bytes``.
+        If it is not a regular file, or larger than ``max_bytes``.
     """
     # Without waiting: to open a pipe nobody writes to would never return.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)

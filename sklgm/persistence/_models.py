@@ -135,7 +135,7 @@ def load(
     OSError
         If there is no such file, or it cannot be read.
     ValueError
-        If it is no model file, is damaged or was altered, comes from a newer version
+        If it is not a model file, is damaged or was altered, comes from a newer version
         of the format, is too large, or does not fit what is ``given``.
     TypeError
         If a parameter must be given again, or one was given that the file holds.
@@ -265,7 +265,7 @@ def _parts(content: bytes, name: str) -> tuple[dict[str, str], dict[str, bytearr
         metadata = header.get("__metadata__") or {}
     except (safetensors.SafetensorError, ValueError, RecursionError) as error:
         raise ValueError(
-            f"{name} is no model file of sklgm, or is cut off: {_short(error)}"
+            f"{name} is not a model file of sklgm, or is cut off: {_short(error)}"
         ) from error
     if metadata.get("format") != _FORMAT:
         raise ValueError(f"{name} is a safetensors file, but no model file of sklgm")

@@ -189,8 +189,8 @@ class CertifiedAccuracyDisplay:
         certified_poisons : array-like of int of shape (n_samples,)
             Poisons that each prediction withstands.
         attacks : iterable of LocationAttack, default=()
-            Attacks on the same rows. Of several with one number of poisons a row
-            counts as changed if any changes it.
+            Attacks on the same rows. A row counts as changed if any of the attacks with
+            the same number of poisons changes it.
         n_poisons : array-like of int, default=None
             Where the curve is drawn; None chooses up to 200 numbers.
         rows_per_class : int, default=None

@@ -132,7 +132,7 @@ class ClaimedLikelihoodDisplay:
             A fitted :class:`~sklgm.LGMOutlierDetector` or another detector of sklgm,
             a Pipeline that ends in one, or a ``FrozenEstimator`` of either. Its
             ``label_offset_`` is the threshold, drawn where it is one finite number
-            (there is one a class for ``calibration="per_class"``); its
+            (there is one per class for ``calibration="per_class"``); its
             ``score_kind``, if it has one, names the score.
         X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
             Instances.

@@ -32,7 +32,7 @@ class PoisonDisplay:
     X_poison : array-like of shape (n_poisons, n_channels, height, width)
         The poisons.
     titles : sequence of str of length n_poisons, default=None
-        One a column.
+        One per column.
     amplification : float, default=None
         Factor of the difference in the last row, > 0. None takes the largest whole
         number that keeps the largest change of all within the range, at least 1.
@@ -142,7 +142,7 @@ class PoisonDisplay:
         Raises
         ------
         TypeError
-            If `crafter` is no crafter of poisons.
+            If `crafter` is not a crafter of poisons.
         sklearn.exceptions.NotFittedError
             If `crafter` is not fitted.
         ValueError
@@ -199,7 +199,7 @@ class PoisonDisplay:
         X_poison : array-like of shape (n_poisons, n_channels, height, width)
             The poisons.
         titles : sequence of str of length n_poisons, default=None
-            One a column.
+            One per column.
         amplification : float, default=None
             Factor of the difference, > 0; None chooses one.
         pixel_range : tuple of (float, float), default=(0.0, 1.0)

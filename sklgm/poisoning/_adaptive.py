@@ -368,8 +368,8 @@ def _check_allowance(name: str, allowance: object, *, zero: bool) -> None:
     if not is_valid:
         bound = ">= 0" if zero else "> 0"
         raise ValueError(
-            f"{name} must be a finite float {bound}, a tuple of them, one a class, or "
-            f"None, got {allowance!r}"
+            f"{name} must be a finite float {bound}, a tuple of them, one per class, "
+            f"or None, got {allowance!r}"
         )
 
 

@@ -91,7 +91,7 @@ def check_bases(
     base_label, target_label : ndarray of shape (n_targets,) or None
         Class of the poisons, and true class, of each target; None if not known yet.
     budget : int or float
-        Number of poisons a target, or their share of the base class.
+        Number of poisons per target, or their share of the base class.
 
     Raises
     ------
@@ -135,7 +135,7 @@ def draw_bases(
     base_label : ndarray of shape (n_targets,)
         Class of the bases of each target.
     budget : int or float
-        Number of poisons a target, or their share of the base class.
+        Number of poisons per target, or their share of the base class.
     rng : RandomState
         Source of the draws.
 

@@ -78,7 +78,7 @@ def craft(
         or an `Attack` with options.
     poison_group, target_group : array-like of int or None, default=None
         Groups of bases and of targets, by number: a base is for the targets of its
-        group, and joint attacks have one objective a group. None: every target is a
+        group, and joint attacks have one objective per group. None: every target is a
         group, and the bases belong to them one by one, or all to a single one.
     base_label : label, array-like of shape (n_poisons,) or None, default=None
         The label that poisons claim; gradient matching and the adaptive attacks ask for

@@ -79,7 +79,7 @@ class PoisonCrafter(
         their mean; for attacks that take several targets (the polytopes, gradient
         matching).
     budget : int or float, default=1
-        Poisons a target (with `joint_targets` a base label): an int is their number,
+        Poisons per target (with `joint_targets` a base label): an int is their number,
         a float in (0, 1] the share of the base class, rounded up. 0 is none: nothing
         is fitted or poisoned.
     max_perturbation : float or None, default=None

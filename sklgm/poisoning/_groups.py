@@ -74,7 +74,7 @@ def _checked_groups(name: str, groups: ArrayLike, n_rows: int) -> NDArray[np.int
     numbers = np.asarray(groups)
     if numbers.shape != (n_rows,) or numbers.dtype.kind not in "iu":
         raise ValueError(
-            f"{name} must be {n_rows} ints, one a row, got shape {numbers.shape} of "
+            f"{name} must be {n_rows} ints, one per row, got shape {numbers.shape} of "
             f"dtype {numbers.dtype}"
         )
     return numbers.astype(np.int64)
@@ -83,7 +83,7 @@ def _checked_groups(name: str, groups: ArrayLike, n_rows: int) -> NDArray[np.int
 def base_classes(
     attack: Attack, base_label: Any, group: NDArray[np.int64], surrogate: Surrogate
 ) -> NDArray[np.int64] | None:
-    """Look up the class that each poison claims, one a group.
+    """Look up the class that each poison claims, one per group.
 
     Parameters
     ----------

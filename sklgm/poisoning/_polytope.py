@@ -170,7 +170,7 @@ def _squared_norm(target: Tensor) -> Tensor:
 class BullseyePolytope(Attack):
     """Bullseye polytope: the mean of a group's poisons collides with the target.
 
-    With several targets a group (`joint_targets` of :class:`~sklgm.PoisonCrafter`)
+    With several targets per group (`joint_targets` of :class:`~sklgm.PoisonCrafter`)
     their mean is aimed at, the multi-target mode of the paper.
 
     See Also

@@ -22,7 +22,7 @@ Smooth = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What `forward_backward` found, one entry a row.
+    """What `forward_backward` found, one entry per row.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class SearchResult:
 
 @dataclass(frozen=True)
 class _State:
-    """The rows that still search; every field has one entry a row."""
+    """The rows that still search; every field has one entry per row."""
 
     rows: Tensor  # index of the row in the batch
     x: Tensor  # the point after the last backward step

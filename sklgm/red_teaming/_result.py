@@ -252,7 +252,7 @@ class RedTeamResult:
         return np.asarray(np.abs(change).reshape(len(change), -1).max(axis=1))
 
     def _image_shape(self, given: Sequence[int] | None) -> tuple[int, ...] | None:
-        """Shape of the images to save; None where poisons are no 8-bit images."""
+        """Shape of the images to save; None where poisons are not 8-bit images."""
         own = self.X_poison.shape[1:]
         shape = own if given is None else tuple(given)
         if given is not None:

@@ -26,9 +26,9 @@ _JPEG_QUALITY = 85
 _MAX_LETTERS = 4000
 #: Text of at most so many different values is a category.
 _MOST_CATEGORIES = 50
-#: Of wide rows so many of the most unusual values are shown.
+#: Of wide rows this many of the most unusual values are shown.
 _MAX_CELLS = 16
-#: Usual values of a class: the middle 95 % of so many of its rows that are no suspects.
+#: Usual values of a class: the middle 95 % of this many rows that are not suspects.
 _USUAL_SHARE = 0.95
 _MAX_ROWS_OF_CLASS = 500
 #: Categories are unusual where fewer rows of the class have them.
@@ -48,7 +48,7 @@ class ShownRows:
     with_images : list of int
         Rows whose images are embedded.
     compared : dict of int to ndarray of int
-        Rows that are no suspects of each class that a listed row claims, or is
+        Rows that are not suspects of each class that a listed row claims, or is
         likelier of.
     typical : dict of int to list of int
         Rows that are typical of each of these classes.

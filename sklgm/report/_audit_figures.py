@@ -157,7 +157,7 @@ def _p_wrong(result: AuditResult) -> AuditFigure | None:
         f"{plural(n_between, 'row')} lie between 10 and 90 %. The axis of counts is "
         "logarithmic, so that few suspects stay visible beside many other rows.",
         f"Histogram of the probability that a label is wrong, of {len(groups[0]):,} "
-        f"rows that are no suspects and of {plural(len(groups[1]), 'suspect')}",
+        f"rows that are not suspects and of {plural(len(groups[1]), 'suspect')}",
         figure_svg(ax.figure, "p-wrong"),
     )
 
@@ -203,7 +203,7 @@ def _scores(result: AuditResult) -> AuditFigure | None:
         "Scores",
         caption,
         f"Histograms of the scores of {plural(int((~result.is_suspect).sum()), 'row')} "
-        f"that are no suspects and of {plural(len(result.suspects), 'suspect')}",
+        f"that are not suspects and of {plural(len(result.suspects), 'suspect')}",
         figure_svg(ax.figure, "scores"),
     )
 

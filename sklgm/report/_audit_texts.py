@@ -9,7 +9,7 @@ from sklgm.report._cells import plural
 
 
 def as_unicode(name: Any) -> str:
-    """Write a name as text; bytes of a file name that are no Unicode are escaped.
+    """Write a name as text; bytes of a file name that are not Unicode are escaped.
 
     Parameters
     ----------

@@ -71,7 +71,7 @@ class Rule:
         Parameters
         ----------
         table : DataFrame
-            Tidy table of one run. Protocols whose numbers are no results must be left
+            Tidy table of one run. Protocols whose numbers are not results must be left
             out.
 
         Returns
@@ -266,7 +266,7 @@ RULES = (
         _unbeaten_peers,
     ),
     Rule(
-        "Attacks that are no test of a defence",
+        "Attacks that do not test a defence",
         "The attack misleads no model, softmax included, so that a rate of 0 says "
         "nothing for a defence.",
         _failed_attacks,

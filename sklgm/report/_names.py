@@ -105,7 +105,8 @@ def order_of(column: str, value: Any, first_seen: Sequence[Any] = ()) -> Any:
 def select(table: pl.DataFrame, where: Mapping[str, Any]) -> pl.DataFrame:
     """Rows that meet the conditions of a specification.
 
-    By column a value or a tuple of values; None is "no value", ``...`` any but none.
+    For each column, a value or a tuple of values; None is "no value", ``...`` any but
+    none.
     """
     for name, wanted in where.items():
         column = table[name]

@@ -207,7 +207,7 @@ def _read_run(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged: {error}") from error
     version = run.get("schema_version") if isinstance(run, dict) else None
     if type(version) is not int:
-        raise ValueError(f"{path} is no result of sklgm: it has no schema_version.")
+        raise ValueError(f"{path} is not a result of sklgm: it has no schema_version.")
     if version != SCHEMA_VERSION:
         raise ValueError(
             f"{path} has schema_version={version}, but this version of sklgm reads "

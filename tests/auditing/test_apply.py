@@ -451,7 +451,7 @@ def test_an_interrupted_copy_leaves_nothing(pets, tmp_path, error, name):
 
 def test_archives_cannot_hold_every_name(pets, tmp_path):
     decisions = written(tmp_path, ["0,drop,"])
-    with pytest.raises(ValueError, match="is no Unicode; write a folder"):
+    with pytest.raises(ValueError, match="is not Unicode; write a folder"):
         apply_decisions(decisions, pets, tmp_path / "clean.zip")
     assert not (tmp_path / "clean.zip").exists()
 

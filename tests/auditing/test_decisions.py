@@ -24,7 +24,7 @@ def test_decisions_are_read_from_a_file(tmp_path):
     ("text", "message"),
     [
         ("row,label\n1,keep\n", "has no column decision"),
-        ("row,decision\nx,keep\n", "line 2: row 'x' is no row number"),
+        ("row,decision\nx,keep\n", "line 2: row 'x' is not a row number"),
         ("row,decision\n1,bad\n", "line 2: decision 'bad' must be one of keep"),
         ("row,decision\n1,keep\n1,drop\n", "line 3: row 1 has two decisions"),
     ],

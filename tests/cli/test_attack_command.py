@@ -125,7 +125,7 @@ def test_a_path_that_does_not_exist_is_one_line(invoke, tmp_path):
 
 
 def test_rounded_poisons_still_collide_in_the_features(stripes):
-    """8 bit is no defence: what is saved is nearly as close as what was crafted."""
+    """8 bit is not a defence: what is saved is nearly as close as what was crafted."""
     data = np.load(stripes)
     X, y = data["X"].astype(np.float32) / 255, data["y"]
     clf = SoftmaxClassifier(max_epochs=5, lr=0.01, random_state=0).fit(X, y)

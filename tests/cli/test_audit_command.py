@@ -180,7 +180,7 @@ def test_audit_by_a_pretrained_network_takes_trusted_images(invoke, weights, tmp
         (["--backbone", "auto"], "--backbone must be a classification network"),
         (["--backbone", "resnet18"], "are not those of --backbone 'resnet18'"),
         (["--image-size", "32"], "--image-size 32 is not for --weights"),
-        (["--weights", "none.pth"], "--weights 'none.pth' is no file"),
+        (["--weights", "none.pth"], "--weights 'none.pth' is not a file"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else None,
 )
@@ -330,7 +330,7 @@ def test_audit_prints_json_alone(invoke, labelled_csv, tmp_path, quiet):
     assert outcome.exit_code == 0, outcome.output
 
     def refuse(constant):
-        raise AssertionError(f"{constant} is no JSON")
+        raise AssertionError(f"{constant} is not a JSON")
 
     summary = json.loads(outcome.stdout, parse_constant=refuse)
     assert summary["n_samples"] == 201

@@ -206,7 +206,7 @@ def test_pickle_that_calls_a_function_is_refused_and_not_run(tmp_path, name):
         (
             "test_batch",
             pickle.dumps({**BATCHES["test_batch"], "labels": [0, 1]}),
-            "test_batch: 'labels' is no list of 3",
+            "test_batch: 'labels' is not a list of 3",
         ),
         (
             "test_batch",

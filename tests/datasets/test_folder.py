@@ -438,7 +438,7 @@ def test_links_within_the_folder_are_followed_and_loops_end(tmp_path):
 def test_pipes_are_not_read(tmp_path):
     path = write_folder(tmp_path / "photos", CLASSES)
     os.mkfifo(path / "cat" / "pipe.png")
-    with pytest.warns(UserWarning, match=r"cat/pipe.png \(it is no regular file\)"):
+    with pytest.warns(UserWarning, match=r"cat/pipe.png \(it is not a regular file\)"):
         load_image_folder(path)
 
 
@@ -470,7 +470,9 @@ def test_other_files_are_refused(tmp_path):
 def test_truncated_archive_is_named(tmp_path, n_bytes):
     path = write_zip(tmp_path / "photos.zip", CLASSES)
     path.write_bytes(path.read_bytes()[:n_bytes])
-    with pytest.raises(ValueError, match="photos.zip is no zip archive, or is trunc"):
+    with pytest.raises(
+        ValueError, match="photos.zip is not a zip archive, or is trunc"
+    ):
         load_image_folder(path)
 
 

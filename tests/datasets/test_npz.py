@@ -213,7 +213,7 @@ def test_member_that_is_no_array_is_named(tmp_path):
     np.savez(path, X=X_ROWS)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("y", b"text")
-    with pytest.raises(ValueError, match="y is no array"):
+    with pytest.raises(ValueError, match="y is not an array"):
         load_npz(path)
 
 

@@ -60,7 +60,7 @@ def make_context(settings):
 
 
 def chosen(frame, **values):
-    """Rows of a table with these values; None is no value."""
+    """Rows of a table with these values; None is not a value."""
     return frame.filter(
         pl.lit(True),
         *(pl.col(name).eq_missing(pl.lit(value)) for name, value in values.items()),

@@ -353,7 +353,11 @@ def test_cache_true_is_in_the_users_cache(network, rows, tmp_path, monkeypatch):
         ({"source": np.empty((0, 3))}, ValueError, "source holds 0 rows"),
         ({"source": "photos"}, TypeError, "source='photos' is one path"),
         ({"source": 3}, TypeError, "source must be an array of rows"),
-        ({"source": ["no.png"]}, FileNotFoundError, r"source\[0\]='no.png' is no file"),
+        (
+            {"source": ["no.png"]},
+            FileNotFoundError,
+            r"source\[0\]='no.png' is not a file",
+        ),
         (
             {"extractor": nn.Flatten(2), "source": np.zeros((2, 3, 4, 4))},
             ValueError,

@@ -166,7 +166,7 @@ def test_weights_of_another_shape_are_refused(resnet, tmp_path):
 
 
 def test_damaged_and_missing_files_and_unknown_networks_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="weights=.*own.pth' is no file"):
+    with pytest.raises(FileNotFoundError, match="weights=.*own.pth' is not a file"):
         load_torchvision("resnet18", tmp_path / "own.pth")
     (tmp_path / "own.safetensors").write_bytes(b"none")
     with pytest.raises(ValueError, match="weights=.*cannot be read"):

@@ -407,7 +407,9 @@ def assert_refused(content, path, match):
     ids=["empty", "text", "zeros", "pickle", "zip"],
 )
 def test_a_foreign_file_is_refused(content, tmp_path):
-    assert_refused(content, tmp_path / "m", "is no model file of sklgm, or is cut off")
+    assert_refused(
+        content, tmp_path / "m", "is not a model file of sklgm, or is cut off"
+    )
 
 
 def test_a_safetensors_file_of_others_is_refused(tmp_path):
@@ -515,7 +517,9 @@ HOSTILE = {
     "private class": an_object("sklearn.pipeline._Pipeline"),
     "function": an_object("sklearn.datasets.load_files"),
     "module": an_object("sklgm.__main__.main"),
-    "class of ours that is no estimator": an_object("sklgm._running._runner.Runner"),
+    "class of ours that is not an estimator": an_object(
+        "sklgm._running._runner.Runner"
+    ),
     "cache of pickles": an_object(
         "sklearn.pipeline.Pipeline", steps=[], memory="cache"
     ),

@@ -4,9 +4,6 @@ import csv
 import io
 import json
 import re
-import shutil
-import subprocess
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +16,7 @@ from sklgm.auditing import audit, read_decisions
 from sklgm.auditing._result import AuditResult
 from sklgm.poisoning import flip_labels
 from sklgm.report import write_audit_report
-from tests.chromium import running_chromium, skip_or_fail
+from tests.chromium import fetch_axe, running_chromium, serious_violations
 
 pytestmark = pytest.mark.browser
 
@@ -38,20 +35,7 @@ def chromium():
 @pytest.fixture(scope="session")
 def axe_source(tmp_path_factory):
     """The script of axe-core, from npm."""
-    if shutil.which("npm") is None:
-        pytest.skip("there is no npm to get axe-core with")
-    folder = tmp_path_factory.mktemp("axe")
-    packed = subprocess.run(
-        ["npm", "pack", "--silent", "axe-core@4"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if packed.returncode != 0:
-        skip_or_fail(f"npm cannot get axe-core: {packed.stderr[-300:]}")
-    with tarfile.open(folder / packed.stdout.split()[-1]) as archive:
-        return archive.extractfile("package/axe.min.js").read().decode()
+    return fetch_axe(tmp_path_factory.mktemp("axe"))
 
 
 def audit_result(n_suspects=N_SUSPECTS, class_names=("cat", "dog", "owl"), **changes):
@@ -718,15 +702,7 @@ def test_axe_finds_nothing_serious(open_page, axe_source, name, size, scheme):
         page.keyboard.press(key)
     page.evaluate("document.querySelectorAll('details').forEach((e) => e.open = true)")
     page.keyboard.press("ArrowUp")
-    page.evaluate(axe_source)
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-    serious = {
-        violation["id"]: [node["html"][:150] for node in violation["nodes"]][:3]
-        for violation in found["violations"]
-        if violation["impact"] in ("serious", "critical")
-    }
-    assert serious == {}
-    assert len(found["passes"]) > 15
+    assert serious_violations(page, axe_source) == {}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -88,8 +88,8 @@ def damaged_runs():
     run |= {"settings": {}, "environment": {}}
     return {
         "{": "is damaged",
-        "[]": "is no result of sklgm",
-        '{"schema_version": "2"}': "is no result of sklgm",
+        "[]": "is not a result of sklgm",
+        '{"schema_version": "2"}': "is not a result of sklgm",
         '{"schema_version": 1}': "schema_version=1, but this version of sklgm reads 2",
         '{"schema_version": 3}': "use the version of sklgm that wrote it",
         json.dumps(run | {"settings": []}): "settings must be a dict",

@@ -114,7 +114,7 @@ def test_a_folder_that_is_a_link_is_not_trusted(kept, tmp_path):
     own = path.parent
     own.rename(tmp_path / "elsewhere")
     own.symlink_to(tmp_path / "elsewhere")
-    with pytest.warns(UserWarning, match="is no folder"):
+    with pytest.warns(UserWarning, match="is not a folder"):
         assert carried_out(folder)
 
 
