@@ -158,8 +158,10 @@ def claimed_squared_mahalanobis(
     if covariance_type in ("spherical", "diag"):
         precisions = precisions.index_select(0, y_encoded)
     if covariance_type in ("diag", "tied_diag"):  # (n_samples, feature_dim)
-        return torch.linalg.vecdot(differences * precisions, differences)
-    return torch.linalg.vecdot(differences, differences) * precisions
+        distances: Tensor = torch.linalg.vecdot(differences * precisions, differences)
+        return distances
+    distances = torch.linalg.vecdot(differences, differences)
+    return distances * precisions
 
 
 def class_logits(

@@ -97,7 +97,7 @@ def test_truncated_file_is_named(tiny_home, name, n_bytes):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("train-images-idx3-ubyte", b"<html>not found</html>", "no IDX file"),
+        ("train-images-idx3-ubyte", b"<html>not found</html>", "not an IDX file"),
         ("train-images-idx3-ubyte", idx_bytes(IMAGES[:, :27]), "27 x 28"),
         ("train-labels-idx1-ubyte", idx_bytes(LABELS[:1]), "holds 1 labels"),
         ("train-labels-idx1-ubyte", idx_bytes(LABELS + 1), "the label 10"),
