@@ -67,7 +67,7 @@ for ax, name in zip(axes, networks, strict=True):
 
 # %%
 # Images that are not digits
-# -------------------------
+# --------------------------
 # We shuffle the pixels of each test image. What is left has the right amount of ink
 # and shows nothing. Shading is what each network has to say about a place: softmax its
 # largest probability, L-GM the density of its features. Black crosses are the shuffled
