@@ -397,7 +397,7 @@ class RightClaimModel:
         claimed: NDArray[np.int64],
         is_possible: NDArray[np.bool_],
     ) -> Iterator[tuple[int, NDArray[np.intp], NDArray[np.float64]]]:
-        """Some rows after the others: their label, their numbers, ``log p_c``."""
+        """Yield parts of the rows: their label, their numbers, and ``log p_c``."""
         is_all_possible = bool(is_possible.all())
         for label, rows in by_label(claimed, log_proba.shape[1], CHUNK):
             known = log_proba.take(rows, axis=0)  # faster than by an index
