@@ -2,8 +2,8 @@
 
 ``python tests/benchmarks/audit_of_probabilities.py --out FILE`` judges the same
 1,000,000 rows of 10 classes by :func:`sklgm.audit` and by cleanlab's
-``find_label_issues`` and ``find_label_issues_batched`` (where cleanlab is installed), in
-turns, each in a process of its own with one thread, and prints medians. Linux.
+``find_label_issues`` and ``find_label_issues_batched`` (where cleanlab is installed),
+in turns, each in a process of its own with one thread, and prints medians. Linux.
 """
 
 import argparse
