@@ -239,8 +239,9 @@ class TransitionModel:
             scaled = log_proba[is_lost] / self.temperature
             log_others[is_lost] = logsumexp(scaled + log_off, axis=1)
         log_right = np.log(max(self.noise_matrix[label, label], _LEAST_NOISE))
-        odds: NDArray[np.float64] = log_proba[:, label] / self.temperature
-        return odds + log_right - log_others
+        own = log_proba[:, label] / self.temperature
+        odds: NDArray[np.float64] = own + log_right - log_others
+        return odds
 
     def of_all_claims(
         self, log_proba: NDArray[np.float64]
