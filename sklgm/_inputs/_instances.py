@@ -200,6 +200,11 @@ def encode_labels(
         If a label is not among ``classes``.
     """
     labels = np.asarray(as_array(labels))
+    if classes.dtype.kind in "iu" and labels.dtype.kind in "iu" and len(labels) > 0:
+        first, last = int(classes[0]), int(classes[-1])
+        is_gapless = last - first + 1 == len(classes)
+        if is_gapless and first <= labels.min() and labels.max() <= last:
+            return labels.astype(np.int64) - first
     is_known = np.isin(labels, classes)
     if not is_known.all():
         unknown = np.unique(labels[~is_known])[:5].tolist()

@@ -1,5 +1,6 @@
 """Where a run takes place: versions, machine, and the user's folders."""
 
+import functools
 import importlib.metadata
 import os
 import platform
@@ -19,6 +20,7 @@ _PACKAGES = (
 )
 
 
+@functools.cache  # looking through all that is installed takes time
 def installed_version(package: str) -> str | None:
     """Version of an installed distribution.
 

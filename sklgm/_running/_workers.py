@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import mmap
+import pickle
 import signal
+import threading
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from numbers import Integral
 from typing import Any
 
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 
@@ -80,6 +85,71 @@ def divided_threads(n_workers: int) -> int:
     return max(1, torch.get_num_threads() // n_workers)
 
 
+def is_on_cluster() -> bool:
+    """Whether a ``joblib.parallel_config("dask")`` is around this.
+
+    Returns
+    -------
+    bool
+        True where tasks go to the workers of Dask.
+    """
+    import joblib
+
+    backend, _ = joblib.parallel.get_active_backend()
+    return type(backend).__name__ == "DaskDistributedBackend"
+
+
+class ByFileName:
+    """A function whose memory-mapped arrays travel as the name of their file.
+
+    Workers of Dask would else be sent all of their values. They read them from the same
+    path, by a file system that they share.
+
+    Parameters
+    ----------
+    function : callable
+        Can be pickled.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def __call__(self, *task: Any) -> Any:
+        """Call the function.
+
+        Parameters
+        ----------
+        *task : object
+            Its arguments.
+
+        Returns
+        -------
+        object
+            What it returns.
+        """
+        return self.function(*task)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        import cloudpickle  # Dask needs it, too
+
+        class Pickler(cloudpickle.Pickler):
+            def reducer_override(self, thing: Any) -> Any:
+                # A part of a mapped array has another array as its base.
+                if type(thing) is np.memmap and isinstance(thing.base, mmap.mmap):
+                    order = "C" if thing.flags.c_contiguous else "F"
+                    place = thing.filename, thing.dtype, "r", thing.offset
+                    return np.memmap, (*place, thing.shape, order)
+                return super().reducer_override(thing)
+
+        stream = io.BytesIO()
+        Pickler(stream).dump(self.function)
+        return _from_bytes, (stream.getvalue(),)
+
+
+def _from_bytes(content: bytes) -> ByFileName:
+    return ByFileName(pickle.loads(content))
+
+
 @contextmanager
 def limited_threads(n_threads: int) -> Iterator[None]:
     """Compute with so many threads, for the length of a ``with`` block.
@@ -115,7 +185,8 @@ def run_tasks(
     """Call a function with the arguments of each task, in processes side by side.
 
     Large arrays among the arguments are written once and memory-mapped by the workers,
-    read-only. An error of a task, and Ctrl-C, end all of them.
+    read-only. An error of a task, and Ctrl-C, end all of them. Inside a
+    ``joblib.parallel_config("dask")`` tasks go to the workers of Dask.
 
     Parameters
     ----------
@@ -144,9 +215,14 @@ def run_tasks(
         n_threads = divided_threads(n_workers)
     import joblib
 
-    # Threads would share torch's generator, which training seeds.
-    with joblib.parallel_config("loky", inner_max_num_threads=n_threads):
-        parallel = joblib.Parallel(n_jobs=n_workers, return_as="generator")
+    if is_on_cluster():
+        parallel = joblib.Parallel(return_as="generator")
+        function = ByFileName(function)
+        pickle.dumps(function)  # Dask would wait for ever for what cannot be sent
+    else:
+        # Threads would share torch's generator, which training seeds.
+        with joblib.parallel_config("loky", inner_max_num_threads=n_threads):
+            parallel = joblib.Parallel(n_jobs=n_workers, return_as="generator")
     call = joblib.delayed(_in_worker)
     results = parallel(call(function, task, n_threads) for task in tasks)
     try:
@@ -161,6 +237,10 @@ def run_tasks(
 def _in_worker(
     function: Callable[..., Any], task: tuple[Any, ...], n_threads: int
 ) -> Any:
+    if threading.current_thread() is not threading.main_thread():
+        # Of a worker of Dask: it is not in the user's terminal.
+        with limited_threads(n_threads):
+            return function(*task)
     # Ctrl-C reaches every process of a terminal, and training would return what it has
     # so far. It is for the process of the user, which ends this one.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)

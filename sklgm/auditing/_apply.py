@@ -6,7 +6,8 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ class AppliedDecisions:
     path : str
         The copy.
     n_rows : int
-        Rows of the copy; of images those of the training folders.
+        Rows of the copy; of images the files in the training folders, without those
+        that could not be copied.
     n_kept, n_relabelled, n_dropped, n_unsure : int
         Rows by decision; unsure ones are kept.
     n_undecided : int
@@ -167,7 +169,8 @@ def apply_decisions(
         result = _result(source, lines, corrections, to)
         with _written_beside(to) as partial:
             if not index:
-                source.write(partial, corrections, progress or _no_progress)
+                n_skipped = source.write(partial, corrections, progress or _no_progress)
+                result = replace(result, n_rows=result.n_rows - n_skipped)
             elif isinstance(source, FolderSource):
                 source.write_index(partial, corrections)
     return result
@@ -278,15 +281,28 @@ def _check_claim(source: LabelSource, line: Decision, row: int) -> None:
     if source.names is not None:
         facts.append(("name", line.name, source.names[row]))
     elif line.name and (texts := source.texts_of(row)):
-        is_known = any(line.name in (text, listed(text)) for text in texts)
-        facts.append(("name", line.name, line.name if is_known else texts[0]))
+        is_named = any(line.name in (text, listed(text)) for text in texts)
+        facts.append(("name", line.name, line.name if is_named else texts[0]))
     for what, said, here in facts:
-        if said and said not in (str(here), listed(here)):
+        is_known = said in (str(here), listed(here)) or _is_number(said, here)
+        if said and not is_known:
             raise ValueError(
                 f"decisions, line {line.line}: {what} of row {line.row} is "
                 f"{str(here)!r} here, not {said!r}: they were made for other data, "
                 "or these have changed since they were audited"
             )
+
+
+def _is_number(text: str | None, label: Any) -> bool:
+    """Whether a text is the number that a label is, however it is written: 2.0 is 2."""
+    if not text or isinstance(label, bool | np.bool_):
+        return False
+    if not isinstance(label, int | float | np.number):
+        return False
+    try:
+        return Decimal(text.strip()) == Decimal(str(label))
+    except InvalidOperation:
+        return False
 
 
 def _new_label(
@@ -304,6 +320,8 @@ def _new_label(
         same = [label for label in classes if as_text(label) == wanted]
         if same:
             break
+    else:
+        same = [label for label in classes if _is_number(text, label)]
     try:
         label = same[0] if same else source.label_of(text.strip())
     except ValueError as error:

@@ -9,6 +9,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
 from sklgm._inputs import as_array
+from sklgm.outliers._transitions import CHUNK, log
 
 
 def check_pred_probs(
@@ -40,7 +41,8 @@ def check_pred_probs(
         to 0.
     """
     claimed_labels = column_or_1d(as_array(y), warn=True)
-    check_classification_targets(claimed_labels)
+    if claimed_labels.dtype.kind not in "biu":  # such are always labels
+        check_classification_targets(claimed_labels)
     proba = check_array(as_array(pred_probs), dtype=None, input_name="pred_probs")
     n_samples, n_classes = proba.shape
     if n_samples != len(claimed_labels):
@@ -49,26 +51,33 @@ def check_pred_probs(
             f"of y, got {n_samples}"
         )
     classes = _classes_of_columns(claimed_labels, n_classes)
-    log_proba = np.array(proba, dtype=np.float64)
-    if log_proba.min() < 0:
-        raise ValueError(
-            f"pred_probs must be probabilities, got {log_proba.min():g}: give "
-            "probabilities, not their logarithms or logits"
-        )
-    totals = log_proba.sum(axis=1)
-    if totals.min() <= 0:
-        raise ValueError(
-            f"pred_probs must have a positive probability in every row; row "
-            f"{int(np.argmin(totals))} sums to {totals.min():g}"
-        )
-    log_proba /= totals[:, None]
-    log_proba[log_proba == 0] = 1.0 / (n_samples + n_classes)
-    np.log(log_proba, out=log_proba)
+    log_proba = np.empty(proba.shape)
+    never_seen = 1.0 / (n_samples + n_classes)
+    step = max(CHUNK // n_classes, 1)
+    for first in range(0, n_samples, step):
+        part = np.array(proba[first : first + step], dtype=np.float64)
+        least = part.min()
+        if least < 0:
+            raise ValueError(
+                f"pred_probs must be probabilities, got {least:g}: give "
+                "probabilities, not their logarithms or logits"
+            )
+        totals = np.einsum("ij->i", part)
+        if totals.min() <= 0:
+            row = int(np.argmin(totals))
+            raise ValueError(
+                f"pred_probs must have a positive probability in every row; row "
+                f"{first + row} sums to {totals[row]:g}"
+            )
+        part /= totals[:, None]
+        if least == 0 or part.min() == 0:  # tiny ones may underflow
+            part[part == 0] = never_seen
+        log_proba[first : first + step] = log(part)
     return claimed_labels, classes, log_proba
 
 
 def _classes_of_columns(labels: NDArray[Any], n_classes: int) -> NDArray[Any]:
-    classes = np.unique(labels)
+    classes = _sorted_labels(labels)
     if len(classes) == n_classes and n_classes > 1:
         return classes
     is_index = np.issubdtype(classes.dtype, np.integer) and classes[0] >= 0
@@ -79,3 +88,12 @@ def _classes_of_columns(labels: NDArray[Any], n_classes: int) -> NDArray[Any]:
         f"{len(classes)} classes, pred_probs {n_classes} columns. Where some classes "
         "are claimed by no row, give y as column numbers from 0"
     )
+
+
+def _sorted_labels(labels: NDArray[Any]) -> NDArray[Any]:
+    """Find the labels that there are; numbers of columns by counting them."""
+    if labels.dtype.kind in "iu" and len(labels) > 0:
+        low, high = int(labels.min()), int(labels.max())
+        if 0 <= low and high < len(labels):
+            return np.flatnonzero(np.bincount(labels)).astype(labels.dtype)
+    return np.unique(labels)

@@ -253,12 +253,20 @@ def typical_rows(
         if len(own) == 0:
             continue
         if features.shape[1] == 0:
-            chosen = own[np.argsort(-scores[own], kind="stable")[:_N_TYPICAL]]
+            chosen = own[_greatest(scores[own], _N_TYPICAL)]
         else:
             of_class = features[own].astype(np.float64)
             chosen = own[_spread_rows(of_class, _N_TYPICAL)]
         typical[k, : len(chosen)] = rows[chosen]
     return typical
+
+
+def _greatest(values: NDArray[np.float64], n_values: int) -> NDArray[np.intp]:
+    """Where the greatest values are, the greatest first; of ties the first ones."""
+    places = np.arange(len(values))
+    if len(values) > n_values:
+        places = np.flatnonzero(values >= np.partition(values, -n_values)[-n_values])
+    return places[np.argsort(-values[places], kind="stable")[:n_values]]
 
 
 def _spread_rows(features: NDArray[np.float64], n_rows: int) -> NDArray[np.intp]:

@@ -76,7 +76,7 @@ class FolderSource(LabelSource):
             )
         return text
 
-    def write(self, to: Path, corrections: Corrections, progress: Progress) -> None:
+    def write(self, to: Path, corrections: Corrections, progress: Progress) -> int:
         """Copy training images into the folders of their labels, and other splits."""
         assert self.names is not None
         places = self._places(corrections)
@@ -87,6 +87,8 @@ class FolderSource(LabelSource):
         stage = "copy images"
         progress(stage, 0, len(places))
         relabelled = {self.names[row] for row in corrections.new_labels}
+        images = set(self.names)
+        n_skipped = 0
         skipped: list[str] = []
         with opened as put:
             for n_done, (file, place) in enumerate(places.items(), start=1):
@@ -96,6 +98,7 @@ class FolderSource(LabelSource):
                     if file in relabelled:
                         raise
                     skipped.append(f"{file} ({error})")
+                    n_skipped += file in images
                 else:
                     origin = None if self._is_archive else self.path / file
                     put(place, content, origin)
@@ -108,6 +111,7 @@ class FolderSource(LabelSource):
                 UserWarning,
                 stacklevel=4,
             )
+        return n_skipped
 
     def write_index(self, to: Path, corrections: Corrections) -> None:
         """Write a list of path and label instead of copies of the images.

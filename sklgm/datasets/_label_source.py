@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,7 @@ class LabelSource(ABC):
         """
 
     @abstractmethod
-    def write(self, to: Path, corrections: Corrections, progress: Progress) -> None:
+    def write(self, to: Path, corrections: Corrections, progress: Progress) -> int:
         """Write a corrected copy.
 
         Parameters
@@ -134,6 +135,11 @@ class LabelSource(ABC):
             What it has otherwise.
         progress : callable
             Called with the name of a stage, steps done and steps in all.
+
+        Returns
+        -------
+        int
+            Rows that are not in the copy because they cannot be read.
 
         Raises
         ------
@@ -170,10 +176,13 @@ def parsed_label(text: str, dtype: np.dtype[Any], name: str) -> Any:
     try:
         if dtype.kind == "b":
             return {"true": True, "false": False}[text.strip().lower()]
-        number = int(text)
+        exact = Decimal(text.strip())
+        number = int(exact)
+        if number != exact:
+            raise ValueError
         if dtype.kind == "f" or np.iinfo(dtype).min <= number <= np.iinfo(dtype).max:
             return number
-    except (ValueError, KeyError):
+    except (ArithmeticError, ValueError, KeyError):
         pass
     kind = "true or false" if dtype.kind == "b" else "whole numbers"
     raise ValueError(f"{name} holds {kind} ({dtype}), which {text!r} is not")

@@ -67,7 +67,7 @@ class NpzSource(LabelSource):
         """Take what the array can hold."""
         return parsed_label(text, self.labels.dtype, f"y of {self.path}")
 
-    def write(self, to: Path, corrections: Corrections, progress: Progress) -> None:
+    def write(self, to: Path, corrections: Corrections, progress: Progress) -> int:
         """Write all arrays, those with one row per label without what was dropped."""
         is_kept = corrections.kept(len(self.labels))
         stage = "write arrays"
@@ -94,6 +94,7 @@ class NpzSource(LabelSource):
                             while part := content.read(1 << 20):
                                 file.write(part)
                 progress(stage, n_done, len(members))
+        return 0
 
     def _corrected(self, corrections: Corrections) -> NDArray[Any]:
         if self.labels.dtype.kind != "U":

@@ -64,11 +64,12 @@ class _TableSource(LabelSource):
     def write_table(self, to: Path, corrections: Corrections) -> None:
         """Write a corrected copy."""
 
-    def write(self, to: Path, corrections: Corrections, progress: Progress) -> None:
+    def write(self, to: Path, corrections: Corrections, progress: Progress) -> int:
         """Write a table of the same columns, with other labels and fewer rows."""
         progress("write the table", 0, 1)
         self.write_table(to, corrections)
         progress("write the table", 1, 1)
+        return 0
 
 
 class TextTableSource(_TableSource):

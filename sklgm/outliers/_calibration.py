@@ -256,9 +256,8 @@ def calibrate_claims(
     model = weights = None
     if calibration == "auto" and n_classes > 1 and log_proba is not None:
         model = RightClaimModel.fit(log_proba, claimed)
-        weights = model.p_right(log_proba, claimed)
         if kind.is_posterior:
-            scores = model.scores(log_proba, claimed)
+            scores, weights = model.scores_and_p_right(log_proba, claimed)
             return Calibration(
                 kind,
                 scores,
@@ -269,6 +268,7 @@ def calibrate_claims(
                 model,
                 weights,
             )
+        weights = model.p_right(log_proba, claimed)
 
     centres, spreads = _no_scale(len(folds), n_classes)
     if kind.is_posterior:

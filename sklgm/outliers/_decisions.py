@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import false_discovery_control
 
+from sklgm.outliers._order import ascending
+
 
 def q_values(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Smallest false discovery rate at which each row would be flagged.
@@ -47,12 +49,15 @@ def discovery_rates(p_right: NDArray[np.float64]) -> NDArray[np.float64]:
     B. Efron, "Large-Scale Inference", Cambridge University Press 2010, equation 5.6
     (the false discovery rate of a set is the mean of the local ones).
     """
-    order = np.argsort(p_right, kind="stable")
+    order = ascending(p_right)
     ordered = p_right[order]
     means = np.cumsum(ordered) / np.arange(1, len(ordered) + 1)
-    last = np.searchsorted(ordered, ordered, side="right") - 1  # ties stay together
+    is_last = np.append(ordered[1:] != ordered[:-1], True)
+    if not is_last.all():  # ties stay together
+        last = np.flatnonzero(is_last)
+        means = np.repeat(means[last], np.diff(last, prepend=-1))
     rates = np.empty_like(means)
-    rates[order] = means[last]
+    rates[order] = means
     return rates
 
 

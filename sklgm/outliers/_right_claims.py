@@ -1,14 +1,17 @@
 """Model of right claims: what posteriors they have, and how many claims are wrong."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, logsumexp
 
-from sklgm.outliers._transitions import TransitionModel, chunks
+from sklgm.outliers._order import ascending, by_label
+from sklgm.outliers._transitions import CHUNK, TransitionModel, exp, log
 
 #: Log probability of every class of a row that is infinitely far from all of them.
 LOWEST = float(np.finfo(np.float64).min)
@@ -17,7 +20,9 @@ LOWEST = float(np.finfo(np.float64).min)
 _ANCHOR_SHARE = 0.05
 _MOST_LEARNT = 0.45
 # What is left of a probability at or below that of a wrong label alone.
-_LOG_REMAINDER = np.log(1e-3)
+_REMAINDER = 1e-3
+# Log probabilities above it do not underflow, nor does what is left of them.
+_LEAST_LOG = -690.0
 # Of readings that are as likely the one with the least noise is taken: a tree that is
 # often wrong, and certain, may be unsure or see wrong labels. Too little to move a
 # temperature that is told.
@@ -174,7 +179,9 @@ class RightClaimModel:
         if is_possible.any() and not is_possible.all():
             log_proba, claimed = log_proba[is_possible], claimed[is_possible]
         n_samples, n_classes = log_proba.shape
-        floor = _floor(log_proba)
+        anchor = _anchor(log_proba)
+        # Where the most certain rows are as unsure as this there is no anchor.
+        floor = anchor / (n_classes - 1) if anchor < _MOST_LEARNT else 0.0
         step = -(-log_proba.size // _MAX_VALUES)
         chosen = _without_floor(log_proba[::step], floor)
         claims = claimed[::step]
@@ -202,7 +209,7 @@ class RightClaimModel:
         strays = replace(likely, stray_share=_stray_share(error, _STRAY))
         sorted_scores, cumulative = _law(likely, strays, chosen)
         is_informative = (
-            _anchor(log_proba) < _MOST_LEARNT
+            anchor < _MOST_LEARNT
             and np.log(likely.temperature) < 0.9 * _LOG_TEMPERATURE_BOUNDS[1]
             and disagreement <= _MOST_DISAGREEMENT
         )
@@ -243,15 +250,31 @@ class RightClaimModel:
             ``s_iz``, natural log, finite; the lowest number for a row that has no
             class, as it is infinitely far from all of them.
         """
+        return self.scores_and_p_right(log_proba, claimed)[0]
+
+    def scores_and_p_right(
+        self, log_proba: NDArray[np.float64], claimed: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """:meth:`scores` and :meth:`p_right`, in one pass over the rows.
+
+        Parameters
+        ----------
+        log_proba : ndarray of shape (n_samples, n_classes)
+            Log posteriors, natural log.
+        claimed : ndarray of shape (n_samples,)
+            Indices of the claimed classes.
+
+        Returns
+        -------
+        scores, p_right : ndarray of shape (n_samples,)
+            As these methods return them.
+        """
+        scores, p_right = np.empty(len(claimed)), np.empty(len(claimed))
         is_possible = _is_possible(log_proba)
-        if not is_possible.all():
-            log_proba = np.where(is_possible[:, None], log_proba, 0.0)
-        scores = np.empty(len(claimed))
-        for rows in chunks(*log_proba.shape):
-            scores[rows] = self.likely.log_odds(
-                _without_floor(log_proba[rows], self.floor), claimed[rows]
-            )
-        return np.where(is_possible, np.maximum(scores, LOWEST), LOWEST)
+        for label, rows, known in self._parts(log_proba, claimed, is_possible):
+            scores[rows] = self.likely.log_odds_of(known, label)
+            p_right[rows] = self.cautious.p_right_of(known, label)
+        return np.where(is_possible, np.maximum(scores, LOWEST), LOWEST), p_right
 
     def p_values(
         self, scores: NDArray[np.float64], groups: NDArray[np.int64] | None = None
@@ -270,8 +293,10 @@ class RightClaimModel:
         ndarray of shape (n_samples,)
             ``F(s)``, in [0, 1].
         """
-        n_lower = np.searchsorted(self.sorted_scores, scores, side="right")
-        p_values: NDArray[np.float64] = np.append(0.0, self.cumulative)[n_lower]
+        order = ascending(scores)  # one after the other they are found faster
+        n_lower = np.searchsorted(self.sorted_scores, scores[order], side="right")
+        p_values = np.empty(len(scores))
+        p_values[order] = np.append(0.0, self.cumulative)[n_lower]
         return np.minimum(p_values, 1.0)  # a sum of many terms may exceed 1
 
     def thresholds(self, level: float) -> NDArray[np.float64]:
@@ -315,13 +340,8 @@ class RightClaimModel:
         """
         p_right = np.empty(len(claimed))
         is_possible = _is_possible(log_proba)
-        for rows in chunks(*log_proba.shape):
-            known = log_proba[rows]
-            if not is_possible[rows].all():
-                known = np.where(is_possible[rows, None], known, 0.0)
-            p_right[rows] = self.cautious.p_right(
-                _without_floor(known, self.floor), claimed[rows]
-            )
+        for label, rows, known in self._parts(log_proba, claimed, is_possible):
+            p_right[rows] = self.cautious.p_right_of(known, label)
         return p_right
 
     def class_proba(self, log_proba: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -364,16 +384,26 @@ class RightClaimModel:
         bold = replace(
             self.likely, temperature=self.likely.temperature / _PEOPLE_SHARPER
         )
-        difference = self.p_right(log_proba, claimed)
+        difference = np.empty(len(claimed))
         is_possible = _is_possible(log_proba)
-        for rows in chunks(*log_proba.shape):
-            known = log_proba[rows]
-            if not is_possible[rows].all():
-                known = np.where(is_possible[rows, None], known, 0.0)
-            difference[rows] -= bold.p_right(
-                _without_floor(known, self.floor), claimed[rows]
-            )
+        for label, rows, known in self._parts(log_proba, claimed, is_possible):
+            difference[rows] = self.cautious.p_right_of(known, label)
+            difference[rows] -= bold.p_right_of(known, label)
         return np.maximum(difference, 0.0)
+
+    def _parts(
+        self,
+        log_proba: NDArray[np.float64],
+        claimed: NDArray[np.int64],
+        is_possible: NDArray[np.bool_],
+    ) -> Iterator[tuple[int, NDArray[np.intp], NDArray[np.float64]]]:
+        """Yield parts of the rows: their label, their numbers, and ``log p_c``."""
+        is_all_possible = bool(is_possible.all())
+        for label, rows in by_label(claimed, log_proba.shape[1], CHUNK):
+            known = log_proba.take(rows, axis=0)  # faster than by an index
+            if not is_all_possible:
+                known[~is_possible[rows]] = 0.0
+            yield label, rows, _without_floor(known, self.floor)
 
 
 def precise_log_softmax(log_scores: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -413,27 +443,27 @@ def _is_possible(log_proba: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 def _anchor(log_proba: NDArray[np.float64]) -> float:
     """Probability that the most certain rows leave to all other classes."""
-    lowest = np.exp(log_proba.min(axis=1))
+    lowest = torch.from_numpy(log_proba).amin(dim=1).numpy()
     n_others = log_proba.shape[1] - 1
-    return float(np.quantile(lowest, _ANCHOR_SHARE) * n_others)
-
-
-def _floor(log_proba: NDArray[np.float64]) -> float:
-    """Probability that rows of which the classifier is certain leave to a class."""
-    anchor = _anchor(log_proba)
-    # Where the most certain rows are as unsure as this there is no anchor.
-    return anchor / (log_proba.shape[1] - 1) if anchor < _MOST_LEARNT else 0.0
+    return float(np.quantile(exp(lowest), _ANCHOR_SHARE) * n_others)
 
 
 def _without_floor(log_proba: NDArray[np.float64], floor: float) -> NDArray[np.float64]:
     """Log probabilities without what was learnt of wrong labels."""
     if floor < np.finfo(np.float64).eps:
         return log_proba
-    excess = np.exp(log_proba) - floor
-    with np.errstate(divide="ignore", invalid="ignore"):
-        log_excess = np.where(excess > 0, np.log(excess), -np.inf)
-    sharpened: NDArray[np.float64] = log_softmax(
-        np.maximum(log_excess, log_proba + _LOG_REMAINDER), axis=1
+    remainder = exp(log_proba.copy())
+    excess = remainder - floor
+    remainder *= _REMAINDER
+    np.maximum(excess, remainder, out=excess)
+    if log_proba.min(initial=0.0) > _LEAST_LOG:
+        totals = np.einsum("ij->i", excess)
+        sharpened: NDArray[np.float64] = log(excess)
+        sharpened -= np.log(totals)[:, None]
+        return sharpened
+    # Some underflow: they keep their order.
+    sharpened = log_softmax(
+        np.maximum(log(excess), log_proba + np.log(_REMAINDER)), axis=1
     )
     return sharpened
 
@@ -570,13 +600,10 @@ def _law(
     log_proba: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Sorted scores of right claims, and the probability of each or a lower one."""
-    n_samples, n_classes = log_proba.shape
-    scores, weights = np.empty(log_proba.shape), np.empty(log_proba.shape)
-    q = strays.class_proba(log_proba)
-    for k in range(n_classes):
-        claimed = np.full(n_samples, k)
-        scores[:, k] = model.log_odds(log_proba, claimed)
-        weights[:, k] = q[:, k] * model.noise_matrix[k, k]
-    order = np.argsort(scores, axis=None, kind="stable")
+    weights = strays.class_proba(log_proba) * np.diag(model.noise_matrix)
+    scores = np.empty(log_proba.shape)
+    for k in range(log_proba.shape[1]):
+        scores[:, k] = model.log_odds_of(log_proba, k)
+    order = ascending(scores.ravel())
     cumulative = np.cumsum(weights.ravel()[order])
     return scores.ravel()[order], cumulative / cumulative[-1]

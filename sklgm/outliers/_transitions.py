@@ -4,8 +4,11 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.special import logsumexp
+
+from sklgm.outliers._order import by_label
 
 # Rows that the noise of all classes counts for, beside those of each class.
 _PRIOR_ROWS = 20.0
@@ -14,8 +17,8 @@ _N_STEPS, _TOLERANCE = 25, 3e-4
 _FIRST_NOISE, _LEAST_NOISE = 0.03, 1e-12
 # Sums below it have lost digits, or are 0.
 _LEAST_SUM = 1e-290
-# Values that are in memory at once.
-_CHUNK = 200_000
+#: Values that are in memory, or better in its cache, at once.
+CHUNK = 50_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,18 +99,19 @@ class TransitionModel:
         log_likelihood : float
             Mean log probability of the claims.
         """
-        n_samples, n_classes = log_proba.shape
-        order = np.argsort(claimed, kind="stable")
-        claims = claimed[order]
-        starts = np.searchsorted(claims, np.arange(n_classes))
-        is_claimed = np.bincount(claims, minlength=n_classes) > 0
-        q = self.class_proba(log_proba)[order]
+        n_classes = log_proba.shape[1]
+        q = self.class_proba(log_proba)
+        of_labels = [
+            (label, q.take(rows, axis=0))
+            for label, rows in by_label(claimed, n_classes, q.size)
+        ]
         matrix = self.noise_matrix
         for _ in range(_N_STEPS):
-            joint = q * matrix[:, claims].T  # (n_samples, n_classes)
-            joint /= joint.sum(axis=1, keepdims=True)
             counts = np.zeros((n_classes, n_classes))
-            counts[:, is_claimed] = np.add.reduceat(joint, starts[is_claimed], axis=0).T
+            by_columns = np.ascontiguousarray(matrix.T)
+            for label, of_rows in of_labels:
+                to_label = by_columns[label]
+                counts[:, label] = to_label * ((1.0 / (of_rows @ to_label)) @ of_rows)
             counts = _mostly_right(counts)
             noise = 1.0 - np.trace(counts) / counts.sum()
             updated = counts + _PRIOR_ROWS * _even(noise, n_classes)
@@ -116,8 +120,11 @@ class TransitionModel:
             matrix = updated
             if change < _TOLERANCE:
                 break
-        probability = np.einsum("ij,ji->i", q, matrix[:, claims])
-        return replace(self, noise_matrix=matrix), float(np.log(probability).mean())
+        log_likelihood = sum(
+            float(np.log(of_rows @ matrix[:, label]).sum())
+            for label, of_rows in of_labels
+        )
+        return replace(self, noise_matrix=matrix), log_likelihood / len(claimed)
 
     def scaled_noise(self, factor: float) -> Self:
         """Scale all confusions.
@@ -175,17 +182,11 @@ class TransitionModel:
             ``q_z T[z, z]`` and ``sum_(y != z) q_y T[y, z]``; the second is not a
             difference of larger numbers, so that sure rows keep their order.
         """
-        n_samples, n_classes = log_proba.shape
-        right, wrong = np.empty(n_samples), np.empty(n_samples)
-        diagonal, off = np.diag(self.noise_matrix), self._off_diagonal()
-        by_label, stray = np.ascontiguousarray(off.T), self.stray_share
-        for rows in chunks(n_samples, n_classes):
-            powers, claims = self._powers(log_proba[rows]), claimed[rows]
-            own = powers[np.arange(len(powers)), claims]
-            scale = (1.0 - stray) / powers.sum(axis=1)
-            others = np.einsum("ij,ij->i", powers, by_label[claims])
-            right[rows] = (own * scale + stray * self.priors[claims]) * diagonal[claims]
-            wrong[rows] = others * scale + stray * (self.priors @ off)[claims]
+        right, wrong = np.empty(len(claimed)), np.empty(len(claimed))
+        for label, rows in by_label(claimed, log_proba.shape[1], CHUNK):
+            right[rows], wrong[rows] = self._right_and_wrong_of(
+                log_proba.take(rows, axis=0), label
+            )
         return right, wrong
 
     def log_odds(
@@ -206,24 +207,40 @@ class TransitionModel:
             ``log q_z T[z, z] - log sum_(y != z) q_y T[y, z]``, natural log, finite. The
             sum over all classes of the softmax cancels: sure rows keep their order.
         """
-        n_samples, n_classes = log_proba.shape
-        odds = np.empty(n_samples)
-        off = self._off_diagonal()
-        by_label = np.ascontiguousarray(off.T)
-        log_diagonal = np.log(np.maximum(np.diag(self.noise_matrix), _LEAST_NOISE))
-        for rows in chunks(n_samples, n_classes):
-            claims = claimed[rows]
-            numbers = np.arange(len(claims))
-            scaled = log_proba[rows] / self.temperature
-            own = scaled[numbers, claims]
-            others = np.einsum("ij,ij->i", np.exp(scaled), by_label[claims])
-            is_lost = others < _LEAST_SUM
-            log_others = np.log(np.where(is_lost, 1.0, others))
-            if is_lost.any():  # it underflows: take the logarithms of all terms
-                with np.errstate(divide="ignore"):
-                    log_off = np.log(by_label)[claims[is_lost]]
-                log_others[is_lost] = logsumexp(scaled[is_lost] + log_off, axis=1)
-            odds[rows] = own + log_diagonal[claims] - log_others
+        odds = np.empty(len(claimed))
+        for label, rows in by_label(claimed, log_proba.shape[1], CHUNK):
+            odds[rows] = self.log_odds_of(log_proba.take(rows, axis=0), label)
+        return odds
+
+    def log_odds_of(
+        self, log_proba: NDArray[np.float64], label: int
+    ) -> NDArray[np.float64]:
+        """Like :meth:`log_odds`, of rows that claim one label.
+
+        Parameters
+        ----------
+        log_proba : ndarray of shape (n_rows, n_classes)
+            Log posteriors, natural log.
+        label : int
+            Index of the class that all rows claim.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,)
+            Log odds, natural log, finite.
+        """
+        off = self._off_diagonal()[:, label]
+        others = np.einsum("ij,j->i", self._powers(log_proba), off)
+        is_lost = others < _LEAST_SUM
+        log_others = log(others)
+        if is_lost.any():  # it underflows: take the logarithms of all terms
+            with np.errstate(divide="ignore"):
+                log_off = np.log(off)
+            scaled = log_proba[is_lost] / self.temperature
+            log_others[is_lost] = logsumexp(scaled + log_off, axis=1)
+        log_right = np.log(max(self.noise_matrix[label, label], _LEAST_NOISE))
+        own = log_proba[:, label] / self.temperature
+        odds: NDArray[np.float64] = own + log_right - log_others
         return odds
 
     def of_all_claims(
@@ -261,17 +278,52 @@ class TransitionModel:
         ndarray of shape (n_samples,)
             ``P(right | x, z)``, in [0, 1].
         """
-        right, wrong = self.right_and_wrong(log_proba, claimed)
+        p_right = np.empty(len(claimed))
+        for label, rows in by_label(claimed, log_proba.shape[1], CHUNK):
+            p_right[rows] = self.p_right_of(log_proba.take(rows, axis=0), label)
+        return p_right
+
+    def p_right_of(
+        self, log_proba: NDArray[np.float64], label: int
+    ) -> NDArray[np.float64]:
+        """Like :meth:`p_right`, of rows that claim one label.
+
+        Parameters
+        ----------
+        log_proba : ndarray of shape (n_rows, n_classes)
+            Log posteriors, natural log.
+        label : int
+            Index of the class that all rows claim.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,)
+            ``P(right | x, z)``, in [0, 1].
+        """
+        right, wrong = self._right_and_wrong_of(log_proba, label)
         total = right + wrong
         return np.divide(right, total, out=np.zeros_like(right), where=total > 0)
+
+    def _right_and_wrong_of(
+        self, log_proba: NDArray[np.float64], label: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Like :meth:`right_and_wrong`, of rows that claim one label."""
+        powers = self._powers(log_proba)
+        off = self._off_diagonal()[:, label]
+        # Not as a product of matrices: rows that are alike must have the same sums.
+        others = np.einsum("ij,j->i", powers, off)
+        scale = (1.0 - self.stray_share) / np.einsum("ij->i", powers)
+        stray = self.stray_share
+        right = powers[:, label] * scale + stray * self.priors[label]
+        wrong = others * scale + stray * float(self.priors @ off)
+        return right * self.noise_matrix[label, label], wrong
 
     def _powers(self, log_proba: NDArray[np.float64]) -> NDArray[np.float64]:
         """Probabilities to the power of 1 / tau.
 
         The greatest of a row is at least 1 / n_classes: not all of them underflow.
         """
-        powers = log_proba / self.temperature
-        return np.exp(powers, out=powers)
+        return exp(log_proba / self.temperature)
 
     def _off_diagonal(self) -> NDArray[np.float64]:
         off = np.maximum(self.noise_matrix, _LEAST_NOISE)
@@ -279,21 +331,40 @@ class TransitionModel:
         return off
 
 
-def chunks(n_samples: int, n_classes: int) -> list[slice]:
-    """Rows that are in memory at once, as slices.
+def exp(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Exponentials, in place: torch's are vectorised on more processors.
 
     Parameters
     ----------
-    n_samples, n_classes : int
-        Shape of the probabilities.
+    values : ndarray of float64
+        Overwritten.
 
     Returns
     -------
-    list of slice
-        They cover all rows.
+    ndarray of float64
+        The same array.
     """
-    step = max(_CHUNK // n_classes, 1)
-    return [slice(first, first + step) for first in range(0, n_samples, step)]
+    of_values = torch.from_numpy(values)
+    torch.exp(of_values, out=of_values)
+    return values
+
+
+def log(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Natural logarithms, in place, as :func:`exp`; of 0 minus infinity.
+
+    Parameters
+    ----------
+    values : ndarray of float64
+        At least 0; overwritten.
+
+    Returns
+    -------
+    ndarray of float64
+        The same array.
+    """
+    of_values = torch.from_numpy(values)
+    torch.log(of_values, out=of_values)
+    return values
 
 
 def _mostly_right(counts: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -186,8 +186,10 @@ def test_what_cannot_be_copied_is_said(pets, tmp_path):
     (pets / "dog" / "link.png").symlink_to(tmp_path / "outside.png")
     decisions = written(tmp_path, ["0,cat/0.png,drop"], "row,name,decision")
     with pytest.warns(UserWarning, match=r"dog/link.png \(it is a link that leads out"):
-        apply_decisions(decisions, pets, tmp_path / "clean")
+        result = apply_decisions(decisions, pets, tmp_path / "clean")
     assert not (tmp_path / "clean" / "dog" / "link.png").exists()
+    copied = [name for name in contents(tmp_path / "clean") if name.endswith(".png")]
+    assert result.n_rows == len(copied)
 
 
 TABLE = (
@@ -402,9 +404,33 @@ def test_decisions_on_other_data_are_refused(pets, tmp_path, columns, line, mess
         apply_decisions(written(tmp_path, [line], columns), pets, tmp_path / "clean")
 
 
+def test_numbers_are_labels_however_they_are_written(tmp_path):
+    y = np.array([1, 2, 1], dtype=np.int16)
+    np.savez(tmp_path / "rows.npz", X=np.eye(3), y=y)
+    lines = ["0,relabel,2.0,1.0", "1,relabel, 1e0,2", "2,relabel,3.0,1"]
+    decisions = written(tmp_path, lines, "row,decision,new_label,claimed_label")
+    result = apply_decisions(decisions, tmp_path / "rows.npz", tmp_path / "clean.npz")
+    with np.load(tmp_path / "clean.npz") as clean:
+        assert clean["y"].tolist() == [2, 1, 3]
+    assert result.new_classes == ("3",)
+    own = written(tmp_path, ["0,relabel,1.0"])
+    with pytest.raises(ValueError, match="is the label that it has"):
+        apply_decisions(own, tmp_path / "rows.npz", tmp_path / "other.npz")
+
+
+@pytest.mark.parametrize("new", ["7", "007"])
+def test_texts_of_digits_are_no_numbers(tmp_path, new):
+    y = np.array(["7", "007", "8"])
+    np.savez(tmp_path / "rows.npz", X=np.eye(3), y=y)
+    decisions = written(tmp_path, [f"2,relabel,{new}"])
+    apply_decisions(decisions, tmp_path / "rows.npz", tmp_path / "clean.npz")
+    with np.load(tmp_path / "clean.npz") as clean:
+        assert clean["y"].tolist() == ["7", "007", new]
+
+
 def test_labels_of_other_types_are_refused(tmp_path):
     np.savez(tmp_path / "rows.npz", X=np.eye(3), y=np.array([0, 1, 0], dtype=np.uint8))
-    for new in ("cat", "256"):
+    for new in ("cat", "256", "0.5", "1e400", "nan"):
         decisions = written(tmp_path, [f"0,relabel,{new}"])
         with pytest.raises(ValueError, match=r"holds whole numbers \(uint8\), which"):
             apply_decisions(decisions, tmp_path / "rows.npz", tmp_path / "clean.npz")
@@ -530,8 +556,9 @@ def test_images_of_a_damaged_archive_are_left_out(tmp_path):
     path.write_bytes(content)
     decisions = written(tmp_path, ["0,drop,cat/1.png"], columns="row,decision,name")
     with pytest.warns(UserWarning, match=r"cat/0\.png .* cannot be read"):
-        apply_decisions(decisions, path, tmp_path / "clean")
+        result = apply_decisions(decisions, path, tmp_path / "clean")
     assert sorted(contents(tmp_path / "clean")) == ["dog/0.png", "dog/1.png"]
+    assert result.n_rows == 2
 
 
 def test_archives_hold_no_backslashes(tmp_path):

@@ -1,6 +1,8 @@
 """Fits in worker processes: joblib's loky, and dask."""
 
 import os
+import pickle
+from functools import partial
 
 import distributed
 import numpy as np
@@ -11,7 +13,8 @@ from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklgm import LGMClassifier, SoftmaxClassifier
+from sklgm import LGMClassifier, LGMOutlierDetector, SoftmaxClassifier, audit
+from sklgm._running._workers import ByFileName, run_tasks
 
 both = pytest.mark.parametrize("classifier", [LGMClassifier, SoftmaxClassifier])
 GRID = {"clf__margin": [0.0, 0.5], "clf__variance": [1.0, 4.0]}
@@ -102,3 +105,55 @@ def test_a_dask_cluster_of_processes_fits_the_same_bits(digits, monkeypatch):
         expected.cv_results_["mean_test_score"],
         atol=1e-5,
     )
+
+
+def process_and_first_row(rows):
+    return os.getpid(), type(rows), float(rows[0, 0])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_dask_cluster_does_the_folds_of_an_audit(digits, tmp_path, monkeypatch):
+    X, y = digits
+    np.save(tmp_path / "X.npy", X)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    here = audit(X, y, estimator=network(LGMClassifier), cv=3, random_state=0)
+    detector = LGMOutlierDetector(network(LGMClassifier), cv=3, random_state=0)
+    decided = detector.fit(X, y).decision_function(X, labels=y)
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        pids = set(client.run(os.getpid).values())
+        with parallel_config("dask"):
+            call = partial(process_and_first_row, mapped)
+            tasks = ((),) * 6
+            ran = list(run_tasks(call, tasks, n_workers=2, n_threads=1))
+            there = audit(
+                mapped, y, estimator=network(LGMClassifier), cv=3, random_state=0
+            )
+            again = detector.fit(X, y).decision_function(X, labels=y)
+    assert {pid for pid, _, _ in ran} <= pids
+    assert {kind for _, kind, _ in ran} == {np.memmap}
+    assert there.environment["n_workers"] == 2
+    np.testing.assert_array_equal(there.folds, here.folds)
+    np.testing.assert_allclose(there.log_proba, here.log_proba, atol=1e-5)
+    np.testing.assert_array_equal(there.suspects, here.suspects)
+    np.testing.assert_allclose(again, decided, atol=1e-4)
+
+
+def test_a_mapped_array_travels_as_the_name_of_its_file(tmp_path):
+    rows = np.lib.format.open_memmap(
+        tmp_path / "X.npy", mode="w+", dtype=np.float32, shape=(10_000, 20)
+    )
+    rows[:] = np.arange(20)
+    rows.flush()
+    part = rows[5:]  # its values are sent: it says not where it begins
+    for sent, is_short in ((rows, True), (part, False), (np.zeros((9, 9)), True)):
+        content = pickle.dumps(ByFileName(partial(np.sum, sent)))
+        assert (len(content) < 5_000) == is_short
+        assert pickle.loads(content)() == sent.sum()
