@@ -153,15 +153,16 @@ def claimed_squared_mahalanobis(
         If ``covariance_type`` is unknown or ``log_variances`` has another shape.
     """
     _check_shape(log_variances, covariance_type, *means.shape)
-    differences = features - means.index_select(0, y_encoded)
+    # (n_samples, feature_dim)
+    squares = (features - means.index_select(0, y_encoded)).square()
     precisions = torch.exp(-log_variances)
     if covariance_type in ("spherical", "diag"):
         precisions = precisions.index_select(0, y_encoded)
-    if covariance_type in ("diag", "tied_diag"):  # (n_samples, feature_dim)
-        distances: Tensor = torch.linalg.vecdot(differences * precisions, differences)
-        return distances
-    distances = torch.linalg.vecdot(differences, differences)
-    return distances * precisions
+    if covariance_type == "diag":
+        return (squares * precisions).sum(dim=1)
+    if covariance_type == "tied_diag":
+        return squares @ precisions
+    return squares.sum(dim=1) * precisions
 
 
 def class_logits(
