@@ -37,10 +37,15 @@ def run(n, seed, minutes):
             break
         kind = kinds[number % len(kinds)]
         is_whole = number // len(kinds) % _EVERY == 0
-        rng = np.random.default_rng((seed, number))
+        draw = seed, number
         with tempfile.TemporaryDirectory() as place:
-            what, path = KINDS[kind](rng, Path(place))
-            told = _children.call(_read, rng, place, path, is_whole)
+            # In a fork too: the threads of Polars do not outlive one.
+            made = _children.call(_make, kind, place, draw, seconds=60.0)
+            if made["end"] != "returned":
+                raise RuntimeError(f"input {number} cannot be made: {made}")
+            what, path = made["value"]
+            path = Path(os.fsdecode(bytes.fromhex(path)))
+            told = _children.call(_read, draw, place, path, is_whole)
         planted = (
             told["value"].pop("planted", False) if told["end"] == "returned" else 0
         )
@@ -78,9 +83,15 @@ def _import_all():
     torch.set_num_threads(1)
 
 
-def _read(rng, place, path, is_whole):
+def _make(kind, place, draw):
+    what, path = KINDS[kind](np.random.default_rng(draw), Path(place))
+    return what, os.fsencode(path).hex()
+
+
+def _read(draw, place, path, is_whole):
     """Read one input; in a fork."""
     warnings.simplefilter("ignore")
+    rng = np.random.default_rng((*draw, 1))
     os.chdir(place)
     if is_whole:
         fate, text = _audited(rng, path)
