@@ -23,6 +23,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "pictures",
     "results_page",
+    "robustness_page",
     "speed_page",
 ]
 templates_path = ["_templates"]
@@ -50,7 +51,13 @@ html_js_files = ["sklgm.js"]
 html_title = "sklgm"
 html_theme = "pydata_sphinx_theme"
 html_show_sourcelink = False
-html_sidebars = {"index": [], "api": [], "changes": [], "results/speed": []}
+html_sidebars = {
+    "index": [],
+    "api": [],
+    "changes": [],
+    "results/robustness": [],
+    "results/speed": [],
+}
 html_theme_options = {
     "logo": {"text": "sklgm"},
     "navbar_align": "left",

@@ -280,7 +280,9 @@ def test_sphinx_builds_the_pages_without_a_warning(tmp_path):
     (tmp_path / "user_guide").mkdir()
     reproduce = ":orphan:\n\nReproduce\n=========\n"
     (tmp_path / "user_guide" / "reproduce.rst").write_text(reproduce)
-    (tmp_path / "results" / "speed.rst").write_text("Speed\n=====\n")
+    for name in ("Robustness", "Speed"):
+        page = tmp_path / "results" / f"{name.lower()}.rst"
+        page.write_text(f"{name}\n{len(name) * '='}\n")
     (tmp_path / "index.rst").write_text("A\n=\n\n.. toctree::\n\n   results/index\n")
     (tmp_path / "conf.py").write_text(
         f"import sys\nsys.path.insert(0, {str(EXTENSIONS)!r})\n"

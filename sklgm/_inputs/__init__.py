@@ -1,5 +1,11 @@
 """What users give: instances, labels, weights, streams, pipelines."""
 
+from sklgm._inputs._expansion import (
+    FREE_ARRAY_BYTES,
+    check_expansion,
+    check_file_bytes,
+    read_entry,
+)
 from sklgm._inputs._image_files import (
     ImageFiles,
     check_on_error,
@@ -29,18 +35,22 @@ from sklgm._inputs._targets import (
 from sklgm._inputs._telling_columns import warn_of_telling_columns
 
 __all__ = [
+    "FREE_ARRAY_BYTES",
     "ImageFiles",
     "InputShape",
     "Instances",
     "StreamedInstances",
     "as_array",
     "check_every_class_has_weight",
+    "check_expansion",
+    "check_file_bytes",
     "check_on_error",
     "column_offsets",
     "decode_images",
     "check_magnitude",
     "encode_labels",
     "is_image",
+    "read_entry",
     "resolve_device",
     "resolve_dtype",
     "split_off_validation",

@@ -1,6 +1,7 @@
 """Image files: read when they are needed, or decoded into one array."""
 
 import os
+import stat
 import warnings
 import zipfile
 from collections.abc import Callable, Sequence
@@ -11,6 +12,15 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sklgm._inputs._expansion import (
+    FREE_DECODED_BYTES,
+    FREE_IMAGE_BYTES,
+    check_expansion,
+    check_file_bytes,
+    check_pixels,
+    read_entry,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -110,10 +120,8 @@ class ImageFiles(Sequence[str]):
         ValueError
             If it cannot be read.
         """
-        from PIL import Image
-
         try:
-            with Image.open(BytesIO(self._content(index)), formats=_FORMATS) as opened:
+            with _opened_image(self._content(index)) as opened:
                 return _to_gray_or_rgb(_upright(opened)).convert("RGB")
         except Exception as error:  # a damaged image may raise anything
             raise ValueError(
@@ -152,7 +160,11 @@ class ImageFiles(Sequence[str]):
     def _content(self, index: int) -> bytes:
         name = self.names[index]
         if self._is_archive():
-            return self._opened().read(name)
+            return read_entry(self._opened(), name)
+        status = (self.path / name).stat()
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+            raise ValueError("it is not a regular file")
+        check_file_bytes(status.st_size)
         return (self.path / name).read_bytes()
 
     def _is_archive(self) -> bool:
@@ -172,6 +184,7 @@ def decode_images(
     size: tuple[int, int] | None,
     on_error: str,
     *,
+    n_stored: int | None = None,
     stacklevel: int,
 ) -> DecodedImages:
     """Decode all images into one array, upright.
@@ -190,6 +203,8 @@ def decode_images(
         most 224 pixels, and a warning says so.
     on_error : {"skip", "stop"}
         Whether a file that cannot be read is left out, with a warning, or an error.
+    n_stored : int or None, default=None
+        Bytes of the archive that holds the files; None counts what `read` returns.
     stacklevel : int
         Frames above this function to which warnings belong.
 
@@ -201,7 +216,8 @@ def decode_images(
     Raises
     ------
     ValueError
-        If an image cannot be read and ``on_error="stop"``, or none can.
+        If an image cannot be read and ``on_error="stop"``, or none can; or if they
+        would take far more memory than what is stored.
     """
     skipped: dict[int, str] = {}
 
@@ -212,11 +228,11 @@ def decode_images(
             ) from error
         skipped[index] = str(error) or type(error).__name__
 
-    decoded = _decode_all(files, read, size, fails)
+    decoded = _decode_all(files, read, size, fails, source, n_stored)
     if decoded is None:  # several sizes
         size = _common_size(files, read, source, stacklevel=stacklevel + 1)
         skipped.clear()
-        decoded = _decode_all(files, read, size, fails)
+        decoded = _decode_all(files, read, size, fails, source, n_stored)
         assert decoded is not None
     if len(skipped) == len(files):
         first = next(iter(skipped), None)
@@ -263,39 +279,65 @@ def _decode_all(
     read: Callable[[str], bytes],
     size: tuple[int, int] | None,
     fails: Callable[[int, Exception], None],
+    source: Any,
+    n_stored: int | None,
 ) -> NDArray[np.uint8] | None:
     """Decode images; None once one has another size than those before it."""
     pixels: NDArray[np.uint8] = np.empty((0, 0, 0, 0), dtype=np.uint8)
-    n_decoded = 0
+    n_decoded, n_bytes, n_read = 0, 0, 0
     for index, file in enumerate(files):
         try:
-            image = _decode_image(read(file), size)
+            content = read(file)
+            image, n_of_image = _decode_image(content, size)
         except Exception as error:  # a damaged image may raise anything
             fails(index, error)
             continue
+        n_read += len(content)
+        n_bytes += n_of_image
+        stored = n_read if n_stored is None else min(n_read, n_stored)
+        what = f"the images in {source}"
+        check_expansion(
+            n_bytes, stored, FREE_DECODED_BYTES, what, "store fewer or smaller ones"
+        )
         if n_decoded == 0:
-            pixels = np.empty((len(files), *image.shape), dtype=np.uint8)
+            pixels = _room_for(len(files), image, source)
         if image.shape[1:] != pixels.shape[2:]:
             return None
         if len(image) > pixels.shape[1]:  # the first image with colours
             gray = pixels[:n_decoded]
-            pixels = np.empty((len(files), *image.shape), dtype=np.uint8)
+            pixels = _room_for(len(files), image, source)
             pixels[:n_decoded] = gray
         pixels[n_decoded] = image  # a grayscale image fills all channels
         n_decoded += 1
+        check_expansion(
+            n_decoded * image[0].size * pixels.shape[1],
+            stored,
+            FREE_IMAGE_BYTES,
+            what,
+            "set image_size to make them smaller",
+        )
     return pixels[:n_decoded]
+
+
+def _room_for(n_files: int, image: NDArray[np.uint8], source: Any) -> NDArray[np.uint8]:
+    """Array for images of one size; it takes memory once it is filled."""
+    try:
+        return np.empty((n_files, *image.shape), dtype=np.uint8)
+    except MemoryError as error:
+        raise ValueError(
+            f"{n_files} images of {image.shape[2]} x {image.shape[1]} pixels in "
+            f"{source} do not fit into memory: set image_size to make them smaller"
+        ) from error
 
 
 def _common_size(
     files: Sequence[str], read: Callable[[str], bytes], source: Any, *, stacklevel: int
 ) -> tuple[int, int]:
     """Choose the size for images that have several, and say so."""
-    from PIL import Image
-
     sizes = []
     for file in files:
         try:
-            with Image.open(BytesIO(read(file)), formats=_FORMATS) as image:
+            with _opened_image(read(file)) as image:
                 is_turned = image.getexif().get(_ORIENTATION, 1) in _TURNED
                 sizes.append(image.size if is_turned else image.size[::-1])
         except Exception:  # reported when it is decoded
@@ -315,20 +357,38 @@ def _common_size(
     return height, width
 
 
-def _decode_image(content: bytes, size: tuple[int, int] | None) -> NDArray[np.uint8]:
-    """Decode one image to shape (1, h, w) if it is grayscale, else (3, h, w)."""
-    from PIL import Image, UnidentifiedImageError
+def _decode_image(
+    content: bytes, size: tuple[int, int] | None
+) -> tuple[NDArray[np.uint8], int]:
+    """Decode one image to shape (1, h, w) if it is grayscale, else (3, h, w).
 
-    try:
-        file = Image.open(BytesIO(content), formats=_FORMATS)
-    except UnidentifiedImageError as error:  # whose text names an object in memory
-        raise ValueError(f"it is none of {', '.join(_FORMATS)}") from error
-    with file as opened:
+    And tell how many bytes it has before it is resized, one bit for black or white.
+    """
+    from PIL import Image
+
+    with _opened_image(content) as opened:
+        n_pixels = opened.width * opened.height
+        n_bits = 1 if opened.mode == "1" else 8 * len(opened.getbands())
         image = _to_gray_or_rgb(_upright(opened))
         if size is not None and size != (image.height, image.width):
             image = image.resize(size[::-1], Image.Resampling.BILINEAR)
         pixels = np.asarray(image)
-    return pixels[np.newaxis] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    pixels = pixels[np.newaxis] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    return pixels, n_pixels * n_bits // 8
+
+
+def _opened_image(content: bytes) -> "Image.Image":
+    """Open an image, which is not decoded yet."""
+    from PIL import Image, UnidentifiedImageError
+
+    with warnings.catch_warnings():  # of a large image, which is refused here
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
+            image = Image.open(BytesIO(content), formats=_FORMATS)
+        except UnidentifiedImageError as error:  # its text names an object in memory
+            raise ValueError(f"it is none of {', '.join(_FORMATS)}") from error
+    check_pixels(*image.size)
+    return image
 
 
 def _upright(image: "Image.Image") -> "Image.Image":
@@ -360,4 +420,5 @@ def _to_gray_or_rgb(image: "Image.Image") -> "Image.Image":
 def _reduce_to_8_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     if pixels.min() < 0 or pixels.max() > 65535:
         raise ValueError("it holds more than 16 bits per channel, expected 8 or 16")
-    return np.rint(pixels / 257).astype(np.uint8)
+    # In float32, of half the size: no quotient is near the middle of two numbers.
+    return np.rint(pixels / np.float32(257)).astype(np.uint8)

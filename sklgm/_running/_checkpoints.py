@@ -63,6 +63,8 @@ class Checkpoints:
             return False, None
         try:
             kept = unpack(read_regular(path, _MAX_BYTES), str(path))
+            if not isinstance(kept, dict) or "value" not in kept:
+                raise ValueError(f"{path} is no stage of a run")
             if kept["stage"] != stage or kept["key"] != self._key:
                 raise ValueError(f"{path} is of another stage")
         except (OSError, ValueError, TypeError, KeyError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,8 +42,13 @@ def read_array(name: str, path: Path, option: Path | None) -> NDArray[Any] | Non
         return _from_archive(path, name) if name in _keys(path) else None
     if not option.exists():
         raise FileNotFoundError(f"{name}: {option} does not exist")
+    if not stat.S_ISREG(option.stat().st_mode):
+        raise ValueError(f"{name}: {option} is no regular file")
     if option.suffix == ".npy":
-        array: NDArray[Any] = np.load(option, allow_pickle=False)
+        try:
+            array: NDArray[Any] = np.load(option, allow_pickle=False)
+        except Exception as error:  # a damaged file may raise anything
+            raise ValueError(f"{name}: {option} cannot be read: {error}") from error
         return array
     if name not in _keys(option):
         raise ValueError(
@@ -88,13 +94,21 @@ def load_without_X(path: Path) -> LabelledRows:
 
 
 def _keys(path: Path) -> set[str]:
-    if path.suffix != ".npz" or not zipfile.is_zipfile(path):
+    if path.suffix != ".npz" or not path.is_file() or not zipfile.is_zipfile(path):
         return set()
+    from sklgm.datasets._npz import check_members
+
+    check_members(path)
     with zipfile.ZipFile(path) as archive:
         return {Path(name).stem for name in archive.namelist()}
 
 
 def _from_archive(path: Path, name: str) -> NDArray[Any]:
-    with np.load(path, allow_pickle=False) as archive:
-        array: NDArray[Any] = archive[name]
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            array = archive[name]
+    except Exception as error:  # a damaged archive may raise anything
+        raise ValueError(f"{path}: {name} cannot be read: {error}") from error
+    if not isinstance(array, np.ndarray) or array.ndim == 0:
+        raise ValueError(f"{path}: {name} is no array of rows")
     return array

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -58,9 +57,8 @@ _OPTIONS = {
 }
 
 
-#: Of the text that stands for a row in lists.
 #: Lists that there are of some audits.
-_LISTS = ("duplicates.csv", "outliers.csv")
+_LISTS = ("duplicates.csv", "outliers.csv", "skipped.csv")
 
 
 def audit(
@@ -292,10 +290,7 @@ def audit(
     if len(result.outliers) > 0:
         names.append("outliers.csv")
     if rows.skipped:
-        _write_skipped(folder / "skipped.csv", rows.skipped)
         names.append("skipped.csv")
-    else:
-        (folder / "skipped.csv").unlink(missing_ok=True)  # of an audit before
     share = len(result.suspects) / len(result.p_values)
     is_over = fail_over is not None and share > fail_over
     if as_json:
@@ -380,6 +375,7 @@ def _audit_and_write(
 ) -> AuditResult:
     """Audit with a progress bar and write all it gives."""
     from sklgm.auditing import audit as audit_rows
+    from sklgm.auditing._lists import write_csv
     from sklgm.report import write_audit_report
 
     with output_folder(folder, restart) as unfinished:
@@ -398,6 +394,9 @@ def _audit_and_write(
         row_names = rows.row_names or _shown_texts(rows)
         with written_at_once(folder, may_be_absent=_LISTS) as partial_folder:
             result.save(partial_folder, row_names)
+            if rows.skipped:
+                lines = [("name", "reason"), *rows.skipped]
+                write_csv(partial_folder / "skipped.csv", [*map(list, lines)], True)
             write_audit_report(
                 partial_folder / "report.html",
                 result,
@@ -422,14 +421,6 @@ def _shown_texts(rows: LabelledRows) -> tuple[str, ...] | None:
         return None
     longest = max(texts, key=lambda column: column.str.len_chars().mean() or 0)
     return tuple(map(shown_text, longest.to_list()))
-
-
-def _write_skipped(path: Path, skipped: Sequence[tuple[str, str]]) -> None:
-    # Names that are not Unicode are escaped, as in the other lists.
-    with path.open(
-        "w", encoding="utf-8", errors="backslashreplace", newline=""
-    ) as file:
-        csv.writer(file).writerows([("name", "reason"), *skipped])
 
 
 def _print_summary(result: AuditResult) -> None:

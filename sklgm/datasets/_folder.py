@@ -7,13 +7,20 @@ import zipfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sklgm._inputs import ImageFiles, check_on_error, decode_images
+from sklgm._inputs import (
+    ImageFiles,
+    check_file_bytes,
+    check_on_error,
+    decode_images,
+    read_entry,
+)
 from sklgm.datasets._labelled_splits import (
     LabelledSplits,
     check_test_size,
@@ -43,6 +50,8 @@ _SUFFIXES = {
     ".webp",
 }
 # Names that differ from the file's stem.
+# Folders around a file in an archive.
+_MOST_FOLDERS = 32
 _PROPER_NAMES = {"cifar10-jpeg": "CIFAR-10 (JPEG)"}
 
 
@@ -123,6 +132,7 @@ def load_image_folder(
             path,
             folders.size,
             on_error,
+            n_stored=folders.n_stored,
             stacklevel=2,
         )
     pixels, y = decoded.pixels, y[decoded.kept]
@@ -213,6 +223,11 @@ class ClassFolders:
     other_files: tuple[str, ...]
     read: Callable[[str], bytes]
     size: tuple[int, int] | None
+
+    @property
+    def n_stored(self) -> int | None:
+        """Bytes of the archive; None of a folder."""
+        return None if self.path.is_dir() else self.path.stat().st_size
 
     def train_images(self) -> tuple[list[str], NDArray[Any]]:
         """List the training images.
@@ -319,7 +334,7 @@ def _open_tree(path: Path, stack: ExitStack) -> tuple[_Tree, Callable[[str], byt
         raise ValueError(
             f"{path} is not a zip archive, or is truncated or damaged: {error}"
         ) from error
-    return _scan_archive(archive, path), archive.read
+    return _scan_archive(archive, path), partial(read_entry, archive)
 
 
 def _scan_folder(folder: Path, root: str, prefix: str = "", depth: int = 4) -> _Tree:
@@ -354,8 +369,10 @@ def _read_file(path: Path, root: str) -> bytes:
     """Content of a regular file; opening a pipe would wait for ever."""
     if _leads_out(path, root):
         raise ValueError(f"it is a link that leads out of {root}")
-    if not stat.S_ISREG(path.stat().st_mode):
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
         raise ValueError("it is not a regular file")
+    check_file_bytes(status.st_size)
     return path.read_bytes()
 
 
@@ -374,15 +391,29 @@ def _scan_archive(archive: zipfile.ZipFile, path: Path) -> _Tree:
             raise ValueError(
                 f"{path} is encrypted ({info.filename}); unpack it and load the folder."
             )
+        if len(parts) > _MOST_FOLDERS:
+            raise ValueError(
+                f"{path} holds {parts[0]}/... in {len(parts)} folders, more than "
+                f"{_MOST_FOLDERS}."
+            )
         folder = tree
         for part in parts if is_folder else parts[:-1]:
-            subfolder = folder.get(part)
+            subfolder = folder.setdefault(part, {})
             if not isinstance(subfolder, dict):
-                subfolder = folder[part] = {}
+                raise _ambiguous(path, info.filename)
             folder = subfolder
         if not is_folder:
+            if parts[-1] in folder:
+                raise _ambiguous(path, info.filename)
             folder[parts[-1]] = info.filename
     return tree
+
+
+def _ambiguous(path: Path, name: str) -> ValueError:
+    return ValueError(
+        f"{path} holds several entries of the name {name}: which of them is meant "
+        "cannot be told. Unpack it, and load the folder."
+    )
 
 
 def is_hidden(name: str) -> bool:

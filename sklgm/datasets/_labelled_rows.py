@@ -183,7 +183,13 @@ def load_rows(
             folders = read_class_folders(path, size, stack)
             files, y = folders.train_images()
             decoded = decode_images(
-                files, folders.read, path, size, on_error, stacklevel=2
+                files,
+                folders.read,
+                path,
+                size,
+                on_error,
+                n_stored=folders.n_stored,
+                stacklevel=2,
             )
         return LabelledRows(
             folders.name,

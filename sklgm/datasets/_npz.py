@@ -3,13 +3,14 @@
 import os
 import stat
 import zipfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sklgm._inputs import to_float
+from sklgm._inputs import FREE_ARRAY_BYTES, check_expansion, to_float
 from sklgm.datasets._labelled_splits import (
     LabelledSplits,
     check_test_size,
@@ -131,6 +132,7 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise FileNotFoundError(f"{path} does not exist.")
     if not stat.S_ISREG(path.stat().st_mode) or not zipfile.is_zipfile(path):
         raise ValueError(f"{path} is no .npz archive, or is truncated or damaged.")
+    check_members(path)
     try:
         # Opened here, because np.load leaves a damaged file open.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
@@ -159,6 +161,41 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         if not isinstance(array, np.ndarray):
             raise ValueError(f"{path}: {name} is not an array.")
     return arrays
+
+
+def check_members(path: Path) -> None:
+    """Refuse an archive of arrays before any is read.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A ``.npz`` file.
+
+    Raises
+    ------
+    ValueError
+        If it is damaged, two arrays have one name, or they would take far more memory
+        than the file.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except Exception as error:  # a damaged archive may raise anything
+        raise ValueError(f"{path} is truncated or damaged: {error}") from error
+    names = [member.filename.removesuffix(".npy") for member in members]
+    twice = [name for name, n_times in Counter(names).items() if n_times > 1]
+    if twice:
+        raise ValueError(
+            f"{path} holds several arrays of the name {twice[0]}: which of them is "
+            "meant cannot be told."
+        )
+    check_expansion(
+        sum(member.file_size for member in members),
+        path.stat().st_size,
+        FREE_ARRAY_BYTES,
+        f"the arrays in {path}",
+        "if you trust the file, store them with numpy.savez",
+    )
 
 
 def _check_rows(X: NDArray[Any], name: str, path: Path) -> None:

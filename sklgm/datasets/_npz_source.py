@@ -15,6 +15,7 @@ from sklgm.datasets._label_source import (
     Progress,
     parsed_label,
 )
+from sklgm.datasets._npz import check_members
 
 # They have rows of their own, of which there may be as many.
 _OTHER_SPLITS = ("test", "testing", "val", "valid", "validation")
@@ -42,6 +43,7 @@ class NpzSource(LabelSource):
         self.path = path
         if not zipfile.is_zipfile(path):
             raise ValueError(f"{path} is no .npz archive, or is truncated or damaged.")
+        check_members(path)
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 names = sorted(archive.files)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sklgm._inputs import FREE_ARRAY_BYTES, check_expansion
 from sklgm._running import import_extra
 
 if TYPE_CHECKING:
@@ -85,10 +86,7 @@ def read_table(
     """
     polars = import_extra("polars", "cli")
     if path.suffix.lower() == ".parquet":
-        try:
-            return polars.read_parquet(path), False
-        except Exception as error:  # a damaged table may raise anything
-            raise ValueError(f"{path} cannot be read: {error}") from error
+        return _read_parquet(path, polars), False
     text = decode_text(path.read_bytes(), path, stacklevel=3).text
     separator, text = split_separator(text, label_column)
     records = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
@@ -125,6 +123,26 @@ def read_table(
     check_names(header, str(path))
     table.columns = header
     return table, separator == ";" or _has_decimal_comma(table.get_columns())
+
+
+def _read_parquet(path: Path, polars: Any) -> Any:
+    try:
+        lazy = polars.scan_parquet(path)
+        n_columns = len(lazy.collect_schema())
+        n_rows = lazy.select(polars.len()).collect().item()
+    except Exception as error:  # a damaged table may raise anything
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    check_expansion(  # numbers of 8 bytes
+        8 * n_rows * n_columns,
+        path.stat().st_size,
+        FREE_ARRAY_BYTES,
+        str(path),
+        "if you trust the file, store it as .csv",
+    )
+    try:
+        return polars.read_parquet(path)
+    except Exception as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
 
 
 def check_names(names: Sequence[str], source: str) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 import sys
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -20,6 +21,8 @@ from sklgm.persistence._classes import (
 )
 
 _PLAIN = (type(None), bool, str, int)
+# Such as "<f8", "|b1", "<U12" and "<M8[ns]".
+_PLAIN_TYPE = re.compile(r"[<>|][biufcSUVOMm]\d{0,9}(\[\d{0,9}[a-zA-Z]{1,2}\])?")
 _BIT_GENERATORS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
 # Nested parameters of skorch, each of which may be an object of the user's own.
 _NESTED = "_skorch_params"
@@ -283,8 +286,8 @@ class Decoder:
         return [(self.decode(key), self.decode(part)) for key, part in node["items"]]
 
     def _array(self, node: Any) -> NDArray[Any]:
-        dtype, shape = np.dtype(node["dtype"]), tuple(node["shape"])
-        if dtype.hasobject or dtype.names is not None:
+        dtype, shape = _dtype(node["dtype"]), tuple(node["shape"])
+        if dtype.hasobject:
             raise ValueError(f"an array has the type {dtype}")
         values = np.frombuffer(self._arrays[node["name"]], dtype)
         if dtype.kind == "U" and values.size > 0:
@@ -303,7 +306,7 @@ class Decoder:
         return self._kept(node, values.reshape(shape))
 
     def _scalar(self, node: Any) -> Any:
-        dtype = np.dtype(node["dtype"])
+        dtype = _dtype(node["dtype"])
         if dtype.hasobject:
             raise ValueError(f"a scalar has the type {dtype}")
         return np.frombuffer(bytes.fromhex(node["bytes"]), dtype)[0]
@@ -406,7 +409,7 @@ class Decoder:
 _DECODERS: dict[str, Any] = {
     "array": Decoder._array,
     "dict": lambda decoder, node: dict(decoder._items(node)),
-    "dtype": lambda decoder, node: np.dtype(node["name"]),
+    "dtype": lambda decoder, node: _dtype(node["name"]),
     "float": lambda decoder, node: float(node["value"]),
     "frozenset": lambda decoder, node: frozenset(decoder.decode(node["items"])),
     "generator": Decoder._generator,
@@ -427,6 +430,13 @@ _DECODERS: dict[str, Any] = {
     "tree": Decoder._decision_tree,
     "tuple": lambda decoder, node: tuple(decoder.decode(node["items"])),
 }
+
+
+def _dtype(name: Any) -> np.dtype[Any]:
+    """Type as an encoder writes it; numpy would parse others as Python."""
+    if type(name) is not str or _PLAIN_TYPE.fullmatch(name) is None:
+        raise ValueError("an array has a type that is none")
+    return np.dtype(name)
 
 
 def _state(value: Any) -> dict[str, Any]:

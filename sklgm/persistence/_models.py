@@ -242,7 +242,7 @@ def unpack(
         importlib.import_module(f"sklgm.{package}")
     try:
         document = json.loads(metadata["document"])
-        asked, versions = dict(document["given"]), dict(document["versions"])
+        asked, versions = (_texts(document[part]) for part in ("given", "versions"))
         node = document["value"]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"{name} is damaged: {_short(error)}") from error
@@ -328,6 +328,13 @@ def _warn_of_versions(versions: dict[str, str], name: str) -> None:
             UserWarning,
             stacklevel=4,
         )
+
+
+def _texts(part: Any) -> dict[str, str]:
+    texts = dict(part)
+    if not all(type(text) is str for text in texts.values()):
+        raise TypeError("its document holds other things than texts")
+    return texts
 
 
 def _short(error: BaseException) -> str:

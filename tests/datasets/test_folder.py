@@ -3,6 +3,7 @@ import os
 import pickle
 import shutil
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -581,3 +582,81 @@ def test_the_fingerprint_of_an_image_changes_with_it(write, tmp_path):
 def test_an_image_that_is_gone_has_no_fingerprint(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"gone\.png does not exist"):
         ImageFiles(["gone.png"], tmp_path).fingerprint(0)
+
+
+# What expands
+
+
+def test_names_that_occur_twice_in_an_archive_are_refused(tmp_path):
+    for first, second in (
+        ("cat/0.png", "cat\\0.png"),
+        ("cat/0.png", "./cat//0.png"),
+        ("cat/0.png", "cat/0.png/1.png"),
+        ("cat/0.png/1.png", "cat/0.png"),
+    ):
+        path = write_zip(
+            tmp_path / "photos.zip",
+            {**CLASSES_OF_DOGS, first: gray(1), second: gray(2)},
+        )
+        with pytest.raises(ValueError, match="holds several entries of the name .*cat"):
+            load_image_folder(path)
+
+
+CLASSES_OF_DOGS = {f"dog/{i}.png": gray(i) for i in range(5)}
+
+
+def test_deep_folders_in_an_archive_are_refused(tmp_path):
+    path = write_zip(tmp_path / "photos.zip", {"a/" * 3000 + "x.png": gray(1)})
+    with pytest.raises(ValueError, match=r"holds a/\.\.\. in 3001 folders, more than"):
+        load_image_folder(path)
+
+
+def test_an_entry_of_an_archive_is_read_up_to_a_bound(tmp_path, monkeypatch):
+    monkeypatch.setattr("sklgm._inputs._expansion.MOST_FILE_BYTES", 10_000)
+    path = tmp_path / "photos.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in CLASSES.items():
+            archive.writestr(name, content)
+        archive.writestr("cat/zeros.png", b"\0" * 10_001)
+    with pytest.warns(UserWarning, match="cat/zeros.png .it holds 10001 bytes, more"):
+        assert len(load_rows(path).y) == len(CLASSES)
+    names, _ = list_image_folder(path)
+    with pytest.raises(ValueError, match="it holds 10001 bytes, more than the 10000"):
+        names.image(names.names.index("cat/zeros.png"))
+
+
+def test_a_large_file_and_a_pipe_are_not_read_when_they_are_needed(tmp_path):
+    root = write_folder(tmp_path / "photos", CLASSES)
+    with (root / "cat" / "large.png").open("wb") as file:
+        file.truncate(2**28 + 1)
+    os.mkfifo(root / "cat" / "pipe.png")
+    names, _ = list_image_folder(root)
+    for name, why in (("large", "it holds 268435457 bytes"), ("pipe", "not a regular")):
+        with pytest.raises(ValueError, match=why):
+            names.image(names.names.index(f"cat/{name}.png"))
+    with pytest.warns(UserWarning, match="cat/large.png .it holds 268435457 bytes"):
+        assert len(load_rows(root).y) == len(CLASSES)
+
+
+def test_an_image_of_too_many_pixels_is_not_decoded(write):
+    content = bytearray(gray(0))
+    content[16:24] = (9000).to_bytes(4, "big") * 2  # of its header
+    head = content[12:29]
+    content[29:33] = zlib.crc32(head).to_bytes(4, "big")
+    path = write({**CLASSES, "cat/vast.png": bytes(content)})
+    with pytest.warns(UserWarning, match="it has 9000 x 9000 pixels, more than"):
+        assert len(load_rows(path).y) == len(CLASSES)
+
+
+def test_images_that_expand_a_thousandfold_are_refused(write, monkeypatch):
+    blank = gray(0, shape=(300, 300))
+    files = {f"{c}/{i}.png": blank for c in ("cat", "dog") for i in range(5)}
+    path = write(files)
+    assert load_rows(path).X.shape == (10, 1, 300, 300)
+    monkeypatch.setattr("sklgm._inputs._image_files.FREE_IMAGE_BYTES", 10_000)
+    with pytest.raises(ValueError, match=r"would take \d+ MiB of memory.*set image_si"):
+        load_rows(path)
+    assert load_rows(path, image_size=20).X.shape == (10, 1, 20, 20)
+    monkeypatch.setattr("sklgm._inputs._image_files.FREE_DECODED_BYTES", 10_000)
+    with pytest.raises(ValueError, match=r"times what is stored: store fewer"):
+        load_rows(path, image_size=20)

@@ -221,3 +221,22 @@ def test_member_that_is_no_array_is_named(tmp_path):
 def test_share_outside_the_open_interval_is_refused(write, test_size):
     with pytest.raises(ValueError, match="test_size must be"):
         load_npz(write(X=X_ROWS, y=Y), test_size=test_size)
+
+
+def test_an_array_that_occurs_twice_is_refused(tmp_path):
+    path = tmp_path / "rows.npz"
+    np.savez(path, X=np.zeros((4, 2)), y=np.arange(4) % 2)
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Dupl"):
+        archive.writestr("X.npy", archive.read("X.npy"))
+    with pytest.raises(ValueError, match="holds several arrays of the name X"):
+        load_npz(path)
+
+
+def test_arrays_that_expand_a_thousandfold_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("sklgm.datasets._npz.FREE_ARRAY_BYTES", 10_000)
+    path = tmp_path / "rows.npz"
+    np.savez_compressed(path, X=np.zeros((1000, 500)), y=np.arange(1000) % 2)
+    with pytest.raises(ValueError, match=r"would take 4 MiB of memory, [\d,]+ times"):
+        load_npz(path)
+    np.savez(path, X=np.zeros((1000, 500)), y=np.arange(1000) % 2)
+    assert load_npz(path).X_train.shape == (800, 500)

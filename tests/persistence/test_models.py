@@ -524,6 +524,9 @@ HOSTILE = {
         "sklearn.pipeline.Pipeline", steps=[], memory="cache"
     ),
     "objects": an_array(dtype="|O"),
+    "type that is parsed": an_array(dtype="(1,)u1"),
+    "type that is a number": an_array(dtype="8"),
+    "type that is none": an_array(dtype=None),
     "wrong shape": an_array(shape=[10**12]),
     "negative shape": an_array(shape=[-1, -1]),
     "no characters": an_array(dtype="<U4", shape=[1]),
@@ -559,7 +562,16 @@ def test_a_crafted_document_is_refused(name, tmp_path):
 
 @pytest.mark.parametrize(
     "document",
-    ["[" * 100_000, "{}", "[]", "null", '{"value": NaN}', '{"value": 1, "given": 3}'],
+    [
+        "[" * 100_000,
+        "{}",
+        "[]",
+        "null",
+        '{"value": NaN}',
+        '{"value": 1, "given": 3}',
+        '{"value": 1, "given": {}, "versions": {"sklearn": ["1.9"]}}',
+        '{"value": 1, "given": {"backbone": 3}, "versions": {}}',
+    ],
 )
 def test_a_document_of_another_form_is_refused(document, tmp_path):
     assert_refused(crafted(document), tmp_path / "m", "is damaged")

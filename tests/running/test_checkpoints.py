@@ -51,6 +51,16 @@ def test_a_file_under_the_name_of_another_stage_is_told(kept):
         assert carried_out(folder)
 
 
+@pytest.mark.parametrize(
+    "content", [{"stage": "stage", "key": "key"}, [1, 2], np.arange(3), "text"]
+)
+def test_a_file_of_the_format_that_is_no_stage_is_told(kept, content):
+    folder, path = kept
+    path.write_bytes(pack(content))
+    with pytest.warns(UserWarning, match="'stage' is not taken.*is no stage of a run"):
+        assert carried_out(folder)
+
+
 class Planted:
     """Tells when it is unpickled."""
 

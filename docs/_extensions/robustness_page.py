@@ -1,0 +1,170 @@
+"""The page of robustness, written from ``results/robustness.json`` at each build."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
+
+FOREWORD = """\
+.. This page is written by docs/_extensions/robustness_page.py; edits are lost.
+
+==========
+Robustness
+==========
+
+What ``python -m tests.fuzz`` counted: interruptions, altered files, hostile inputs,
+threads, and faults put into the code that the tests must notice. :doc:`../security`
+says what is promised. No number is typed by hand.
+"""
+#: Command to its title and what it asks.
+TITLES = {
+    "kills": (
+        "Interruptions",
+        "``audit``, ``reproduce`` and trainings with ``checkpoint_dir``, killed or "
+        "interrupted at random times and started again. Wrong would be half a "
+        "result, another result in the end, or another exit code.",
+    ),
+    "files": (
+        "Altered model and cache files",
+        "Wrong would be anything executed, an error that is not documented, or a "
+        "file that was altered and is loaded. One who knows the format can make a "
+        "file anew, with another model in it: such files count as opened.",
+    ),
+    "inputs": (
+        "Hostile images, archives, arrays, tables and names",
+        "Given to the loaders, and some to ``sklgm audit``. Wrong would be a "
+        "traceback, a hang, memory beyond the bound, anything executed, a formula "
+        "in a list, or a tag of a name in the report.",
+    ),
+    "threads": (
+        "Seeded fits in four threads",
+        "Wrong would be other bits than without threads, or a global generator that "
+        "was moved.",
+    ),
+    "loaders": (
+        "Coverage-guided fuzzing",
+        "atheris on the model file and the loaders. Wrong would be anything "
+        "executed, or an error that is not documented.",
+    ),
+    "mutants": (
+        "Faults that the tests must notice",
+        "Drawn from all small faults of the Gaussians, the certificates, the "
+        "losses, the metrics and the detection engine.",
+    ),
+}
+
+
+def write_page(folder: Path) -> None:
+    """Write ``robustness.rst`` beside the counts in `folder`.
+
+    Raises
+    ------
+    ExtensionError
+        If the file is damaged; the message names it.
+    """
+    source, page = folder / "robustness.json", folder / "robustness.rst"
+    try:
+        text = render_page(json.loads(source.read_text()) if source.exists() else {})
+    except (ValueError, KeyError, TypeError) as error:
+        raise ExtensionError(f"{source}: {error!r}") from error
+    # Untouched where nothing changed, so that Sphinx does not read it again.
+    if not page.exists() or page.read_text() != text:
+        page.write_text(text)
+
+
+def render_page(record: dict[str, dict[str, Any]]) -> str:
+    """Text of the page, for the commands that were run."""
+    if not record:
+        return f"{FOREWORD}\nNothing is committed.\n"
+    rows = [
+        [TITLES[name][0], _number(each), _wrong(each), f"``{each['command']}``"]
+        for name, each in _in_order(record)
+    ]
+    lines = [FOREWORD, *_table(["What", "n", "Wrong", "Command"], rows)]
+    for name, each in _in_order(record):
+        title, what = TITLES[name]
+        lines += ["", title, "=" * len(title), "", what, "", _run_on(each), ""]
+        counts = [[key, f"{n:,}"] for key, n in sorted(each["counts"].items())]
+        lines += _table(["Outcome", "Count"], counts)
+        if each.get("survivors"):
+            lines += ["", "Faults that no test noticed:", ""]
+            survivors = [
+                [f"``{s['fault']}``", s["reason"] or "Not explained."]
+                for s in each["survivors"]
+            ]
+            lines += _table(["Fault", "Why it is left"], survivors)
+    return "\n".join(lines) + "\n"
+
+
+def _in_order(record: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    unknown = set(record) - set(TITLES)
+    if unknown:
+        raise ValueError(f"there is no text for {sorted(unknown)}")
+    return ((name, record[name]) for name in TITLES if name in record)
+
+
+def _number(each: dict[str, Any]) -> str:
+    if isinstance(each["n"], dict):
+        return ", ".join(f"{n:,} {kind}" for kind, n in each["n"].items())
+    return f"{each['n']:,}"
+
+
+def _wrong(each: dict[str, Any]) -> str:
+    """What went wrong; of faults the share that was noticed, with its interval."""
+    if "survivors" not in each:
+        return f"{each['n_wrong']:,}"
+    n, n_killed = each["n"], each["n"] - len(each["survivors"])
+    low, high = wilson(n_killed, n)
+    return f"{n_killed / n:.1%} noticed ({low:.1%} to {high:.1%})"
+
+
+def wilson(n_success: int, n: int, z: float = 1.959964) -> tuple[float, float]:
+    """Interval of a share, of 95 %."""
+    share, scale = n_success / n, 1.0 + z * z / n
+    middle = (share + z * z / (2 * n)) / scale
+    half = z / scale * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return middle - half, middle + half
+
+
+def _run_on(each: dict[str, Any]) -> str:
+    environment = each["environment"]
+    text = (
+        f"``{each['command']}``, on {each['date']}, {each['processor_seconds']:,} s of "
+        f"the processor, {environment['platform']}, Python {environment['python']}"
+    )
+    more = []
+    if "longest_seconds" in each:
+        more.append(f"the longest took {each['longest_seconds']:g} s of the processor")
+    if "peak_bytes" in each:
+        more.append(
+            f"the largest process {each['peak_bytes'] / 2**20:,.0f} MiB, libraries "
+            "included"
+        )
+    n_run = sum(each["n"].values()) if isinstance(each["n"], dict) else each["n"]
+    if each.get("n_asked", n_run) != n_run:
+        more.append(f"{each['n_asked']:,} were asked for, {n_run:,} run")
+    return "; ".join([text, *more]) + "."
+
+
+def _table(header: list[str], rows: list[list[str]]) -> list[str]:
+    lines = [".. list-table::", "   :header-rows: 1", ""]
+    for cells in (header, *rows):
+        marks = ["   * -", *["     -"] * (len(cells) - 1)]
+        lines += [f"{mark} {c}".rstrip() for mark, c in zip(marks, cells, strict=True)]
+    return lines
+
+
+def _write(app: Sphinx) -> None:
+    write_page(Path(app.srcdir) / "results")
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Write the page before Sphinx looks for sources."""
+    app.connect("builder-inited", _write)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,107 @@
+"""The commands that count robustness work, on a few cases each."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz import _children
+from tests.fuzz.__main__ import COMMANDS, main
+from tests.fuzz._mutations import mutations_of
+
+SOURCE = '''"""Text."""
+
+
+def between(x: int, low: float = 0.5, *, is_open: bool = True) -> bool:
+    """Text."""
+    if is_open and low < x:
+        x += 1
+    # Comment.
+    return (x - 1) * 2 >= max(low, -1)
+'''
+
+
+def test_faults_are_found_and_compile():
+    found = mutations_of(SOURCE)
+    shown = [f"{m.line} {m.shown(SOURCE)}" for m in found]
+    assert shown == [
+        "4 0.5 -> 1.0",
+        "4 True -> False",
+        "6 is_open and low < x -> not (is_open and low < x)",
+        "6 and -> or",
+        "6 < -> <=",
+        "7 x += 1 -> pass",
+        "7 + -> -",
+        "7 1 -> 2",
+        "9 (x - 1) * 2 >= max(low, -1) -> None",
+        "9 - -> +",
+        "9 1 -> 2",
+        "9 * -> /",
+        "9 2 -> 3",
+        "9 >= -> >",
+        "9 max -> min",
+        "9 -1 -> (1)",
+        "9 1 -> 2",
+    ]
+    for mutation in found:
+        changed = mutation.applied(SOURCE)
+        assert changed != SOURCE
+        compile(changed, "changed", "exec")
+
+
+def hang():
+    while True:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("function", "end"),
+    [(lambda: 3, "returned"), (lambda: 1 / 0, "raised"), (hang, "hang")],
+    ids=["returned", "raised", "hang"],
+)
+def test_calls_are_told_apart_by_how_they_end(function, end):
+    told = _children.call(function, seconds=1.0)
+    assert told["end"] == end
+    assert told["seconds"] < 20.0
+
+
+def test_memory_is_bounded():
+    told = _children.call(lambda: len(bytearray(2**31)), memory=2**28)
+    assert told["end"] == "raised"
+    assert "MemoryError" in told["value"]
+
+
+def test_what_is_executed_is_noticed():
+    def execute():
+        _children.watch()
+        with _children.watching():
+            exec("1 + 1")
+        return _children.executed
+
+    told = _children.call(execute)
+    assert any(event.startswith("exec") for event in told["value"])
+
+
+@pytest.mark.parametrize(("name", "n"), [("files", 40), ("inputs", 10), ("threads", 7)])
+def test_a_command_keeps_its_counts(name, n, tmp_path, capsys):
+    out = tmp_path / "counts.json"
+    arguments = [name, "--n", str(n), "--out", str(out)]
+    assert main(arguments) == 0, capsys.readouterr().out
+    kept = json.loads(out.read_text())[name]
+    assert kept["n"] == n
+    assert sum(kept["counts"].values()) == n
+    assert kept["command"] == f"python -m tests.fuzz {' '.join(arguments)}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "n"), [("kills", 4)])
+def test_interruptions_are_counted(name, n, tmp_path, capsys):
+    out = tmp_path / "counts.json"
+    assert main([name, "--n", str(n), "--out", str(out)]) == 0, capsys.readouterr().out
+    kept = json.loads(out.read_text())[name]
+    assert kept["n"] == {"SIGKILL": 2, "SIGINT": 2}
+
+
+def test_every_command_has_a_module():
+    folder = Path(__file__).parent / "fuzz"
+    assert all((folder / f"{name}.py").exists() for name in COMMANDS)
