@@ -181,7 +181,7 @@ def decode_images(
     files: Sequence[str],
     read: Callable[[str], bytes],
     source: Any,
-    size: tuple[int, int] | None,
+    size: tuple[int, int] | int | None,
     on_error: str,
     *,
     n_stored: int | None = None,
@@ -197,10 +197,11 @@ def decode_images(
         Returns the content of a file.
     source : object
         Where the files lie, for messages.
-    size : tuple of int or None
+    size : tuple of int, int or None
         Height and width in pixels to resize to. None keeps the size that images
         share; those of several sizes are resized to the median height and width, at
-        most 224 pixels, and a warning says so.
+        most 224 pixels. A number is the longest side that images keep: larger ones are
+        resized even where they share a size. A warning says which size was chosen.
     on_error : {"skip", "stop"}
         Whether a file that cannot be read is left out, with a warning, or an error.
     n_stored : int or None, default=None
@@ -228,11 +229,15 @@ def decode_images(
             ) from error
         skipped[index] = str(error) or type(error).__name__
 
-    decoded = _decode_all(files, read, size, fails, source, n_stored)
-    if decoded is None:  # several sizes
-        size = _common_size(files, read, source, stacklevel=stacklevel + 1)
+    longest = size if isinstance(size, int) else None
+    given = None if isinstance(size, int) else size
+    decoded = _decode_all(files, read, given, fails, source, n_stored, longest)
+    if decoded is None:  # several sizes, or too large ones
+        given = _common_size(
+            files, read, source, longest or _LONGEST_SIDE, stacklevel=stacklevel + 1
+        )
         skipped.clear()
-        decoded = _decode_all(files, read, size, fails, source, n_stored)
+        decoded = _decode_all(files, read, given, fails, source, n_stored)
         assert decoded is not None
     if len(skipped) == len(files):
         first = next(iter(skipped), None)
@@ -281,8 +286,9 @@ def _decode_all(
     fails: Callable[[int, Exception], None],
     source: Any,
     n_stored: int | None,
+    longest: int | None = None,
 ) -> NDArray[np.uint8] | None:
-    """Decode images; None once one has another size than those before it."""
+    """Decode images; None once one has another size than those before, or a longer."""
     pixels: NDArray[np.uint8] = np.empty((0, 0, 0, 0), dtype=np.uint8)
     n_decoded, n_bytes, n_read = 0, 0, 0
     for index, file in enumerate(files):
@@ -299,6 +305,8 @@ def _decode_all(
         check_expansion(
             n_bytes, stored, FREE_DECODED_BYTES, what, "store fewer or smaller ones"
         )
+        if longest is not None and max(image.shape[1:]) > longest:
+            return None
         if n_decoded == 0:
             pixels = _room_for(len(files), image, source)
         if image.shape[1:] != pixels.shape[2:]:
@@ -331,9 +339,14 @@ def _room_for(n_files: int, image: NDArray[np.uint8], source: Any) -> NDArray[np
 
 
 def _common_size(
-    files: Sequence[str], read: Callable[[str], bytes], source: Any, *, stacklevel: int
+    files: Sequence[str],
+    read: Callable[[str], bytes],
+    source: Any,
+    longest: int,
+    *,
+    stacklevel: int,
 ) -> tuple[int, int]:
-    """Choose the size for images that have several, and say so."""
+    """Choose the size for images that have several or a large one, and say so."""
     sizes = []
     for file in files:
         try:
@@ -343,14 +356,18 @@ def _common_size(
         except Exception:  # reported when it is decoded
             continue
     middle = np.median(sizes, axis=0)
-    middle = middle * min(1.0, _LONGEST_SIDE / middle.max())
+    middle = middle * min(1.0, longest / middle.max())
     height, width = (max(1, round(float(side))) for side in middle)
     low, high = np.min(sizes, axis=0), np.max(sizes, axis=0)
+    they_have = f"have {low[0]} x {low[1]} pixels"
+    distortion = ""
+    if len(set(sizes)) > 1:
+        they_have = f"have {len(set(sizes))} sizes, {low[0]} to {high[0]} pixels high "
+        they_have += f"and {low[1]} to {high[1]} wide"
+        distortion = ", without keeping the aspect ratio"
     warnings.warn(
-        f"The images in {source} have {len(set(sizes))} sizes, {low[0]} to {high[0]} "
-        f"pixels high and {low[1]} to {high[1]} wide: they are resized to {height} x "
-        f"{width} (height x width), without keeping the aspect ratio. Set image_size "
-        "to choose.",
+        f"The images in {source} {they_have}: they are resized to {height} x {width} "
+        f"(height x width){distortion}. Set image_size to choose.",
         UserWarning,
         stacklevel=stacklevel + 1,
     )

@@ -56,7 +56,9 @@ _OPTIONS = {
     "random_state": "--seed",
 }
 
-
+# Longest side of images that the default network is trained on unless the user says:
+# what training takes grows with its square.
+_LONGEST_SIDE = 64
 #: Lists that there are of some audits.
 _LISTS = ("duplicates.csv", "outliers.csv", "skipped.csv")
 
@@ -98,7 +100,7 @@ def audit(
         int | None,
         typer.Option(
             help="Height and width in pixels to resize images to. Default: the size "
-            "that all share, or the median."
+            "that all share, or the median, with sides of 64 pixels at most."
         ),
     ] = None,
     on_error: Annotated[
@@ -239,6 +241,7 @@ def audit(
             drop_columns=drop_column or (),
             group_column=group_column,
             image_size=image_size,
+            longest_side=_LONGEST_SIDE,
             on_error=on_error,
         )
         given = {

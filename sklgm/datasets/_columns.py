@@ -52,7 +52,7 @@ def features_of(
     labels: NDArray[Any],
     source: Any,
     *,
-    image_size: tuple[int, int] | None,
+    image_size: tuple[int, int] | int | None,
     on_error: str,
     stacklevel: int,
 ) -> Features:
@@ -93,7 +93,7 @@ def features_of(
             on_error=on_error,
             stacklevel=stacklevel + 1,
         )
-    if image_size is not None:
+    if isinstance(image_size, tuple):
         raise ValueError(
             f"image_size is for images only, got {image_size!r} for {source}, which "
             "holds none."
@@ -257,7 +257,7 @@ def _images(
     names: Sequence[str],
     source: Any,
     *,
-    image_size: tuple[int, int] | None,
+    image_size: tuple[int, int] | int | None,
     on_error: str,
     stacklevel: int,
 ) -> Features:

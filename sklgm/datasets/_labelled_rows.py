@@ -5,11 +5,13 @@ import stat
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils import check_scalar
 
 from sklgm._inputs import check_on_error, decode_images
 from sklgm._running import import_extra
@@ -111,6 +113,7 @@ def load_rows(
     drop_columns: Sequence[str] = (),
     group_column: str | None = None,
     image_size: int | tuple[int, int] | None = None,
+    longest_side: int | None = None,
     on_error: str = "skip",
 ) -> LabelledRows:
     """Load the labelled rows of a path, with nothing split off or reordered.
@@ -134,6 +137,10 @@ def load_rows(
     image_size : int or tuple of int, default=None
         Height and width in pixels to resize images to. None keeps the size that all
         share; images of several sizes are resized to one, and a warning says which.
+    longest_side : int or None, default=None
+        Longest side in pixels that images keep where ``image_size`` is None: larger
+        ones are resized, and a warning says to what. None keeps images of one size as
+        they are.
     on_error : {"skip", "stop"}, default="skip"
         Whether an image that cannot be read is left out, listed in ``skipped`` and
         warned of, or an error.
@@ -168,7 +175,11 @@ def load_rows(
     path = Path(path)
     suffix = path.suffix.lower()
     check_on_error(on_error)
-    size = check_image_size(image_size)
+    size: tuple[int, int] | int | None = check_image_size(image_size)
+    if size is None and longest_side is not None:
+        size = check_scalar(
+            longest_side, "longest_side", Integral, min_val=1, include_boundaries="left"
+        )
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist.")
     for name, value in (
@@ -180,7 +191,7 @@ def load_rows(
             raise ValueError(f"{name} is for tables only, got {value!r} for {path}.")
     if path.is_dir() or suffix == ".zip":
         with ExitStack() as stack:
-            folders = read_class_folders(path, size, stack)
+            folders = read_class_folders(path, None, stack)
             files, y = folders.train_images()
             decoded = decode_images(
                 files,
@@ -201,7 +212,7 @@ def load_rows(
     if not stat.S_ISREG(path.stat().st_mode):
         raise ValueError(f"path must be a folder or a regular file, got {path}.")
     if suffix == ".npz":
-        if size is not None:
+        if image_size is not None:
             raise ValueError(
                 f"image_size is for image folders and columns of images only, got "
                 f"{image_size!r} for {path}."
@@ -236,7 +247,7 @@ def rows_of_table(
     label_column: str | None = None,
     drop_columns: Sequence[str] = (),
     group_column: str | None = None,
-    image_size: tuple[int, int] | None = None,
+    image_size: tuple[int, int] | int | None = None,
     on_error: str = "skip",
     is_text: bool = False,
     has_decimal_comma: bool = False,
@@ -253,7 +264,7 @@ def rows_of_table(
     name : str
         Name of the data set.
     label_column, drop_columns, group_column, image_size, on_error
-        As in :func:`load_rows`; the size as a pair.
+        As in :func:`load_rows`; the size as a pair, or the longest side as a number.
     is_text, has_decimal_comma : bool
         Whether all columns are text that is yet to be converted, and how.
     stacklevel : int

@@ -4,6 +4,7 @@ import pickle
 import shutil
 import zipfile
 import zlib
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -299,6 +300,33 @@ def test_large_images_of_several_sizes_are_made_smaller(tmp_path):
     with pytest.warns(UserWarning, match="resized to 112 x 224"):
         splits = load_image_folder(write_folder(tmp_path, files))
     assert splits.X_train.shape == (3, 1, 112, 224)
+
+
+@pytest.mark.parametrize(
+    ("size", "longest_side", "expected"),
+    [((300, 400), 64, (48, 64)), ((48, 64), 64, (48, 64)), ((5, 9), 4, (2, 4))],
+)
+def test_large_images_of_one_size_are_made_smaller_if_asked(
+    tmp_path, size, longest_side, expected
+):
+    path = write_folder(tmp_path, {name: gray(7, size) for name in SPLITS})
+    is_smaller = expected != size
+    said = rf"have {size[0]} x {size[1]} pixels: they are resized to {expected[0]} x "
+    with pytest.warns(UserWarning, match=said) if is_smaller else nullcontext():
+        rows = load_rows(path, longest_side=longest_side)
+    assert rows.X.shape[1:] == (1, *expected)
+    np.testing.assert_allclose(rows.X, 7 / 255, rtol=1e-6)
+
+
+def test_a_size_that_is_asked_for_may_be_longer(tmp_path):
+    path = write_folder(tmp_path, {name: gray(7, (300, 400)) for name in SPLITS})
+    assert load_rows(path, image_size=80, longest_side=64).X.shape[1:] == (1, 80, 80)
+
+
+def test_the_longest_side_is_a_number_of_pixels(tmp_path):
+    path = write_folder(tmp_path, {name: gray(7, (3, 4)) for name in SPLITS})
+    with pytest.raises(ValueError, match="longest_side == 0, must be >= 1"):
+        load_rows(path, longest_side=0)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
