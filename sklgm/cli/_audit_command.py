@@ -58,7 +58,7 @@ _OPTIONS = {
 
 # Longest side of images that the default network is trained on unless the user says:
 # what training takes grows with its square.
-_LONGEST_SIDE = 64
+_LONGEST_SIDE = 40
 #: Lists that there are of some audits.
 _LISTS = ("duplicates.csv", "outliers.csv", "skipped.csv")
 
@@ -100,7 +100,7 @@ def audit(
         int | None,
         typer.Option(
             help="Height and width in pixels to resize images to. Default: the size "
-            "that all share, or the median, with sides of 64 pixels at most."
+            "that all share, or the median, with sides of 40 pixels at most."
         ),
     ] = None,
     on_error: Annotated[
