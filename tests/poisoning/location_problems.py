@@ -87,12 +87,17 @@ def location_of(rows, trim):
     return overlap @ ordered / overlap.sum()
 
 
-def true_changes(problem, r, tolerance=1e-6):
-    """Whether some poisons change each prediction: every choice of rows is tried.
+def true_changes(problem, r):
+    """Whether some poisons change each prediction, by more than rounding."""
+    return true_margins(problem, r) < -1e-6
+
+
+def true_margins(problem, r):
+    """By how much no poisons change each prediction: every choice of rows is tried.
 
     Of each choice the location of a column reaches all values between that with the
-    poisons below all rows and that with them above. Scores that differ by less than
-    the tolerance are no change; if it is negative, they are one.
+    poisons below all rows and that with them above. Below 0 some poisons change it,
+    by so much of its score; at 0 they reach a tie.
     """
     clf, X_new = problem.clf, problem.X_new
     n, n_classes = len(X_new), len(clf.classes_)
@@ -124,9 +129,11 @@ def true_changes(problem, r, tolerance=1e-6):
     others, others_least = scores.copy(), least.copy()
     others[every, own] = others_least[every, own] = np.inf
     if problem.threat == "any":
-        return others_least.min(axis=1) < greatest[every, own] - tolerance
-    by_other = others_least.min(axis=1) < scores[every, own] - tolerance
-    return by_other | (others.min(axis=1) < greatest[every, own] - tolerance)
+        return others_least.min(axis=1) - greatest[every, own]
+    return np.minimum(
+        others_least.min(axis=1) - scores[every, own],
+        others.min(axis=1) - greatest[every, own],
+    )
 
 
 def strong_search(problem, k, row, r, rng, n_swaps):

@@ -17,9 +17,9 @@ def test_no_certificate_of_many_small_problems_is_broken():
     assert is_sound(counts)
     assert len(counts["by_setting"]) == 16
     assert counts["n_certified"] > 100
-    assert counts["n_refits"] > 50
+    assert counts["n_refits"] > 25
     assert counts["n_certified"] < counts["n_cases"] - counts["n_changed"] + 1
-    assert counts["n_attacked"] <= counts["n_changed"]
+    assert 0 < counts["n_attacked"] <= counts["n_changed_of_attacked"]
 
 
 def test_a_bound_that_is_one_rank_too_narrow_would_be_seen(monkeypatch):
