@@ -269,13 +269,8 @@ class Comparison:
         def carry_out() -> list[dict[int, CraftResult]]:
             targets = self.targets
             models = self.surrogates.get(network, [self.networks[network]])
-            attacker, others = None, []
-            for clf in reversed(models):
-                features = clf.transform(self.X)
-                known = clone(self.defences[network]).fit(features, self.y)
-                attacker = Attacker(self.settings, clf, known, features, self.y, others)
-                others = [attacker, *others] if clf is not models[0] else others
-            assert attacker is not None
+            others = [self._attacker(clf, network) for clf in models[1:]]
+            attacker = self._attacker(models[0], network, others)
             return [
                 attacker.craft(
                     planned,
@@ -421,6 +416,14 @@ class Comparison:
 
     def _input(self, network: str, X: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
         return self.networks[network].transform(X) if self.are_features else X
+
+    def _attacker(
+        self, clf: Any, network: str, others: Sequence[Attacker] = ()
+    ) -> Attacker:
+        """Make one who has a network, and knows the defence of the one attacked."""
+        features = clf.transform(self.X)
+        known = clone(self.defences[network]).fit(features, self.y)
+        return Attacker(self.settings, clf, known, features, self.y, others)
 
     def _control_arm(self) -> list[Prediction]:
         predictions: list[list[Prediction]] = self.context.runner.map(

@@ -522,7 +522,7 @@ def _starts(
     rng: np.random.RandomState,
 ) -> list[FloatArray]:
     """Random points of the box, from which further searches start."""
-    starts = []
+    starts: list[FloatArray] = []
     for _ in range(n_starts):
         shares = rng.uniform(size=X_anchor.shape).astype(X_anchor.dtype)
         X = low + shares * (high - low)
