@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 from torch.utils.data import Dataset
 
-from sklgm._inputs import resolve_dtype
+from sklgm._inputs import Instances, resolve_dtype
 from sklgm._net import (
     Augmentation,
     BatchDataset,
@@ -566,6 +566,12 @@ class LGMClassifier(NetworkClassifier):
     def _features_are_fixed(self) -> bool:
         return self.freeze_backbone or self.backbone == "identity"
 
+    def _takes_rows_alone(self) -> bool:
+        # What is certified is how poisons move a location of features that they leave
+        # alone: the mean of a column, which one row can take anywhere, would not.
+        is_certified = self._location() in ("median", "trimmed_mean")
+        return is_certified and self._features_are_fixed()
+
     def _make_lgm_net(
         self,
         network: FeatureNetwork,
@@ -736,6 +742,10 @@ class LGMClassifier(NetworkClassifier):
     def _publish_rows(self, rows: NDArray[np.int64], n_samples: int) -> None:
         self.is_kept_ = np.zeros(n_samples, dtype=bool)
         self.is_kept_[rows] = True
+
+    def _predicted(self, instances: Instances) -> NDArray[Any]:
+        labels: NDArray[Any] = self.head_.predict(self._features(instances))
+        return labels
 
     def _feature_logits(self, features: NDArray[np.floating]) -> NDArray[np.floating]:
         log_joint: NDArray[np.floating] = self.head_.predict_joint_log_proba(features)

@@ -1,7 +1,7 @@
 """Votes of classifiers that are each trained on a part of the rows."""
 
 import hashlib
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -52,7 +52,7 @@ class PartitionedClassifier(
     Attributes
     ----------
     estimators_ : list of classifiers
-        One per partition; a constant where its rows have one label, or there is none.
+        One per partition that has rows; a constant where they have one label.
     partitions_ : ndarray of int of shape (n_samples,)
         Partition of each row of ``fit``.
     classes_ : ndarray of shape (n_classes,)
@@ -75,8 +75,13 @@ class PartitionedClassifier(
 
         r <= (n_c - n_b - [b < c]) / 2,
 
-    since each takes at most one vote from c and gives it to b. A replaced row is one
-    removed and one inserted: two rows, unless both are in one partition.
+    since each takes at most one vote from c and gives it to b. That holds for a label
+    that no row has yet, too: it has no vote, and may come before c. A replaced row is
+    one removed and one inserted: two rows, unless both are in one partition.
+
+    Numbers of equal value have one hash, whatever their type: a row cannot move others
+    by turning a column of integers into one of floats. What makes ``fit`` fail, such as
+    a value that is not finite, changes no prediction and is not counted.
 
     References
     ----------
@@ -158,21 +163,21 @@ class PartitionedClassifier(
         order = sorted(range(len(digests)), key=lambda i: (digests[i], str(labels[i])))
         sorted_rows = np.array(order)
         seed = draw_seed(self.random_state)
-        members = [
-            sorted_rows[partitions[sorted_rows] == p] for p in range(self.n_partitions)
-        ]
-        classes = np.unique(labels)
+        # A partition without rows has no vote: any that it had would be for a label of
+        # other rows.
+        members = {
+            p: sorted_rows[partitions[sorted_rows] == p] for p in np.unique(partitions)
+        }
         self.estimators_ = Parallel(n_jobs=self.n_jobs)(
             delayed(_fit_clone)(
                 self.estimator,
                 safe_indexing(X, rows),
                 labels[rows],
-                classes,
-                (seed + p) % np.iinfo(np.int32).max,
+                int((seed + p) % np.iinfo(np.int32).max),
             )
-            for p, rows in enumerate(members)
+            for p, rows in members.items()
         )
-        self.classes_, self.partitions_ = classes, partitions
+        self.classes_, self.partitions_ = np.unique(labels), partitions
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
@@ -205,7 +210,7 @@ class PartitionedClassifier(
         ndarray of shape (n_samples, n_classes)
             In [0, 1], rows sum to 1; columns in the order of ``classes_``.
         """
-        return self._votes(X) / self.n_partitions
+        return self._votes(X) / len(self.estimators_)
 
     def certified_poisons(self, X: ArrayLike) -> NDArray[np.int64]:
         """Count the inserted or removed rows that each prediction provably withstands.
@@ -228,9 +233,10 @@ class PartitionedClassifier(
         # A class of a smaller index wins a tie: it needs one vote less.
         is_before = np.arange(votes.shape[1]) < first[:, None]
         rivals = votes + is_before
-        rivals[rows, first] = -self.n_partitions  # with one class there is no rival
-        gap = most - rivals.max(axis=1)
-        counts: NDArray[np.int64] = np.minimum(gap // 2, self.n_partitions)
+        rivals[rows, first] = 0
+        # A label that no row has yet may come before all others.
+        gap = most - np.maximum(rivals.max(axis=1), 1)
+        counts: NDArray[np.int64] = gap // 2
         return counts
 
     def _votes(self, X: ArrayLike) -> NDArray[np.int64]:
@@ -280,33 +286,44 @@ def _indexable(estimator: PartitionedClassifier, X: Any, *, reset: bool) -> Any:
 
 
 def _row_digests(X: Any) -> list[bytes]:
-    """Hash of the values of each row, the same in every process and order."""
+    """Hash of the values of each row, the same in every process, order and type.
+
+    Numbers are hashed as float64: which type holds them is decided by all rows.
+    """
     if sparse.issparse(X):
         X = X.sorted_indices()
+        values = X.data.astype(np.float64)
         parts = [
-            (X.indices[a:b].astype(np.int64).tobytes(), X.data[a:b].tobytes())
+            (X.indices[a:b].astype(np.int64).tobytes(), values[a:b].tobytes())
             for a, b in zip(X.indptr[:-1], X.indptr[1:], strict=True)
         ]
         return [_digest(b"".join(part)) for part in parts]
     rows = np.asarray(X)
-    if rows.dtype.kind == "O":
-        return [_digest(repr(row.tolist()).encode()) for row in rows]
-    rows = np.ascontiguousarray(rows)
-    return [_digest(row.tobytes()) for row in rows]
+    if rows.dtype.kind in "biuf":
+        return [_digest(row.astype(np.float64).tobytes()) for row in rows]
+    return [_digest(_content(row)) for row in rows.astype(object)]
+
+
+def _content(row: NDArray[Any]) -> bytes:
+    """Bytes of a row of objects: as of a row of numbers, where it holds no other."""
+    values = [
+        float(value) if isinstance(value, Real | np.bool_) else value
+        for value in row.ravel().tolist()
+    ]
+    if all(isinstance(value, float) for value in values):
+        return np.array(values, dtype=np.float64).tobytes()
+    return repr(values).encode()
 
 
 def _digest(content: bytes) -> bytes:
     return hashlib.blake2b(content, digest_size=_DIGEST_SIZE).digest()
 
 
-def _fit_clone(
-    estimator: Any, X: Any, y: NDArray[Any], classes: NDArray[Any], seed: int
-) -> Any:
+def _fit_clone(estimator: Any, X: Any, y: NDArray[Any], seed: int) -> Any:
     """Fit a clone; a constant where there is nothing to tell apart."""
     if len(np.unique(y)) < 2:
-        label = y[0] if len(y) > 0 else classes[0]
-        constant = DummyClassifier(strategy="constant", constant=[label])
-        return constant.fit(np.zeros((len(classes), 1)), classes)
+        constant = DummyClassifier(strategy="constant", constant=y[:1])
+        return constant.fit(np.zeros((1, 1)), y[:1])
     made = clone(estimator)
     seeds = {
         name: seed

@@ -186,8 +186,9 @@ class NetworkPrediction(ClassifierMixin, TransformerMixin, metaclass=ABCMeta):
             warn_of_unscaled_images(instances, stacklevel=4)
             names = getattr(self, "feature_names_in_", None)
             check_magnitude(instances, resolve_dtype(self.dtype), names)
-            is_single = resolve_dtype(self.dtype) == torch.float32
-            self._column_offsets = column_offsets(instances) if is_single else None
+            is_centred = resolve_dtype(self.dtype) == torch.float32
+            is_centred = is_centred and not self._takes_rows_alone()
+            self._column_offsets = column_offsets(instances) if is_centred else None
         if self._column_offsets is None:
             return instances
         return instances - self._column_offsets
@@ -195,6 +196,10 @@ class NetworkPrediction(ClassifierMixin, TransformerMixin, metaclass=ABCMeta):
     @abstractmethod
     def _feature_logits(self, features: NDArray[np.floating]) -> NDArray[np.floating]:
         """Logits (n_samples, n_classes) of features (n_samples, feature_dim)."""
+
+    def _takes_rows_alone(self) -> bool:
+        """Whether no other row may have a part in the features of a row."""
+        return False
 
     def _features(self, instances: Instances) -> NDArray[np.floating]:
         """Features (n_samples, feature_dim), finite."""

@@ -298,7 +298,11 @@ class RobustGaussianClassifier(ClassifierMixin, PersistenceMixin, BaseEstimator)
         ndarray of shape (n_samples,)
             Members of ``classes_``.
         """
-        indices = self._of_chunks(X, lambda joint, _: joint.argmax(dim=0), np.int64)
+        check_is_fitted(self, "means_")
+        if self.covariance_type == "identity":
+            indices = self._nearest(self._rows(X))
+        else:
+            indices = self._of_chunks(X, lambda joint, _: joint.argmax(dim=0), np.int64)
         labels: NDArray[Any] = self.classes_[indices]
         return labels
 
@@ -557,7 +561,8 @@ class RobustGaussianClassifier(ClassifierMixin, PersistenceMixin, BaseEstimator)
                 "the training rows have no bound; fit with covariance_type='identity', "
                 "behind a frozen scaler if columns have different units"
             )
-        has_equal_priors = np.allclose(self.priors_, self.priors_[0], rtol=1e-12)
+        # Exactly: a variance as large as poisons make it counts any difference.
+        has_equal_priors = (self.priors_ == self.priors_[0]).all()
         if self.variance == "within" and not has_equal_priors:
             raise ValueError(
                 "variance='within' is estimated from the training rows and matters "
@@ -648,6 +653,23 @@ class RobustGaussianClassifier(ClassifierMixin, PersistenceMixin, BaseEstimator)
                     features, means, log_variances, self.covariance_type
                 ),
             )
+
+    def _nearest(self, rows: NDArray[Any]) -> NDArray[np.int64]:
+        """Find the most probable classes, (n_samples,), for one common variance.
+
+        By distances and priors alone: beside the densities of a very large variance,
+        which poisons can make of it, the distances would be lost in rounding.
+        """
+        log_priors = torch.from_numpy(np.log(self.priors_))
+        offsets = float(self.covariances_) * (log_priors - log_priors.max())
+        means, unit = torch.tensor(self.means_), torch.zeros(()).double()
+        indices = np.empty(len(rows), np.int64)
+        for chunk in _chunks(len(rows)):
+            features = torch.from_numpy(np.array(rows[chunk], dtype=np.float64))
+            distances = squared_mahalanobis(features, means, unit, "identity")
+            scores = torch.sub(offsets[:, None], distances.T, alpha=0.5)
+            indices[chunk] = scores.contiguous().argmax(dim=0).numpy()
+        return indices
 
     def _log_normalisers(self) -> NDArray[np.float64]:
         """Log density (n_classes,) of each Gaussian at its mean."""

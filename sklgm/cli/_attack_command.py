@@ -67,7 +67,8 @@ def attack(
         typer.Option(
             "--attack",
             help="feature_collision, convex_polytope, bullseye_polytope, "
-            "gradient_matching, adaptive_likelihood or adaptive_posterior.",
+            "gradient_matching, adaptive_likelihood, adaptive_posterior or "
+            "adaptive_joint.",
         ),
     ] = "feature_collision",
     n_targets: Annotated[int, typer.Option(help="Number of targets.")] = 50,

@@ -119,8 +119,8 @@ def reproduce(
         list[str] | None,
         typer.Option(
             help="feature_collision, watermark, convex_polytope, bullseye_polytope, "
-            "gradient_matching, adaptive_likelihood or adaptive_posterior; may be "
-            "given several times. Default: set by --preset.",
+            "gradient_matching, adaptive_likelihood, adaptive_posterior or "
+            "adaptive_joint; may be given several times. Default: set by --preset.",
             autocompletion=completed(get_args(AttackName)),
         ),
     ] = None,

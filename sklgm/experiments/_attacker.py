@@ -1,7 +1,7 @@
 """One who knows a network and its defence, and crafts poisons for targets."""
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,16 +10,20 @@ from scipy.special import logsumexp
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 
+from sklgm.experiments._networks import CompressedNetwork
 from sklgm.experiments._protocol import mean
 from sklgm.experiments._settings import WATERMARK, CraftSettings, PlannedAttack
 from sklgm.poisoning import (
+    AdaptiveJoint,
     AdaptiveLikelihood,
     AdaptivePosterior,
     Attack,
     CraftResult,
     FeatureCollision,
     GradientMatching,
+    JpegSurrogate,
     craft,
+    make_surrogate,
     resolve_attack,
 )
 
@@ -45,6 +49,9 @@ class Attacker:
         Those features.
     y : ndarray of shape (n_samples,)
         Their labels.
+    others : sequence of Attacker, default=()
+        With further networks, for an ensemble. Its adaptive poisons go as far as their
+        bases: what a defence allows differs from network to network.
     """
 
     def __init__(
@@ -54,8 +61,13 @@ class Attacker:
         defence: Any,
         features: NDArray[np.floating[Any]],
         y: NDArray[Any],
+        others: Sequence["Attacker"] = (),
     ) -> None:
         self.settings = settings
+        self.others = tuple(others)
+        # One who knows of the compression looks through it.
+        self.quality = clf.quality if isinstance(clf, CompressedNetwork) else None
+        clf = clf.clf if isinstance(clf, CompressedNetwork) else clf
         self.clf = clf
         self.defence = defence
         self.features = features
@@ -74,19 +86,34 @@ class Attacker:
         model, attack
             As :func:`sklgm.poisoning.craft` takes them.
         """
-        attack = _attack_of(planned)
-        if not isinstance(attack, AdaptiveLikelihood | AdaptivePosterior):
-            return self.clf, attack
-        model = make_pipeline(FrozenEstimator(self.clf), FrozenEstimator(self.defence))
+        attack = _attack_of(planned, self.settings.augment)
+        adaptive = AdaptiveLikelihood | AdaptivePosterior | AdaptiveJoint
+        model: Any = self.clf
+        if isinstance(attack, adaptive):
+            model = make_pipeline(FrozenEstimator(model), FrozenEstimator(self.defence))
+        if self.quality is not None:
+            model = JpegSurrogate(make_surrogate(model), self.quality)
+        if self.others:
+            return [model, *(o.prepare(planned)[0] for o in self.others)], attack
+        return model, self._completed(attack, planned)
+
+    def _completed(self, attack: Attack, planned: PlannedAttack) -> Attack:
+        """Tell an adaptive attack what the defence allows."""
         reach = self.settings.reach if planned.reach is None else planned.reach
+        if isinstance(attack, AdaptiveJoint):
+            n_of_class = len(self.y) / len(self.defence.classes_)
+            n_kept = max(1, round((1.0 - self.defence.trim) * n_of_class))
+            attack = dataclasses.replace(attack, n_rows=n_kept)
         if reach is None:
-            return model, attack
+            return attack
         if isinstance(attack, AdaptivePosterior):
             surprisals = self._surprisals()
             flagged_from = np.quantile(surprisals, 1.0 - _FALSE_ALARM_RATE)
             # Odds that underflow are flagged from 0 on, which no claim is below.
             surprisal = max(float(reach * flagged_from), np.finfo(float).tiny)
-            return model, dataclasses.replace(attack, max_surprisal=surprisal)
+            return dataclasses.replace(attack, max_surprisal=surprisal)
+        if not isinstance(attack, AdaptiveLikelihood | AdaptiveJoint):
+            return attack
         claimed = np.searchsorted(self.defence.classes_, self.y)
         distances = self.defence.mahalanobis(self.features)
         own = distances[np.arange(len(claimed)), claimed]
@@ -95,7 +122,7 @@ class Attacker:
             for k in range(len(self.defence.classes_))
         ]
         max_distance = tuple(float(reach**2 * distance) for distance in trimmed_from)
-        return model, dataclasses.replace(attack, max_distance=max_distance)
+        return dataclasses.replace(attack, max_distance=max_distance)
 
     def _surprisals(self) -> NDArray[np.float64]:
         """Minus the log posteriors of the claims, precise where they are near 0."""
@@ -170,6 +197,8 @@ class Attacker:
                         else 0.0,
                         pixel_range=_pixel_range(X),
                         max_iter=self.settings.max_iter,
+                        n_restarts=self.settings.n_restarts,
+                        random_state=start,
                     )
                 )
                 n_done += len(group) * n_poisons
@@ -231,12 +260,12 @@ def trial_effort(crafted: CraftResult, poisons: slice) -> dict[str, Any]:
     }
 
 
-def _attack_of(planned: PlannedAttack) -> Attack:
+def _attack_of(planned: PlannedAttack, augment: bool) -> Attack:
     """Make the attack; an adaptive one is yet to be told what it may do."""
     if planned.name == WATERMARK:
         return FeatureCollision()
     if planned.name == GradientMatching.name:
-        return GradientMatching(planned.matched_parameters)
+        return GradientMatching(planned.matched_parameters, augment)
     return resolve_attack(planned.name)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from sklgm.experiments._attacker import Attacker, effort, trial_effort
-from sklgm.experiments._networks import Classifier
+from sklgm.experiments._networks import Classifier, CompressedNetwork
 from sklgm.experiments._partition import Targets, draw_targets, poison_counts
 from sklgm.experiments._protocol import Context, mean, rate
 from sklgm.experiments._settings import PlannedAttack, RefitSettings, TargetSettings
@@ -52,6 +53,10 @@ class Comparison:
         Poisoned shares of the base class instead.
     networks : dict of str to classifier or None, default=None
         Whose features are attacked, by name; None: those of the context.
+    crafted_on : mapping of str to str, default={}
+        Networks that are attacked by the poisons made for another.
+    surrogates : mapping of str to sequence of classifier, default={}
+        Networks that attackers have in place of one, by its name.
     defences : mapping of str to estimator or None, default=None
         Unfitted trimmed Gaussians that attackers know, by network; None: those of the
         victims.
@@ -77,7 +82,9 @@ class Comparison:
         *,
         n_poisons: Sequence[int] = (),
         shares: Sequence[float] = (),
-        networks: dict[str, Classifier] | None = None,
+        networks: dict[str, Any] | None = None,
+        crafted_on: Mapping[str, str] = MappingProxyType({}),
+        surrogates: Mapping[str, Sequence[Any]] = MappingProxyType({}),
         defences: Mapping[str, Any] | None = None,
         targets: Targets | None = None,
         rows: tuple[NDArray[np.float32], NDArray[Any]] | None = None,
@@ -89,7 +96,8 @@ class Comparison:
         self.context, self.protocol, self.settings = context, protocol, settings
         self.name = name or protocol
         self.trainings = tuple(trainings)
-        self.networks = context.networks if networks is None else networks
+        self.networks: dict[str, Any] = networks or dict(context.networks)
+        self.crafted_on, self.surrogates = crafted_on, surrogates
         self.X, self.y = rows or (partition.X_refit, partition.y_refit)
         self.y_test = partition.y_test
         self.counts = poison_counts(
@@ -130,7 +138,13 @@ class Comparison:
     @cached_property
     def test_inputs(self) -> dict[str, NDArray[np.floating[Any]]]:
         """The same of the test rows."""
-        return {name: self._input(name, self.X_test) for name in self.networks}
+        if not self.are_features:
+            return dict.fromkeys(self.networks, self.X_test)
+        # What is re-encoded are training images.
+        return {
+            name: _uncompressed(clf).transform(self.X_test)
+            for name, clf in self.networks.items()
+        }
 
     @property
     def has_images(self) -> bool:
@@ -217,10 +231,15 @@ class Comparison:
             Numbers, single targets, and examples of poisons.
         """
         for planned in attacks:
+            by_network: dict[str, dict[int, CraftResult]] = {}
             for network in self.networks:
-                crafted = self.craft(planned, network)
+                source = self.crafted_on.get(network, network)
+                if source not in by_network:
+                    by_network[source] = self.craft(planned, source)
+                crafted = by_network[source]
                 poisons = self.inputs_of(network, crafted)
-                yield from self._effort_rows(planned, network, crafted)
+                if source == network:
+                    yield from self._effort_rows(planned, network, crafted)
                 for label, trainings in self._stages(network):
                     yield from self.train(
                         f"train {label} on {network}, {planned}",
@@ -248,11 +267,10 @@ class Comparison:
         stage = f"craft {planned} on {network}"
 
         def carry_out() -> list[dict[int, CraftResult]]:
-            features, targets = self.features[network], self.targets
-            known = clone(self.defences[network]).fit(features, self.y)
-            attacker = Attacker(
-                self.settings, self.networks[network], known, features, self.y
-            )
+            targets = self.targets
+            models = self.surrogates.get(network, [self.networks[network]])
+            others = [self._attacker(clf, network) for clf in models[1:]]
+            attacker = self._attacker(models[0], network, others)
             return [
                 attacker.craft(
                     planned,
@@ -399,6 +417,14 @@ class Comparison:
     def _input(self, network: str, X: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
         return self.networks[network].transform(X) if self.are_features else X
 
+    def _attacker(
+        self, clf: Any, network: str, others: Sequence[Attacker] = ()
+    ) -> Attacker:
+        """Make one who has a network, and knows the defence of the one attacked."""
+        features = clf.transform(self.X)
+        known = clone(self.defences[network]).fit(features, self.y)
+        return Attacker(self.settings, clf, known, features, self.y, others)
+
     def _control_arm(self) -> list[Prediction]:
         predictions: list[list[Prediction]] = self.context.runner.map(
             f"{self.name}, control arm",
@@ -502,6 +528,12 @@ class Comparison:
                 auroc=of_target.detection.get("posterior", (None,))[0],
                 **({} if crafted is None else trial_effort(crafted, poisons)),
             )
+
+
+def _uncompressed(clf: Any) -> Classifier:
+    """Find the network as test images meet it."""
+    network: Classifier = clf.clf if isinstance(clf, CompressedNetwork) else clf
+    return network
 
 
 def compare_heads(

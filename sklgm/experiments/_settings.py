@@ -33,6 +33,7 @@ AttackName = Literal[
     "gradient_matching",
     "adaptive_likelihood",
     "adaptive_posterior",
+    "adaptive_joint",
 ]
 RecipeName = Literal["natural_images", "natural_images_long", "natural_images_small"]
 NAMED_DATASETS = ("digits", "mnist", "cifar10")
@@ -267,12 +268,19 @@ class CraftSettings(Settings):
         from the claimed class mean at which trimming begins, the posterior one as a
         share of the surprisal (minus the log posterior) of its claims at which 1 % of
         the clean rows are flagged. None: as far as their base.
+    n_restarts : int, default=1
+        Searches of each poison, of which the best is kept.
+    augment : bool, default=False
+        Whether gradient matching averages over views of an image, for victims who
+        augment.
     """
 
     similarity_weight: Weight = 1e-4
     max_iter: Count = 100
     watermark_opacity: Annotated[float, pydantic.Field(ge=0, lt=1)] = 0.3
     reach: Positive | None = 0.95
+    n_restarts: Count = 1
+    augment: bool = False
 
 
 class AttackSettings(CraftSettings):
@@ -373,3 +381,26 @@ class CountSettings(TargetSettings, AttackSettings):
     """
 
     n_poisons: Annotated[tuple[Count, ...], Some, Distinct] = (25,)
+
+
+class DefenceSettings(Settings):
+    """Further defences, and what attackers do not know.
+
+    Parameters
+    ----------
+    locations : tuple of str, default=()
+        Robust locations, ``"median"`` or ``"trimmed_mean"``, whose heads on the
+        features of each network take part.
+    jpeg_quality : int in [1, 95] or None, default=None
+        If given, softmax on training images that are re-encoded as JPEG takes part, of
+        75 in published comparisons: attacked by one who knows it, and, as the variant
+        ``"unaware"``, by the poisons made for softmax.
+    surrogate_backbones : tuple of str, default=()
+        Black box: attackers do not have the networks but their own, with these
+        backbones, trained on the same clean rows from another seed; of several the
+        objectives are averaged. Empty: they have the networks themselves.
+    """
+
+    locations: Annotated[tuple[Literal["median", "trimmed_mean"], ...], Distinct] = ()
+    jpeg_quality: Annotated[int, pydantic.Field(ge=1, le=95)] | None = None
+    surrogate_backbones: Annotated[tuple[str, ...], Distinct] = ()

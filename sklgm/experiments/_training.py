@@ -16,6 +16,7 @@ from sklgm.experiments._networks import Classifier
 from sklgm.experiments._victims import Victim
 from sklgm.metrics import auroc, tpr_at_fpr
 from sklgm.outliers import LGMOutlierDetector
+from sklgm.poisoning import compress_jpeg
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,11 +182,14 @@ class Training:
     row_filter : RobustGaussianClassifier or None, default=None
         Unfitted trimmed Gaussians. If given, they are fitted to the features that the
         network starts with, and it is trained on the rows that they keep.
+    jpeg_quality : int or None, default=None
+        Quality at which the images that a network is trained on are re-encoded.
     """
 
     victims: tuple[Victim, ...]
     model: Classifier | None = None
     row_filter: Any = None
+    jpeg_quality: int | None = None
 
     @property
     def network(self) -> str:
@@ -226,6 +230,8 @@ class Training:
         list of Trained
             One per victim.
         """
+        if self.jpeg_quality is not None:
+            X = compress_jpeg(X, self.jpeg_quality)
         features, test_features, own_head, passed = X, X_test, None, None
         if self.model is not None:
             rows: Any = slice(None)
@@ -242,7 +248,9 @@ class Training:
             head, is_kept = own_head, passed
             if victim.head is not None:
                 head = clone(victim.head).fit(features, y)
-                if getattr(head, "trim", 0.0) != 0.0:
+                # Of a trimmed mean of columns, trim leaves out no whole rows.
+                drops_rows = getattr(head, "location", None) == "kept_mean"
+                if drops_rows and head.trim != 0.0:
                     is_kept = head.is_kept_
             trained.append(Trained(head, features, test_features, is_kept))
         return trained

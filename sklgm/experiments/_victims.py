@@ -1,6 +1,6 @@
 """The models under attack: heads on the features of networks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -13,11 +13,14 @@ from sklgm.classifiers import (
     RobustGaussianClassifier,
     SoftmaxClassifier,
 )
-from sklgm.experiments._networks import Classifier
+from sklgm.experiments._networks import Classifier, CompressedNetwork, make_networks
 from sklgm.experiments._protocol import Context
+from sklgm.experiments._settings import DefenceSettings
 
 #: The victims that are a network's trimmed Gaussians, by network.
 TRIMMED = {"softmax": "softmax_trimmed_gaussians", "lgm": "lgm_trim"}
+#: The victim that re-encodes its training images.
+JPEG = "jpeg"
 _ALL_SCORES = ("likelihood", "posterior", "combined")
 
 
@@ -210,3 +213,100 @@ def defence(victims: Sequence[Victim], network: str) -> Victim:
         Its trimmed Gaussians.
     """
     return next(v for v in victims if v.name == TRIMMED[network] and v.variant is None)
+
+
+def location_victims(
+    victims: Sequence[Victim], settings: DefenceSettings
+) -> Iterator[Victim]:
+    """Make the heads whose class means are robust locations, on each network.
+
+    Parameters
+    ----------
+    victims : sequence of Victim
+        Those of :func:`make_victims`.
+    settings : DefenceSettings
+        Which locations there are.
+
+    Yields
+    ------
+    Victim
+        With the variance of the trimmed Gaussians of its network.
+    """
+    for network in TRIMMED:
+        for location in settings.locations:
+            known = defence(victims, network).head
+            head = RobustGaussianClassifier(
+                location=location,
+                trim=known.trim if location == "trimmed_mean" else 0.0,
+                variance=known.variance,
+            )
+            yield Victim(f"{network}_{location}", network, head)
+
+
+@dataclass(frozen=True, eq=False)
+class Defended:
+    """What is compared beyond the two networks, and what attackers have of it.
+
+    Attributes
+    ----------
+    networks : dict of str to classifier
+        All networks by name; training images of the compressed ones are re-encoded.
+    defences : dict of str to estimator
+        Unfitted trimmed Gaussians that attackers know, by network.
+    crafted_on : dict of str to str
+        Networks that meet the poisons made for another.
+    surrogates : dict of str to list of classifier
+        Networks that attackers have in place of one.
+    jpeg : tuple of Victim
+        Softmax on re-encoded images: known to the attacker, and not.
+    """
+
+    networks: dict[str, Any]
+    defences: dict[str, Any]
+    crafted_on: dict[str, str]
+    surrogates: dict[str, list[Any]]
+    jpeg: tuple[Victim, ...]
+
+
+def defend(
+    context: Context, victims: Sequence[Victim], settings: DefenceSettings
+) -> Defended:
+    """Add the defences that settings ask for, and train what attackers have.
+
+    Parameters
+    ----------
+    context : Context
+        Rows and networks.
+    victims : sequence of Victim
+        Those of :func:`make_victims`.
+    settings : DefenceSettings
+        Which defences there are, and whether attackers have the networks.
+
+    Returns
+    -------
+    Defended
+        Networks with further victims.
+    """
+    networks: dict[str, Any] = dict(context.networks)
+    defences = {name: defence(victims, name).head for name in networks}
+    surrogates: dict[str, list[Any]] = {}
+    for backbone in settings.surrogate_backbones:
+        for network, clf in make_networks(context.settings).items():
+            clf.set_params(backbone=backbone, random_state=context.settings.seed + 1)
+            own = context.trained(f"{network} with {backbone}, for the attacker", clf)
+            surrogates.setdefault(network, []).append(own)
+    crafted_on: dict[str, str] = {}
+    jpeg: list[Victim] = []
+    quality = settings.jpeg_quality
+    if quality is not None:
+        softmax = victims[0]
+        for name, variant in ((JPEG, None), (f"{JPEG}_unaware", "unaware")):
+            networks[name] = CompressedNetwork(context.networks["softmax"], quality)
+            defences[name] = defences["softmax"]
+            jpeg.append(replace(softmax, name=JPEG, network=name, variant=variant))
+        crafted_on[f"{JPEG}_unaware"] = "softmax"
+        if surrogates:
+            surrogates[JPEG] = [
+                CompressedNetwork(clf, quality) for clf in surrogates["softmax"]
+            ]
+    return Defended(networks, defences, crafted_on, surrogates, tuple(jpeg))

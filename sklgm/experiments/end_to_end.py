@@ -14,6 +14,7 @@ from sklgm.experiments._settings import (
     WATERMARK,
     AttackSettings,
     Count,
+    DefenceSettings,
     Distinct,
     Minority,
     PlannedAttack,
@@ -24,13 +25,19 @@ from sklgm.experiments._settings import (
 )
 from sklgm.experiments._table_specs import ATTACK_TABLE, DETECTION_TABLE, EFFORT_TABLE
 from sklgm.experiments._training import Training
-from sklgm.experiments._victims import Victim, make_victims, with_diagonal
+from sklgm.experiments._victims import (
+    Victim,
+    defend,
+    location_victims,
+    make_victims,
+    with_diagonal,
+)
 from sklgm.results import FigureArrays, HeadlineSpec, ProtocolDescription, Row, Trial
 
 NAME = "end-to-end"
 
 
-class EndToEndSettings(TargetSettings, AttackSettings):
+class EndToEndSettings(TargetSettings, AttackSettings, DefenceSettings):
     """Settings of the end-to-end protocol.
 
     Parameters
@@ -38,7 +45,14 @@ class EndToEndSettings(TargetSettings, AttackSettings):
     n_targets : int, default=20
         Targets per model; each costs a training of the whole network.
     attacks, bounds, reach, similarity_weight, max_iter, watermark_opacity
-        See :class:`AttackSettings`; all bases are watermarked.
+        See :class:`AttackSettings`; all bases are watermarked unless training is from
+        scratch.
+    locations, jpeg_quality, surrogate_backbones
+        See :class:`DefenceSettings`.
+    from_scratch : bool, default=False
+        Whether victims begin with weights of their own, drawn from another seed than
+        those of the networks that attackers have, and train as these were; then
+        ``max_epochs`` and ``lr`` are those of the run.
     n_poisons : tuple of int, default=(50,)
         Poisons per target, scaled down where the largest is over 10 % of its class in
         the rows that are fine-tuned on: 50 of 500 at the default of 5,000 rows and
@@ -63,6 +77,7 @@ class EndToEndSettings(TargetSettings, AttackSettings):
     n_rows: Count = 5000
     max_epochs: Count = 2
     lr: Positive = 3e-4
+    from_scratch: bool = False
 
     presets: ClassVar[Presets] = {
         ("*", "*"): {"n_targets": 20},
@@ -116,12 +131,16 @@ def measure(
         )
     )
     victims = make_victims(context)
+    defended = defend(context, victims, settings)
     comparison = Comparison(
         context,
         NAME,
-        _make_trainings(context, settings, victims),
+        _make_trainings(context, settings, victims, defended.jpeg),
         settings,
-        defences={victim.network: victim.head for victim in victims[2:]},
+        networks=defended.networks,
+        defences=defended.defences,
+        crafted_on=defended.crafted_on,
+        surrogates=defended.surrogates,
         n_poisons=settings.n_poisons,
         shares=settings.shares,
         rows=(X, y),
@@ -135,29 +154,46 @@ def measure(
 
 
 def _make_trainings(
-    context: Context, settings: EndToEndSettings, victims: Sequence[Victim]
+    context: Context,
+    settings: EndToEndSettings,
+    victims: Sequence[Victim],
+    jpeg: Sequence[Victim] = (),
 ) -> list[Training]:
     """Set up the networks that are fine-tuned."""
     softmax, lgm, trimmed, gaussians = victims
     networks = {name: copy.deepcopy(clf) for name, clf in context.networks.items()}
-    for clf in networks.values():
-        clf.set_params(
-            warm_start=True,
-            max_epochs=settings.max_epochs,
-            lr=settings.lr,
-            lr_schedule="constant",
-        )
-    # The margin has grown in the training before; all parameters have one rate.
-    networks["lgm"].set_params(margin_warmup=0.0, means_lr_factor=1.0)
+    if settings.from_scratch:
+        for clf in networks.values():
+            clf.set_params(random_state=context.settings.seed + 2)
+    else:
+        for clf in networks.values():
+            clf.set_params(
+                warm_start=True,
+                max_epochs=settings.max_epochs,
+                lr=settings.lr,
+                lr_schedule="constant",
+            )
+        # The margin has grown in the training before; all parameters have one rate.
+        networks["lgm"].set_params(margin_warmup=0.0, means_lr_factor=1.0)
     with_trim = copy.deepcopy(networks["lgm"]).set_params(trim=trimmed.head.trim)
 
     own = replace(trimmed, head=None)  # that of the network, which trims itself
     filtered = replace(softmax, variant="filtered")
+    located: dict[str, list[Victim]] = {name: [] for name in networks}
+    for victim in location_victims(victims, settings):
+        located[victim.network].append(victim)
     trainings = [
-        Training((softmax, gaussians, with_diagonal(victims)), networks["softmax"]),
-        Training((lgm,), networks["lgm"]),
+        Training(
+            (softmax, gaussians, with_diagonal(victims), *located["softmax"]),
+            networks["softmax"],
+        ),
+        Training((lgm, *located["lgm"]), networks["lgm"]),
         Training((own,), with_trim),
         Training((filtered,), networks["softmax"], gaussians.head),
+        *(
+            Training((victim,), networks["softmax"], jpeg_quality=settings.jpeg_quality)
+            for victim in jpeg
+        ),
     ]
     if settings.shares:
         automatic = copy.deepcopy(with_trim).set_params(trim="auto")
@@ -200,7 +236,12 @@ def _fine_tuning_rows(
 def _watermarked(
     settings: EndToEndSettings, *, has_images: bool
 ) -> list[PlannedAttack]:
-    """List the attacks, each from watermarked bases, none of them twice."""
+    """List the attacks, from scratch as they are, else from watermarked bases.
+
+    None is there twice.
+    """
+    if settings.from_scratch:
+        return settings.plan(has_images=has_images, matched_parameters="all")
     planned = settings.plan(
         has_images=has_images, is_watermarked=True, matched_parameters="all"
     )

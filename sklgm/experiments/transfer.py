@@ -11,12 +11,19 @@ from sklgm.experiments._protocol import Context, Protocol
 from sklgm.experiments._settings import (
     Count,
     CountSettings,
+    DefenceSettings,
     Distinct,
     RefitSettings,
     Some,
 )
 from sklgm.experiments._table_specs import ATTACK_TABLE, DETECTION_TABLE, EFFORT_TABLE
-from sklgm.experiments._victims import converged_victims, make_victims, with_diagonal
+from sklgm.experiments._victims import (
+    converged_victims,
+    defend,
+    location_victims,
+    make_victims,
+    with_diagonal,
+)
 from sklgm.poisoning import flip_labels
 from sklgm.results import (
     FigureArrays,
@@ -30,7 +37,7 @@ from sklgm.results import (
 NAME = "transfer"
 
 
-class TransferSettings(CountSettings, RefitSettings):
+class TransferSettings(CountSettings, RefitSettings, DefenceSettings):
     """Settings of the transfer protocol.
 
     Parameters
@@ -39,6 +46,8 @@ class TransferSettings(CountSettings, RefitSettings):
         See :class:`CountSettings`.
     refit_epochs
         See :class:`RefitSettings`.
+    locations, jpeg_quality, surrogate_backbones
+        See :class:`DefenceSettings`.
     n_poisons : tuple of int, default=(1, 5, 25)
         Poisons per target, scaled down where the largest is over 10 % of a class.
     converged_epochs : int, default=5
@@ -87,12 +96,23 @@ def measure(
     """
     victims = make_victims(context, settings.refit_epochs)
     converged = converged_victims(context, settings.converged_epochs)
+    defended = defend(context, victims, settings)
     comparison = compare_heads(
         context,
         NAME,
         settings,
         n_poisons=settings.n_poisons,
-        victims=(*victims, *converged, with_diagonal(victims)),
+        victims=(
+            *victims,
+            *converged,
+            with_diagonal(victims),
+            *location_victims(victims, settings),
+            *defended.jpeg,
+        ),
+        networks=defended.networks,
+        defences=defended.defences,
+        crafted_on=defended.crafted_on,
+        surrogates=defended.surrogates,
     )
     yield from comparison.clean_rows()
     yield from comparison.attack(settings.plan(has_images=comparison.has_images))

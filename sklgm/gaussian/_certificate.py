@@ -20,6 +20,12 @@ _CHUNK_VALUES = 2**22
 # Relative rounding of sums of squares, far above that of float64: a prediction that is
 # closer to a tie than this is not certified.
 _SLACK = 1e-9
+# Rounding of the distances by which is predicted: of products of centred rows and
+# means, in units of their squares. It bounds sums of d terms several times over.
+_ROUNDING = 16.0 * float(np.finfo(np.float64).eps)
+#: A row that has no larger share of a window than this, in rows, has none: it is the
+#: rounding of ``trim`` times the number of rows, and a poison can be of any size.
+NEGLIGIBLE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +115,7 @@ class LocationBounds:
         ranks = np.arange(first, last)
         overlap = np.minimum(ranks + 1.0, end) - np.maximum(ranks, start)
         overlap = np.clip(overlap, 0.0, 1.0)
+        overlap[overlap < NEGLIGIBLE] = 0.0
         values = self.ordered[first:last].astype(np.float64)
         mean: NDArray[np.float64] = overlap @ values / overlap.sum()
         return mean
@@ -160,14 +167,20 @@ def certified_poisons(
     n + r rows. The box of all columns holds every location that poisons can reach.
 
     Let c be the predicted class and ``s_k = D_k / 2 - log pi_k`` its score, to be
-    minimised. Poisons that claim b != c leave the prediction alone if the least s_b
-    over the box of b, where f is clipped to the box, is above s_c; those that claim c
-    if the greatest s_c over the box of c, at its farthest corner, is below all others.
+    minimised; here times ``variance``, which is the same for all classes. Poisons that
+    claim b != c leave the prediction alone if the least s_b over the box of b, where f
+    is clipped to the box, is above s_c; those that claim c if the greatest s_c over the
+    box of c, at its farthest corner, is below all others.
     ``"one_class"`` asks both for each class by itself, ``"any"`` asks that the greatest
     s_c is below the least of all others at once. The boxes grow with r: bisection
     finds the largest.
     """
-    scores = _scores(rows, means, log_priors, variance)
+    # As `RobustGaussianClassifier.predict` decides: with equal priors all are 0, and a
+    # variance that poisons inflate has no part in it.
+    offsets = variance * (log_priors.max() - log_priors)
+    centre = means.mean(axis=0)
+    scores = _scores(rows, means, offsets)
+    spreads = 2.0 * _scores(rows, centre[None], np.zeros(1))[:, 0]
     predicted = scores.argmin(axis=1)
     low = np.zeros(len(rows), dtype=np.int64)
     # More poisons than the smallest class withstands take its location anywhere.
@@ -182,8 +195,9 @@ def certified_poisons(
                 scores[chosen],
                 predicted[chosen],
                 bounds,
-                log_priors,
-                variance,
+                offsets,
+                spreads[chosen],
+                centre,
                 int(r),
                 threat,
                 change,
@@ -199,8 +213,9 @@ def _withstands(
     scores: NDArray[np.float64],
     predicted: NDArray[np.intp],
     bounds: Sequence[LocationBounds],
-    log_priors: NDArray[np.float64],
-    variance: float,
+    offsets: NDArray[np.float64],
+    spreads: NDArray[np.float64],
+    centre: NDArray[np.float64],
     r: int,
     threat: Threat,
     change: Change,
@@ -208,51 +223,55 @@ def _withstands(
     """Whether r poisons leave each prediction alone."""
     n, n_classes = scores.shape
     least, greatest = np.empty((n, n_classes)), np.empty(n)
+    reach = 0.0  # squared distance from the centre that a mean can have
     for k, bound in enumerate(bounds):
         own = np.flatnonzero(predicted == k)
         low, high = bound.interval(r, change)
+        corner = np.maximum(np.abs(low - centre), np.abs(high - centre))
+        reach = max(reach, float(corner @ corner))
         for chunk in _chunks(n, rows.shape[1]):
             outside = np.maximum(low - rows[chunk], rows[chunk] - high)
             np.maximum(outside, 0.0, out=outside)
             squares = np.einsum("ij,ij->i", outside, outside)
-            least[chunk, k] = 0.5 * squares / variance - log_priors[k]
+            least[chunk, k] = 0.5 * squares + offsets[k]
         for chunk in _chunks(len(own), rows.shape[1]):
             chosen = rows[own[chunk]]
             farthest = np.maximum(np.abs(chosen - low), np.abs(chosen - high))
             squares = np.einsum("ij,ij->i", farthest, farthest)
-            greatest[own[chunk]] = 0.5 * squares / variance - log_priors[k]
+            greatest[own[chunk]] = 0.5 * squares + offsets[k]
     every = np.arange(n)
     own_score = scores[every, predicted]
     others, others_least = scores.copy(), least
     others[every, predicted] = others_least[every, predicted] = np.inf
     # Strictly, and by more than rounding: of a tie the smaller class index would win.
+    rounding = _ROUNDING * (rows.shape[1] + 4) * (spreads + reach)
     if threat == "any":
-        return _is_below(greatest, others_least.min(axis=1))
-    return _is_below(own_score, others_least.min(axis=1)) & _is_below(
-        greatest, others.min(axis=1)
+        return _is_below(greatest, others_least.min(axis=1), rounding)
+    return _is_below(own_score, others_least.min(axis=1), rounding) & _is_below(
+        greatest, others.min(axis=1), rounding
     )
 
 
 def _is_below(
-    lower: NDArray[np.float64], upper: NDArray[np.float64]
+    lower: NDArray[np.float64],
+    upper: NDArray[np.float64],
+    rounding: NDArray[np.float64],
 ) -> NDArray[np.bool_]:
-    slack = _SLACK * (1.0 + np.abs(lower))
-    return np.asarray(lower + slack < upper)
+    return np.asarray(lower * (1.0 + _SLACK) + rounding < upper)
 
 
 def _scores(
     rows: NDArray[np.floating],
     means: NDArray[np.float64],
-    log_priors: NDArray[np.float64],
-    variance: float,
+    offsets: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Half squared distance minus log prior, (n_samples, n_classes)."""
+    """Half squared distance plus offset, (n_samples, n_classes)."""
     scores = np.empty((len(rows), len(means)))
     for k, mean in enumerate(means):
         for chunk in _chunks(len(rows), rows.shape[1]):
             difference = rows[chunk] - mean
             scores[chunk, k] = np.einsum("ij,ij->i", difference, difference)
-    return 0.5 * scores / variance - log_priors
+    return 0.5 * scores + offsets
 
 
 def _chunks(n_rows: int, n_columns: int) -> list[slice]:

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sklgm.gaussian._certificate import NEGLIGIBLE
+
 # Values whose distances and sums are taken at once: many small arrays, which stay in
 # the cache and are used again, where a few large ones would each be new memory.
 _VALUES_AT_ONCE = {"cpu": 2**16}
@@ -291,7 +293,9 @@ def window_means(values: Tensor, block: Block, low: float, high: float) -> Tenso
     inside = cumulated.clamp_max(high * total) - (cumulated - own).clamp_min(
         low * total
     )
-    inside = inside.clamp_min(0.0)
+    # A share that is but the rounding of a window's end would let a row in, whatever
+    # it holds.
+    inside = torch.where(inside < NEGLIGIBLE * own, 0.0, inside)
     ordered = torch.where(torch.isfinite(ordered), ordered, 0.0)
     return (inside * ordered).sum(dim=2) / inside.sum(dim=2)
 

@@ -16,6 +16,8 @@ from sklgm.poisoning._gradient_matching import (
     GradientMatching,
     gradient_matching_objective,
 )
+from sklgm.poisoning._joint_adaptive import AdaptiveJoint, moved_mean_objective
+from sklgm.poisoning._jpeg import JpegSurrogate, compress_jpeg
 from sklgm.poisoning._location_attack import LocationAttack, attack_locations
 from sklgm.poisoning._network_surrogate import make_surrogate
 from sklgm.poisoning._polytope import (
@@ -32,6 +34,7 @@ from sklgm.poisoning._surrogate import (
 )
 
 __all__ = [
+    "AdaptiveJoint",
     "AdaptiveLikelihood",
     "AdaptivePosterior",
     "Attack",
@@ -40,6 +43,7 @@ __all__ = [
     "FeatureCollision",
     "GaussianSurrogate",
     "GradientMatching",
+    "JpegSurrogate",
     "LocationAttack",
     "Problem",
     "TrainableSurrogate",
@@ -48,6 +52,7 @@ __all__ = [
     "claimed_likelihood_penalty",
     "claimed_posterior_penalty",
     "collision_objective",
+    "compress_jpeg",
     "convex_polytope_objective",
     "gradient_matching_objective",
     "CraftResult",
@@ -56,6 +61,7 @@ __all__ = [
     "craft",
     "flip_labels",
     "make_surrogate",
+    "moved_mean_objective",
     "resolve_attack",
     "split_module",
 ]

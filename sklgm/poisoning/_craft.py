@@ -7,17 +7,25 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_random_state
 from torch import Tensor
 
+from sklgm._random import RandomState
 from sklgm.poisoning._adaptive import AdaptiveLikelihood, AdaptivePosterior
 from sklgm.poisoning._attack import Attack, Problem, features_of_groups
 from sklgm.poisoning._craft_result import CraftResult, collect_result
 from sklgm.poisoning._feature_collision import FeatureCollision, is_at_target
 from sklgm.poisoning._gradient_matching import GradientMatching
 from sklgm.poisoning._groups import base_classes, chunk_rows, group_rows
+from sklgm.poisoning._joint_adaptive import AdaptiveJoint
 from sklgm.poisoning._network_surrogate import make_surrogate
 from sklgm.poisoning._polytope import BullseyePolytope, ConvexPolytope
-from sklgm.poisoning._search import AT_TARGET, NON_FINITE, forward_backward
+from sklgm.poisoning._search import (
+    AT_TARGET,
+    NON_FINITE,
+    best_of,
+    forward_backward,
+)
 from sklgm.poisoning._surrogate import Surrogate
 
 FloatArray = NDArray[np.floating[Any]]
@@ -31,6 +39,7 @@ ATTACKS: dict[str, type[Attack]] = {
         GradientMatching,
         AdaptiveLikelihood,
         AdaptivePosterior,
+        AdaptiveJoint,
     )
 }
 PixelRange = tuple[ArrayLike, ArrayLike]
@@ -53,8 +62,10 @@ def craft(
     feature_scaling: str | None = "base_distance",
     max_iter: int = 100,
     tol: float = 1e-4,
+    n_restarts: int = 1,
     batch_size: int = 128,
     device: str | torch.device | None = None,
+    random_state: RandomState = None,
 ) -> CraftResult:
     """Craft clean-label poisons from given bases.
 
@@ -75,7 +86,7 @@ def craft(
     attack : str or Attack, default="feature_collision"
         ``"feature_collision"``, ``"convex_polytope"``, ``"bullseye_polytope"``,
         ``"gradient_matching"``, ``"adaptive_likelihood"``, ``"adaptive_posterior"``,
-        or an `Attack` with options.
+        ``"adaptive_joint"``, or an `Attack` with options.
     poison_group, target_group : array-like of int or None, default=None
         Groups of bases and of targets, by number: a base is for the targets of its
         group, and joint attacks have one objective per group. None: every target is a
@@ -107,11 +118,17 @@ def craft(
     tol : float, default=1e-4
         A poison is converged when 5 candidates in a row change its objective by no
         more than this share.
+    n_restarts : int, default=1
+        Searches of each poison or group, >= 1, of which the lowest objective is kept.
+        The first starts at the base or its blend, others at random points of the box:
+        of all of it with `max_perturbation`, else of a tenth around the first.
     batch_size : int, default=128
         Poisons crafted at once, >= 1 (at least one group); bounds the memory and does
         not change results beyond rounding.
     device : str, torch.device or None, default=None
         Where to compute; "auto" is a GPU if there is one, None where the model is.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the restarts.
 
     Returns
     -------
@@ -175,8 +192,10 @@ def craft(
         feature_scaling=feature_scaling,
         max_iter=max_iter,
         tol=tol,
+        n_restarts=n_restarts,
         batch_size=batch_size,
     )
+    rng = check_random_state(random_state)
     attack = resolve_attack(attack, feature_scaling)
     X_base = _check_instances("X_base", X_base)
     X_target = _check_instances("X_target", X_target).astype(X_base.dtype, copy=False)
@@ -193,6 +212,7 @@ def craft(
     X_mark = np.stack([X_target[rows].mean(axis=0) for rows in targets])[group]
     blend = (1 - watermark_opacity) * X_base + watermark_opacity * X_mark
     X_anchor = np.clip(blend.astype(X_base.dtype, copy=False), low, high)
+    X_starts = _starts(X_anchor, low, high, max_perturbation, n_restarts - 1, rng)
 
     models = model if isinstance(model, list) else [model]
     surrogates = [make_surrogate(one, device=device) for one in models]
@@ -222,6 +242,7 @@ def craft(
             max_iter=max_iter,
             tol=tol,
             rows=rows,
+            starts=[torch.from_numpy(X[rows]) for X in X_starts],
         )
         for rows in chunk_rows(attack, group, targets, batch_size)
     ]
@@ -276,6 +297,7 @@ def _craft_chunk(
     max_iter: int,
     tol: float,
     rows: NDArray[np.int64],
+    starts: list[Tensor],
 ) -> dict[str, NDArray[Any]]:
     """Craft the groups of one chunk; one array an attribute of `CraftResult`.
 
@@ -308,15 +330,21 @@ def _craft_chunk(
         def smooth(X: Tensor, groups: Tensor) -> Tensor:
             return torch.stack([term(X, groups) for term in terms]).mean(dim=0)
 
-        found = forward_backward(
-            smooth,
-            X_anchor[searched],
-            low[searched],
-            high[searched],
-            similarity_weight=similarity_weight,
-            step_size=step_size,
-            max_iter=max_iter,
-            tol=tol,
+        found = best_of(
+            [
+                forward_backward(
+                    smooth,
+                    X_anchor[searched],
+                    low[searched],
+                    high[searched],
+                    similarity_weight=similarity_weight,
+                    step_size=step_size,
+                    max_iter=max_iter,
+                    tol=tol,
+                    x_start=None if start is None else start.to(X_base)[searched],
+                )
+                for start in (None, *starts)
+            ]
         )
         is_found = found.stop_code != NON_FINITE
         groups = searched[is_found]
@@ -415,6 +443,7 @@ def _check_settings(
     feature_scaling: str | None,
     max_iter: int,
     tol: float,
+    n_restarts: int,
     batch_size: int,
 ) -> None:
     positive, optional = "a finite float > 0", " or None"
@@ -451,6 +480,11 @@ def _check_settings(
             "an int >= 1",
         ),
         "tol": (tol, _is_real(tol) and tol >= 0, "a finite float >= 0"),
+        "n_restarts": (
+            n_restarts,
+            isinstance(n_restarts, Integral) and n_restarts >= 1,
+            "an int >= 1",
+        ),
         "batch_size": (
             batch_size,
             isinstance(batch_size, Integral) and batch_size >= 1,
@@ -477,6 +511,25 @@ def _check_instances(name: str, X: ArrayLike) -> FloatArray:
     if not np.isfinite(X).all():
         raise ValueError(f"{name} must be finite, got NaN or infinity")
     return X
+
+
+def _starts(
+    X_anchor: FloatArray,
+    low: FloatArray,
+    high: FloatArray,
+    max_perturbation: float | None,
+    n_starts: int,
+    rng: np.random.RandomState,
+) -> list[FloatArray]:
+    """Random points of the box, from which further searches start."""
+    starts: list[FloatArray] = []
+    for _ in range(n_starts):
+        shares = rng.uniform(size=X_anchor.shape).astype(X_anchor.dtype)
+        X = low + shares * (high - low)
+        if max_perturbation is None:
+            X = X_anchor + np.asarray(0.1, X.dtype) * (X - X_anchor)
+        starts.append(np.clip(X, low, high))
+    return starts
 
 
 def _box(

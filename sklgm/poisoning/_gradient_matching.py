@@ -5,10 +5,13 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from sklgm.poisoning._attack import Attack, Problem
 from sklgm.poisoning._search import Smooth
 from sklgm.poisoning._surrogate import TrainableSurrogate
+
+_SHIFT = 2  # pixels
 
 
 def gradient_matching_objective(
@@ -61,6 +64,9 @@ class GradientMatching(Attack):
     parameters : {"all", "head"}, default="all"
         Whose gradient is matched: that of the whole network, or of the head alone,
         where the victim freezes the backbone.
+    augment : bool, default=False
+        Whether the gradient of poisons is that of four views of each image, for victims
+        who augment: as it is, mirrored, and both of these shifted by two pixels.
 
     See Also
     --------
@@ -69,14 +75,15 @@ class GradientMatching(Attack):
 
     Notes
     -----
-    Unlike the paper there are no restarts and no augmentation: the search is that of
-    all attacks here, which never goes up, and not signed Adam.
+    Unlike the paper the views of an augmentation are always the same, and the search
+    is that of all attacks here, which never goes up, and not signed Adam. For restarts
+    see :func:`craft`.
 
     Examples
     --------
     >>> from sklgm.poisoning import GradientMatching
     >>> GradientMatching("head")
-    GradientMatching(parameters='head')
+    GradientMatching(parameters='head', augment=False)
     """
 
     name: ClassVar[str] = "gradient_matching"
@@ -85,6 +92,7 @@ class GradientMatching(Attack):
     needs_base_label: ClassVar[bool] = True
 
     parameters: str = "all"
+    augment: bool = False
 
     def __post_init__(self) -> None:
         if self.parameters not in ("all", "head"):
@@ -122,9 +130,31 @@ class GradientMatching(Attack):
         ).detach()
 
         def smooth(X: Tensor, groups: Tensor) -> Tensor:
-            gradients = surrogate.parameter_gradients(
-                X, base_class[groups], parameters=self.parameters
-            )
+            views = _views(X) if self.augment else [X]
+            gradients = torch.stack(
+                [
+                    surrogate.parameter_gradients(
+                        view, base_class[groups], parameters=self.parameters
+                    )
+                    for view in views
+                ]
+            ).mean(dim=0)
             return gradient_matching_objective(gradients, target_gradients[groups])
 
         return smooth
+
+
+def _views(X: Tensor) -> list[Tensor]:
+    """List views of images (n_groups, n_poisons, n_channels, height, width)."""
+    if X.ndim != 5:
+        raise ValueError(
+            "augment=True needs images of shape (n_samples, n_channels, height, "
+            f"width), got instances of shape {tuple(X.shape[2:])}"
+        )
+    # Reflected at the border, as by the augmentation of training.
+    padded = functional.pad(X.flatten(0, 1), (_SHIFT,) * 4, mode="reflect")
+    padded = padded.reshape(*X.shape[:2], *padded.shape[1:])
+    height, width = X.shape[-2:]
+    first = padded[..., :height, :width]
+    last = padded[..., -height:, -width:]
+    return [X, X.flip(-1), first, last.flip(-1)]

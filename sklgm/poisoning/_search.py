@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -119,6 +119,7 @@ def forward_backward(
     max_iter: int = 100,
     tol: float = 1e-4,
     n_iter_no_change: int = 5,
+    x_start: Tensor | None = None,
 ) -> SearchResult:
     """Minimise g(x) + beta |x - b|^2 over a box, for all rows at once.
 
@@ -149,6 +150,8 @@ def forward_backward(
         change.
     n_iter_no_change : int, default=5
         A row ends as "converged" after this many candidates in a row without change.
+    x_start : Tensor of shape (n_samples, ...) or None, default=None
+        Where the search starts instead of at the anchor; inside the box.
 
     Returns
     -------
@@ -183,7 +186,8 @@ def forward_backward(
        Equation (4.3).
     """
     rows = torch.arange(len(x_anchor), device=x_anchor.device)
-    value, gradient = _value_and_gradient(smooth, x_anchor, rows)
+    x_first = x_anchor if x_start is None else x_start
+    value, gradient = _value_and_gradient(smooth, x_first, rows)
     if bool((value < -1e-3).any()):  # below the rounding of a value that is 0
         raise ValueError(
             "the objective of an attack must be >= 0 (the step aims at 0), got "
@@ -192,26 +196,28 @@ def forward_backward(
     code = torch.full_like(rows, MAX_ITER)
     code[value <= 0] = AT_TARGET
     code[~(value.isfinite() & _is_finite(gradient))] = NON_FINITE
+    # The penalty is 0 at the anchor.
+    objective = value + similarity_weight * _row_sum((x_first - x_anchor).square())
     result = SearchResult(
-        x=x_anchor.clone(),
+        x=x_first.clone(),
         smooth_initial=value,
         smooth_final=value.clone(),
-        objective_initial=value,  # the penalty is 0 at the anchor
-        objective_final=value.clone(),
+        objective_initial=objective,
+        objective_final=objective.clone(),
         n_iter=torch.zeros_like(rows),
         stop_code=code,
     )
     state = _State(
         rows=rows,
-        x=x_anchor,
-        point=x_anchor,
+        x=x_first,
+        point=x_first,
         gradient=gradient,
         smooth=value,
-        objective=value,
-        best=x_anchor,
+        objective=objective,
+        best=x_first,
         best_gradient=gradient,
         best_smooth=value,
-        best_objective=value,
+        best_objective=objective,
         shrink=torch.ones_like(value),
         n_unchanged=torch.zeros_like(rows),
     ).select(code == MAX_ITER)
@@ -251,6 +257,36 @@ def forward_backward(
         result.stop_code[rows] = code
         state = state.select(code == MAX_ITER)
     return result
+
+
+def best_of(results: list[SearchResult]) -> SearchResult:
+    """Keep of each row the search that came lowest.
+
+    Parameters
+    ----------
+    results : list of SearchResult
+        Searches of the same rows; the first started at the anchor.
+
+    Returns
+    -------
+    SearchResult
+        What is initial is that of the first; `n_iter` counts all.
+    """
+    best = results[0]
+    for other in results[1:]:
+        is_lower = (other.objective_final < best.objective_final) & (
+            other.stop_code != NON_FINITE
+        )
+        chosen = {
+            name: torch.where(
+                _as_column(is_lower, getattr(best, name)),
+                getattr(other, name),
+                getattr(best, name),
+            )
+            for name in ("x", "smooth_final", "objective_final", "stop_code")
+        }
+        best = replace(best, n_iter=best.n_iter + other.n_iter, **chosen)
+    return best
 
 
 def _value_and_gradient(

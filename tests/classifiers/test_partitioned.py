@@ -67,13 +67,15 @@ def test_certified_rows_are_those_of_the_literal_count(votes):
 
     def withstands(r):
         """Whether no way of moving r votes changes the first class."""
-        for rival in range(len(votes)):
-            if rival != first:
-                changed = np.array(votes)
-                taken = min(r, changed[first])
-                changed[first] -= taken
+        # A label that no row has yet may be the first of all.
+        before = [0, *votes]
+        for rival in range(len(before)):
+            if rival != first + 1:
+                changed = np.array(before)
+                taken = min(r, changed[first + 1])
+                changed[first + 1] -= taken
                 changed[rival] += taken
-                if int(np.argmax(changed)) != first:
+                if int(np.argmax(changed)) != first + 1:
                     return False
         return True
 
@@ -110,12 +112,66 @@ def test_no_inserted_removed_or_flipped_rows_break_a_certificate(seed, blobs):
             )
 
 
-def test_empty_partitions_and_those_of_one_label_vote_for_a_constant():
+def test_partitions_of_one_label_vote_for_it_and_empty_ones_do_not():
     X = np.arange(6.0)[:, None]
     clf = partitioned(n_partitions=40).fit(X, ["a", "b"] * 3)
+    n_filled = len(np.unique(clf.partitions_))
+    assert len(clf.estimators_) == n_filled < 7
     constants = [e for e in clf.estimators_ if isinstance(e, DummyClassifier)]
-    assert len(constants) > 30
+    assert len(constants) >= n_filled - 1
     assert clf.predict_proba(X).sum(axis=1) == pytest.approx(np.ones(6))
+
+
+@pytest.mark.parametrize("new_label", [-1, 9])
+def test_a_row_with_a_label_that_no_row_had_breaks_no_certificate(new_label):
+    # Empty partitions once voted for the first label there is.
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 2))
+    y = (X[:, 0] > 0).astype(int) + 5
+    clf = partitioned(LogisticRegression(), n_partitions=60).fit(X, y)
+    certified = clf.certified_poisons(X)
+    assert certified.max() > 2
+    bad = partitioned(LogisticRegression(), n_partitions=60)
+    bad.fit(np.vstack([X, [[0.0, 0.0]]]), np.append(y, new_label))
+    is_certified = certified >= 1
+    np.testing.assert_array_equal(
+        bad.predict(X)[is_certified], clf.predict(X)[is_certified]
+    )
+
+
+def test_no_vote_is_certified_against_half_of_the_rows_with_a_new_first_label():
+    X = np.arange(4.0)[:, None]
+    clf = partitioned(DecisionTreeClassifier(), n_partitions=40).fit(X, [1, 1, 1, 1])
+    (count,) = np.unique(clf.certified_poisons(X))
+    n = len(clf.estimators_)
+    # So many poisons flip as many votes: of a tie the new label would win.
+    assert 2 * count < n <= 2 * (count + 1)
+
+
+@pytest.mark.parametrize("kind", ["array", "frame", "mixed", "text"])
+def test_a_row_of_another_type_moves_no_other_row(kind):
+    pandas = pytest.importorskip("pandas")
+    values = np.arange(24).reshape(12, 2)
+    y = np.arange(12) % 2
+
+    def parts(rows):
+        if kind == "frame":
+            rows = pandas.DataFrame(rows)
+        elif kind == "mixed":
+            rows = pandas.DataFrame(rows, columns=["first", "second"])
+            rows["word"] = "a"
+        elif kind == "text":
+            rows = rows.astype(str)
+        clf = partitioned(DummyClassifier(), n_partitions=1000)
+        return clf.fit(rows, y[: len(rows)]).partitions_
+
+    other = np.array([[0.5, 1e9]])
+    if kind == "text":
+        other = np.array([["a much longer word", "b"]])
+    y = np.append(y, 0)
+    whole, more = parts(values), parts(np.concatenate([values, other]))
+    np.testing.assert_array_equal(more[:12], whole)
+    assert len(np.unique(whole)) > 6
 
 
 @pytest.mark.parametrize("kind", ["float32", "frame", "sparse", "images"])

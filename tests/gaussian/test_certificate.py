@@ -240,6 +240,75 @@ def test_weighted_rows_have_no_bound(blobs):
         clf.certified_poisons(X)
 
 
+# Rounding, which poisons of any size could make felt
+
+
+@pytest.mark.parametrize("far", [1e8, 1e12, 1e30, 1e100])
+@pytest.mark.parametrize("trim", [0.0, 0.25])
+def test_a_variance_that_poisons_inflate_changes_no_prediction(trim, far):
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1, 2], 11)
+    X = 4.0 * np.eye(3)[y] + rng.normal(size=(33, 3))
+    clf = RobustGaussianClassifier(location="median", trim=trim)
+    predicted = clf.fit(X, y).predict(X)
+    is_certified = clf.certified_poisons(X) >= 4
+    assert is_certified.sum() > 5
+    for k in range(3):
+        X_bad = X.copy()
+        X_bad[np.flatnonzero(y == k)[:4]] = far
+        found = clf.fit(X_bad, y).predict(X)
+        assert clf.covariances_ > far
+        np.testing.assert_array_equal(found[is_certified], predicted[is_certified])
+
+
+@pytest.mark.parametrize("change", ["replace", "insert"])
+@pytest.mark.parametrize(("trim", "n"), [(0.45, 20), (0.45, 340), (0.3, 10), (0.2, 15)])
+def test_no_poison_is_let_in_by_the_rounding_of_a_window(trim, n, change):
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], n)
+    X = 6.0 * np.eye(2)[y] + rng.normal(size=(2 * n, 2))
+    clf = RobustGaussianClassifier(
+        location="trimmed_mean", trim=trim, variance=1.0, priors=[1, 1]
+    ).fit(X, y)
+    predicted, certified = clf.predict(X), clf.certified_poisons(X, change=change)
+    r = clf.location_bounds(change=change)[0].greatest_count(change)
+    assert r >= trim * n - 1e-6
+    for far in (1e17, -1e100):
+        for k in (0, 1):
+            X_bad, y_bad = X.copy(), y
+            poisons = np.full((r, 2), far)
+            if change == "replace":
+                X_bad[np.flatnonzero(y == k)[:r]] = poisons
+            else:
+                X_bad, y_bad = np.concatenate([X, poisons]), np.append(y, [k] * r)
+            bounds = LocationBounds(np.sort(X[y == k], axis=0), trim)
+            low, high = bounds.interval(r, change)
+            mean = clf.fit(X_bad, y_bad).means_[k]
+            assert (mean >= low - 1e-9).all()
+            assert (mean <= high + 1e-9).all()
+            is_certified = certified >= r
+            np.testing.assert_array_equal(
+                clf.predict(X)[is_certified], predicted[is_certified]
+            )
+
+
+def test_means_that_are_far_from_a_third_are_certified_within_rounding():
+    # Distances are taken from a centre that the third class pulls away.
+    X = np.array([[0.0], [0.0], [0.0], [1e-6], [1e-6], [1e-6], [3e9], [3e9], [3e9]])
+    y = np.repeat([0, 1, 2], 3)
+    clf = RobustGaussianClassifier(location="median").fit(X, y)
+    assert clf.certified_poisons([[0.0], [1e-6]]).tolist() == [0, 0]
+    near = RobustGaussianClassifier(location="median").fit(X[:6], y[:6])
+    assert near.certified_poisons([[0.0], [1e-6]]).tolist() == [1, 1]
+
+
+def test_priors_that_are_nearly_equal_need_a_variance():
+    X, y = np.arange(6.0)[:, None], np.repeat([0, 1], 3)
+    clf = RobustGaussianClassifier(location="median", priors=[1.0, 1.0 + 1e-9])
+    with pytest.raises(ValueError, match="variance='within' is estimated"):
+        clf.fit(X, y).certified_poisons(X)
+
+
 # On the features of a network
 
 
@@ -268,6 +337,22 @@ def test_trained_features_are_certified_only_if_they_are_assumed_to_be_trusted(b
         clf.certified_poisons(X)
     certified = clf.certified_poisons(X, assume_trusted_features=True)
     assert certified.max() > 2
+
+
+@pytest.mark.parametrize("far", [1e9, 1e12, 1e18])
+def test_one_row_has_no_part_in_the_features_of_others(far):
+    # A column that float32 would lose is centred by its mean elsewhere.
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1, 2], 21)
+    X = 4.0 * np.eye(3)[y] + rng.normal(size=(63, 3))
+    clf = LGMClassifier("identity", location="median", random_state=0).fit(X, y)
+    predicted, features = clf.predict(X), clf.transform(X)
+    is_certified = clf.certified_poisons(X) >= 1
+    assert is_certified.sum() > 40
+    X_bad = X.copy()
+    X_bad[0] = far
+    np.testing.assert_array_equal(clf.fit(X_bad, y).transform(X), features)
+    np.testing.assert_array_equal(clf.predict(X)[is_certified], predicted[is_certified])
 
 
 def test_a_head_by_gradient_has_no_bound(blobs):

@@ -5,7 +5,14 @@ import torch
 from torch.nn import functional as F
 
 from sklgm import LGMClassifier
-from sklgm.poisoning import gradient_matching_objective, make_surrogate
+from sklgm.poisoning import (
+    GradientMatching,
+    Problem,
+    craft,
+    gradient_matching_objective,
+    make_surrogate,
+)
+from sklgm.poisoning._gradient_matching import _views
 
 
 def test_the_objective_is_one_minus_the_cosine():
@@ -81,3 +88,65 @@ def test_gradients_of_a_classifier_are_those_of_its_training_loss(
     parts = torch.autograd.grad(loss, parameters, allow_unused=True)
     expected = torch.cat([part.flatten() for part in parts])
     torch.testing.assert_close(found[0], expected)
+
+
+def test_views_are_mirrored_and_shifted_images(image_network, images):
+    X = torch.tensor(images[0])[None]
+    views = _views(X)
+    assert len(views) == 4
+    assert all(view.shape == X.shape for view in views)
+    assert torch.equal(views[0], X)
+    assert torch.equal(views[1], X.flip(-1))
+    assert torch.equal(views[2][..., 2:, 2:], X[..., :-2, :-2])
+    assert torch.equal(views[3][..., :-2, 2:], X[..., 2:, 2:].flip(-1))
+    surrogate, labels = make_surrogate(image_network), torch.tensor([1])
+    target = torch.tensor(images[1])[None, :1]
+    with torch.no_grad():
+        features = [
+            surrogate.features(x.flatten(0, 1))[None].detach() for x in (X, target)
+        ]
+    problem = Problem(surrogate, X, target, *features, labels)
+    found = GradientMatching(augment=True).objective(problem)(X, torch.arange(1))
+    mean = torch.stack(
+        [surrogate.parameter_gradients(view, labels) for view in views]
+    ).mean(dim=0)
+    expected = gradient_matching_objective(
+        mean, surrogate.parameter_gradients(target, labels)
+    )
+    torch.testing.assert_close(found, expected)
+
+
+def test_rows_that_are_no_images_have_no_views(relu_network, rows):
+    with pytest.raises(ValueError, match="augment=True needs images"):
+        craft(
+            relu_network,
+            *rows,
+            attack=GradientMatching(augment=True),
+            base_label=1,
+            poison_group=range(5),
+        )
+
+
+@pytest.mark.parametrize("bound", [None, 0.2])
+def test_more_restarts_never_do_worse_and_keep_their_bounds(relu_network, rows, bound):
+    found = [
+        craft(
+            relu_network,
+            *rows,
+            attack="gradient_matching",
+            base_label=1,
+            poison_group=range(5),
+            similarity_weight=0.0,
+            max_perturbation=bound,
+            max_iter=10,
+            n_restarts=n,
+            random_state=0,
+        )
+        for n in (1, 4, 4)
+    ]
+    assert (found[1].objective_final <= found[0].objective_final).all()
+    assert (found[1].objective_final < found[0].objective_final).any()
+    assert (found[1].X_poison == found[2].X_poison).all()
+    assert (found[1].n_iter > found[0].n_iter).all()
+    assert (found[1].objective_initial == found[0].objective_initial).all()
+    assert found[1].linf.max() <= (1.0 if bound is None else bound)
