@@ -1,7 +1,7 @@
 """What users give: instances, labels, weights, streams, pipelines."""
 
 from sklgm._inputs._expansion import (
-    FREE_ARRAY_BYTES,
+    ARRAYS,
     check_expansion,
     check_file_bytes,
     read_entry,
@@ -35,7 +35,7 @@ from sklgm._inputs._targets import (
 from sklgm._inputs._telling_columns import warn_of_telling_columns
 
 __all__ = [
-    "FREE_ARRAY_BYTES",
+    "ARRAYS",
     "ImageFiles",
     "InputShape",
     "Instances",

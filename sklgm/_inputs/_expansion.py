@@ -1,24 +1,35 @@
 """Bounds of what a small file may expand to in memory."""
 
 import zipfile
+from typing import NamedTuple
 
 #: Most pixels of one image: 8192 x 8192.
 MOST_PIXELS = 2**26
 #: Most bytes of one image file.
 MOST_FILE_BYTES = 2**28
-#: What arrays may always take, in bytes. Images are scaled to four times that.
-FREE_IMAGE_BYTES = 2**27
-#: And what is decoded one after the other, to be made smaller.
-FREE_DECODED_BYTES = 2**29
-FREE_ARRAY_BYTES = 2**30
-# Beyond, as many times what is stored; photographs take about 10 to 20 times, drawings
-# up to 100.
-_MOST_TIMES = 200
+
+
+class Bound(NamedTuple):
+    """What may be taken in any case, in bytes, and as many times what is stored."""
+
+    free: int
+    times: int
+
+
+#: Images, which are then scaled to four times that. Photographs take about 10 to 20
+#: times what is stored, drawings of flat colours up to 400.
+IMAGES = Bound(2**27, 400)
+#: What is decoded one after the other, to be made smaller: time, and not memory.
+DECODED = Bound(2**29, 1100)
+#: Arrays and tables: counts of words, most of them 0, take up to 750 times.
+ARRAYS = Bound(2**30, 750)
 # Of compressed bytes at a time: some methods expand them a hundred thousand times.
 _CHUNK = 4096
 
 
-def check_expansion(n_bytes: int, n_stored: int, free: int, what: str, to: str) -> None:
+def check_expansion(
+    n_bytes: int, n_stored: int, bound: Bound, what: str, to: str
+) -> None:
     """Refuse what takes far more memory than it takes on the disk.
 
     Parameters
@@ -27,8 +38,8 @@ def check_expansion(n_bytes: int, n_stored: int, free: int, what: str, to: str) 
         Bytes that it takes in memory.
     n_stored : int
         Bytes that it takes on the disk.
-    free : int
-        Bytes that it may take in any case.
+    bound : Bound
+        What it may take.
     what : str
         What it is, for the error.
     to : str
@@ -37,9 +48,9 @@ def check_expansion(n_bytes: int, n_stored: int, free: int, what: str, to: str) 
     Raises
     ------
     ValueError
-        If it takes more than 200 times what is stored, and more than `free`.
+        If it takes more, both in bytes and in times of what is stored.
     """
-    if n_bytes > max(free, _MOST_TIMES * n_stored):
+    if n_bytes > max(bound.free, bound.times * n_stored):
         raise ValueError(
             f"{what} would take {n_bytes / 2**20:,.0f} MiB of memory, "
             f"{n_bytes / max(n_stored, 1):,.0f} times what is stored: {to}"

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklgm._inputs._expansion import (
-    FREE_DECODED_BYTES,
-    FREE_IMAGE_BYTES,
+    DECODED,
+    IMAGES,
     check_expansion,
     check_file_bytes,
     check_pixels,
@@ -302,9 +302,7 @@ def _decode_all(
         n_bytes += n_of_image
         stored = n_read if n_stored is None else min(n_read, n_stored)
         what = f"the images in {source}"
-        check_expansion(
-            n_bytes, stored, FREE_DECODED_BYTES, what, "store fewer or smaller ones"
-        )
+        check_expansion(n_bytes, stored, DECODED, what, "store fewer or smaller ones")
         if longest is not None and max(image.shape[1:]) > longest:
             return None
         if n_decoded == 0:
@@ -320,7 +318,7 @@ def _decode_all(
         check_expansion(
             n_decoded * image[0].size * pixels.shape[1],
             stored,
-            FREE_IMAGE_BYTES,
+            IMAGES,
             what,
             "set image_size to make them smaller",
         )

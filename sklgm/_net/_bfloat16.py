@@ -21,7 +21,9 @@ def computes_bfloat16(device: torch.device) -> bool:
         ``torch.cpu.get_capabilities``), and for other devices.
     """
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        if torch.version.hip is not None:
+            return True
+        return torch.cuda.get_device_capability(device) >= (8, 0)
     # To be asked for without getattr once torch without it is no longer supported.
     capabilities = getattr(torch.cpu, "get_capabilities", None)
     if device.type != "cpu" or capabilities is None:

@@ -135,7 +135,12 @@ class ByFileName:
         class Pickler(cloudpickle.Pickler):
             def reducer_override(self, thing: Any) -> Any:
                 # A part of a mapped array has another array as its base.
-                if type(thing) is np.memmap and isinstance(thing.base, mmap.mmap):
+                # One of mode "c" may hold changes that its file has not.
+                if (
+                    type(thing) is np.memmap
+                    and isinstance(thing.base, mmap.mmap)
+                    and thing.mode != "c"
+                ):
                     order = "C" if thing.flags.c_contiguous else "F"
                     place = thing.filename, thing.dtype, "r", thing.offset
                     return np.memmap, (*place, thing.shape, order)

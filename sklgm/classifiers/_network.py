@@ -520,7 +520,8 @@ class NetworkClassifier(
                     f"got {self.device!r}"
                 )
             device = self.accelerator.device
-        if self.autocast is True and not _can_autocast(device, dtype):
+        is_asked = self.autocast != "auto" and self.autocast
+        if is_asked and not _can_autocast(device, dtype):
             raise ValueError(
                 "autocast=True computes float32 networks in bfloat16 on devices of "
                 f"type {_AUTOCAST_DEVICES}, got dtype={dtype_name(dtype)!r} and device="
@@ -532,7 +533,7 @@ class NetworkClassifier(
         """Whether the backbone is trained in bfloat16."""
         if self.autocast == "auto":
             return _can_autocast(device, dtype) and computes_bfloat16(device)
-        return self.autocast
+        return bool(self.autocast)
 
     def _passes_backbone_once(self) -> bool:
         """Whether each row has one output of the backbone, whatever is trained."""
@@ -576,7 +577,8 @@ class NetworkClassifier(
         own = ("checkpoint_dir", "random_state", "verbose", "device")
         params = {k: v for k, v in self.get_params().items() if k not in own}
         start = self.net_.module_.state_dict() if continues else None
-        data = (params, instances, y, weight, start)
+        is_cast = self.autocast == "auto" and computes_bfloat16(device)
+        data = (params, instances, y, weight, start, is_cast)
         name = str(device)
         if device.type == "cuda":
             name += f" ({torch.cuda.get_device_name(device)})"

@@ -264,7 +264,9 @@ class PartitionedClassifier(
 def _indexable(estimator: PartitionedClassifier, X: Any, *, reset: bool) -> Any:
     """X with its number of columns checked; lists become arrays, frames stay."""
     if not (hasattr(X, "shape") or hasattr(X, "columns")):
-        X = np.asarray(X)
+        made = np.asarray(X)
+        # One text among numbers must not make texts of all the others.
+        X = np.asarray(X, dtype=object) if made.dtype.kind in "US" else made
     for n, what in zip(X.shape, ("sample(s)", "feature(s)"), strict=False):
         if n == 0:
             raise ValueError(
@@ -291,7 +293,9 @@ def _row_digests(X: Any) -> list[bytes]:
     Numbers are hashed as float64: which type holds them is decided by all rows.
     """
     if sparse.issparse(X):
-        X = X.sorted_indices()
+        X = X.copy()
+        X.sum_duplicates()
+        X.eliminate_zeros()
         values = X.data.astype(np.float64)
         parts = [
             (X.indices[a:b].astype(np.int64).tobytes(), values[a:b].tobytes())
@@ -300,7 +304,8 @@ def _row_digests(X: Any) -> list[bytes]:
         return [_digest(b"".join(part)) for part in parts]
     rows = np.asarray(X)
     if rows.dtype.kind in "biuf":
-        return [_digest(row.astype(np.float64).tobytes()) for row in rows]
+        # Adding 0 makes 0 of -0.
+        return [_digest((row.astype(np.float64) + 0.0).tobytes()) for row in rows]
     return [_digest(_content(row)) for row in rows.astype(object)]
 
 
@@ -311,7 +316,7 @@ def _content(row: NDArray[Any]) -> bytes:
         for value in row.ravel().tolist()
     ]
     if all(isinstance(value, float) for value in values):
-        return np.array(values, dtype=np.float64).tobytes()
+        return (np.array(values, dtype=np.float64) + 0.0).tobytes()
     return repr(values).encode()
 
 

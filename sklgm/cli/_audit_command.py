@@ -241,7 +241,8 @@ def audit(
             drop_columns=drop_column or (),
             group_column=group_column,
             image_size=image_size,
-            longest_side=_LONGEST_SIDE,
+            # Where a network is trained on them; people look at them otherwise.
+            longest_side=None if pred_probs or features else _LONGEST_SIDE,
             on_error=on_error,
         )
         given = {

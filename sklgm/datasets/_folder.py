@@ -49,9 +49,9 @@ _SUFFIXES = {
     ".tiff",
     ".webp",
 }
-# Names that differ from the file's stem.
 # Folders around a file in an archive.
 _MOST_FOLDERS = 32
+# Names that differ from the file's stem.
 _PROPER_NAMES = {"cifar10-jpeg": "CIFAR-10 (JPEG)"}
 
 
@@ -403,7 +403,8 @@ def _scan_archive(archive: zipfile.ZipFile, path: Path) -> _Tree:
                 raise _ambiguous(path, info.filename)
             folder = subfolder
         if not is_folder:
-            if parts[-1] in folder:
+            is_read = os.path.splitext(parts[-1])[1].lower() in _SUFFIXES
+            if is_read and parts[-1] in folder:
                 raise _ambiguous(path, info.filename)
             folder[parts[-1]] = info.filename
     return tree

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 Progress = Callable[[str, int, int], None]
 
+# Digits of a label that is a whole number, at most.
+_MOST_DIGITS = 20
+
 
 @dataclass(frozen=True)
 class Corrections:
@@ -177,6 +180,8 @@ def parsed_label(text: str, dtype: np.dtype[Any], name: str) -> Any:
         if dtype.kind == "b":
             return {"true": True, "false": False}[text.strip().lower()]
         exact = Decimal(text.strip())
+        if exact.is_finite() and exact.adjusted() > _MOST_DIGITS:
+            raise ValueError  # an integer of a billion digits takes for ever
         number = int(exact)
         if number != exact:
             raise ValueError

@@ -177,8 +177,14 @@ def load_rows(
     check_on_error(on_error)
     size: tuple[int, int] | int | None = check_image_size(image_size)
     if size is None and longest_side is not None:
-        size = check_scalar(
-            longest_side, "longest_side", Integral, min_val=1, include_boundaries="left"
+        size = int(
+            check_scalar(
+                longest_side,
+                "longest_side",
+                Integral,
+                min_val=1,
+                include_boundaries="left",
+            )
         )
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist.")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sklgm._inputs import FREE_ARRAY_BYTES, check_expansion, to_float
+from sklgm._inputs import ARRAYS, check_expansion, to_float
 from sklgm.datasets._labelled_splits import (
     LabelledSplits,
     check_test_size,
@@ -192,7 +192,7 @@ def check_members(path: Path) -> None:
     check_expansion(
         sum(member.file_size for member in members),
         path.stat().st_size,
-        FREE_ARRAY_BYTES,
+        ARRAYS,
         f"the arrays in {path}",
         "if you trust the file, store them with numpy.savez",
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sklgm._inputs import FREE_ARRAY_BYTES, check_expansion
+from sklgm._inputs import ARRAYS, check_expansion
 from sklgm._running import import_extra
 
 if TYPE_CHECKING:
@@ -128,14 +128,15 @@ def read_table(
 def _read_parquet(path: Path, polars: Any) -> Any:
     try:
         lazy = polars.scan_parquet(path)
-        n_columns = len(lazy.collect_schema())
+        schema = lazy.collect_schema()
         n_rows = lazy.select(polars.len()).collect().item()
     except Exception as error:  # a damaged table may raise anything
         raise ValueError(f"{path} cannot be read: {error}") from error
-    check_expansion(  # numbers of 8 bytes
-        8 * n_rows * n_columns,
+    n_bits = sum(_bits_of(dtype, polars) for dtype in schema.dtypes())
+    check_expansion(
+        n_bits * n_rows // 8,
         path.stat().st_size,
-        FREE_ARRAY_BYTES,
+        ARRAYS,
         str(path),
         "if you trust the file, store it as .csv",
     )
@@ -143,6 +144,16 @@ def _read_parquet(path: Path, polars: Any) -> Any:
         return polars.read_parquet(path)
     except Exception as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
+
+
+def _bits_of(dtype: Any, polars: Any) -> int:
+    """Bits that a value takes at least."""
+    if dtype == polars.Boolean:
+        return 1
+    for bits in (8, 16, 32):
+        if dtype in (getattr(polars, f"Int{bits}"), getattr(polars, f"UInt{bits}")):
+            return bits
+    return 32 if dtype == polars.Float32 else 64
 
 
 def check_names(names: Sequence[str], source: str) -> None:

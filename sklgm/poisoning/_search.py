@@ -274,8 +274,9 @@ def best_of(results: list[SearchResult]) -> SearchResult:
     """
     best = results[0]
     for other in results[1:]:
-        is_lower = (other.objective_final < best.objective_final) & (
-            other.stop_code != NON_FINITE
+        is_lower = (other.stop_code != NON_FINITE) & (
+            (best.stop_code == NON_FINITE)
+            | (other.objective_final < best.objective_final)
         )
         chosen = {
             name: torch.where(

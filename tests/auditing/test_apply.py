@@ -16,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklgm import audit
 from sklgm.auditing import apply_decisions
 from sklgm.datasets import load_rows
+from sklgm.datasets._label_source import parsed_label
 from sklgm.poisoning import flip_labels
 
 ETE = os.fsdecode(b"\xe9t\xe9")
@@ -571,3 +572,10 @@ def test_archives_hold_no_backslashes(tmp_path):
     with pytest.raises(ValueError, match="which has a backslash; write a folder"):
         apply_decisions(decisions, folder, tmp_path / "clean.zip")
     assert apply_decisions(decisions, folder, tmp_path / "clean").n_rows == 3
+
+
+@pytest.mark.parametrize("text", ["1e400", "1e3000000", "-1E+21", "Infinity"])
+@pytest.mark.parametrize("kind", [int, float])
+def test_a_label_of_too_many_digits_is_refused_at_once(text, kind):
+    with pytest.raises(ValueError, match="y holds whole numbers"):
+        parsed_label(text, np.dtype(kind), "y")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from sklgm._inputs._expansion import Bound
 from sklgm.datasets import (
     ImageFiles,
     list_image_folder,
@@ -681,10 +682,10 @@ def test_images_that_expand_a_thousandfold_are_refused(write, monkeypatch):
     files = {f"{c}/{i}.png": blank for c in ("cat", "dog") for i in range(5)}
     path = write(files)
     assert load_rows(path).X.shape == (10, 1, 300, 300)
-    monkeypatch.setattr("sklgm._inputs._image_files.FREE_IMAGE_BYTES", 10_000)
+    monkeypatch.setattr("sklgm._inputs._image_files.IMAGES", Bound(10_000, 400))
     with pytest.raises(ValueError, match=r"would take \d+ MiB of memory.*set image_si"):
         load_rows(path)
     assert load_rows(path, image_size=20).X.shape == (10, 1, 20, 20)
-    monkeypatch.setattr("sklgm._inputs._image_files.FREE_DECODED_BYTES", 10_000)
+    monkeypatch.setattr("sklgm._inputs._image_files.DECODED", Bound(10_000, 400))
     with pytest.raises(ValueError, match=r"times what is stored: store fewer"):
         load_rows(path, image_size=20)

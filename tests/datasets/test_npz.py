@@ -4,6 +4,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
+from sklgm._inputs._expansion import Bound
 from sklgm.datasets import load_npz
 
 RNG = np.random.RandomState(0)
@@ -233,9 +234,9 @@ def test_an_array_that_occurs_twice_is_refused(tmp_path):
 
 
 def test_arrays_that_expand_a_thousandfold_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("sklgm.datasets._npz.FREE_ARRAY_BYTES", 10_000)
+    monkeypatch.setattr("sklgm.datasets._npz.ARRAYS", Bound(10_000, 750))
     path = tmp_path / "rows.npz"
-    np.savez_compressed(path, X=np.zeros((1000, 500)), y=np.arange(1000) % 2)
+    np.savez_compressed(path, X=np.zeros((1000, 500)), y=np.zeros(1000, dtype=int))
     with pytest.raises(ValueError, match=r"would take 4 MiB of memory, [\d,]+ times"):
         load_npz(path)
     np.savez(path, X=np.zeros((1000, 500)), y=np.arange(1000) % 2)

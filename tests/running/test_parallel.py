@@ -157,3 +157,12 @@ def test_a_mapped_array_travels_as_the_name_of_its_file(tmp_path):
         content = pickle.dumps(ByFileName(partial(np.sum, sent)))
         assert (len(content) < 5_000) == is_short
         assert pickle.loads(content)() == sent.sum()
+
+
+def test_a_mapped_array_that_was_changed_in_memory_travels_by_value(tmp_path):
+    path = tmp_path / "rows.npy"
+    np.save(path, np.arange(4.0))
+    rows = np.load(path, mmap_mode="c")
+    rows /= 10.0
+    sent = pickle.loads(pickle.dumps(ByFileName(partial(np.sum, rows))))
+    assert sent() == pytest.approx(0.6)
