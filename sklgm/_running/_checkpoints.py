@@ -64,7 +64,7 @@ class Checkpoints:
         try:
             kept = unpack(read_regular(path, _MAX_BYTES), str(path))
             if not isinstance(kept, dict) or "value" not in kept:
-                raise ValueError(f"{path} is no stage of a run")
+                raise ValueError(f"{path} is not a stage of a run")
             if kept["stage"] != stage or kept["key"] != self._key:
                 raise ValueError(f"{path} is of another stage")
         except (OSError, ValueError, TypeError, KeyError) as error:

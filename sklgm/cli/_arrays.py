@@ -43,7 +43,7 @@ def read_array(name: str, path: Path, option: Path | None) -> NDArray[Any] | Non
     if not option.exists():
         raise FileNotFoundError(f"{name}: {option} does not exist")
     if not stat.S_ISREG(option.stat().st_mode):
-        raise ValueError(f"{name}: {option} is no regular file")
+        raise ValueError(f"{name}: {option} is not a regular file")
     if option.suffix == ".npy":
         try:
             array: NDArray[Any] = np.load(option, allow_pickle=False)
@@ -110,5 +110,5 @@ def _from_archive(path: Path, name: str) -> NDArray[Any]:
     except Exception as error:  # a damaged archive may raise anything
         raise ValueError(f"{path}: {name} cannot be read: {error}") from error
     if not isinstance(array, np.ndarray) or array.ndim == 0:
-        raise ValueError(f"{path}: {name} is no array of rows")
+        raise ValueError(f"{path}: {name} is not an array of rows")
     return array
