@@ -260,7 +260,7 @@ def trial_effort(crafted: CraftResult, poisons: slice) -> dict[str, Any]:
     }
 
 
-def _attack_of(planned: PlannedAttack, augment: bool) -> Attack:
+def _attack_of(planned: PlannedAttack, augment: bool = False) -> Attack:
     """Make the attack; an adaptive one is yet to be told what it may do."""
     if planned.name == WATERMARK:
         return FeatureCollision()

@@ -397,8 +397,9 @@ class DefenceSettings(Settings):
         ``"unaware"``, by the poisons made for softmax.
     surrogate_backbones : tuple of str, default=()
         Black box: attackers do not have the networks but their own, with these
-        backbones, trained on the same clean rows from another seed; of several the
-        objectives are averaged. Empty: they have the networks themselves.
+        backbones, trained on the same clean rows from another seed, for ``max_epochs``
+        of the run and without its recipe; of several the objectives are averaged.
+        Empty: they have the networks themselves.
     """
 
     locations: Annotated[tuple[Literal["median", "trimmed_mean"], ...], Distinct] = ()

@@ -291,8 +291,15 @@ def defend(
     defences = {name: defence(victims, name).head for name in networks}
     surrogates: dict[str, list[Any]] = {}
     for backbone in settings.surrogate_backbones:
-        for network, clf in make_networks(context.settings).items():
-            clf.set_params(backbone=backbone, random_state=context.settings.seed + 1)
+        # A recipe is that of its own backbone.
+        own_settings = context.settings.model_copy(
+            update={
+                "recipe": None,
+                "backbone": backbone,
+                "seed": context.settings.seed + 1,
+            }
+        )
+        for network, clf in make_networks(own_settings).items():
             own = context.trained(f"{network} with {backbone}, for the attacker", clf)
             surrogates.setdefault(network, []).append(own)
     crafted_on: dict[str, str] = {}

@@ -62,7 +62,7 @@ def test_full_has_all_attacks_but_where_settings_are_chosen():
         for protocol in ("transfer", "white-box", "end-to-end", "peers", "search")
     }
     assert n_attacks.pop("search") == 1
-    assert set(n_attacks.values()) == {7}
+    assert set(n_attacks.values()) == {8}
 
 
 def test_changes_go_before_the_preset():
