@@ -57,7 +57,9 @@ def test_a_file_under_the_name_of_another_stage_is_told(kept):
 def test_a_file_of_the_format_that_is_no_stage_is_told(kept, content):
     folder, path = kept
     path.write_bytes(pack(content))
-    with pytest.warns(UserWarning, match="'stage' is not taken.*is not a stage of a run"):
+    with pytest.warns(
+        UserWarning, match="'stage' is not taken.*is not a stage of a run"
+    ):
         assert carried_out(folder)
 
 
