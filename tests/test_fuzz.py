@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz import _children
-from tests.fuzz.__main__ import COMMANDS, main
+from tests.fuzz.__main__ import COMMANDS
 from tests.fuzz._mutations import mutations_of
 
 ROOT = Path(__file__).parents[1]
@@ -102,15 +102,6 @@ def test_a_command_keeps_its_counts(name, n, tmp_path):
     assert kept["n"] == n
     assert sum(kept["counts"].values()) == n
     assert kept["command"] == f"python -m tests.fuzz {' '.join(arguments)}"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "n"), [("kills", 4)])
-def test_interruptions_are_counted(name, n, tmp_path, capsys):
-    out = tmp_path / "counts.json"
-    assert main([name, "--n", str(n), "--out", str(out)]) == 0, capsys.readouterr().out
-    kept = json.loads(out.read_text())[name]
-    assert kept["n"] == {"SIGKILL": 2, "SIGINT": 2}
 
 
 def test_every_command_has_a_module():
