@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz import _children
 from tests.fuzz.__main__ import COMMANDS
 from tests.fuzz._mutations import mutations_of
 
@@ -52,36 +51,53 @@ def test_faults_are_found_and_compile():
         compile(changed, "changed", "exec")
 
 
+FUNCTIONS = """
+import json
+from tests.fuzz import _children
+
 def hang():
     while True:
         pass
 
+def execute():
+    _children.watch()
+    with _children.watching():
+        exec("1 + 1")
+    return _children.executed
+"""
+
+
+def told_of(call):
+    """What a call in a fork tells; the process that forks has no other threads."""
+    ended = subprocess.run(
+        [sys.executable, "-c", f"{FUNCTIONS}\nprint(json.dumps({call}))"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(ended.stdout)
+
 
 @pytest.mark.parametrize(
     ("function", "end"),
-    [(lambda: 3, "returned"), (lambda: 1 / 0, "raised"), (hang, "hang")],
+    [("lambda: 3", "returned"), ("lambda: 1 / 0", "raised"), ("hang", "hang")],
     ids=["returned", "raised", "hang"],
 )
 def test_calls_are_told_apart_by_how_they_end(function, end):
-    told = _children.call(function, seconds=1.0)
+    told = told_of(f"_children.call({function}, seconds=1.0)")
     assert told["end"] == end
     assert told["seconds"] < 20.0
 
 
 def test_memory_is_bounded():
-    told = _children.call(lambda: len(bytearray(2**31)), memory=2**28)
+    told = told_of("_children.call(lambda: len(bytearray(2**31)), memory=2**28)")
     assert told["end"] == "raised"
     assert "MemoryError" in told["value"]
 
 
 def test_what_is_executed_is_noticed():
-    def execute():
-        _children.watch()
-        with _children.watching():
-            exec("1 + 1")
-        return _children.executed
-
-    told = _children.call(execute)
+    told = told_of("_children.call(execute)")
     assert any(event.startswith("exec") for event in told["value"])
 
 
