@@ -1,13 +1,14 @@
 """The page of speed is written from what was measured."""
 
-import importlib.util
+import importlib
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from sphinx.errors import ExtensionError
 
-EXTENSION = Path(__file__).parents[1] / "docs" / "_extensions" / "speed_page.py"
+EXTENSIONS = Path(__file__).parents[1] / "docs" / "_extensions"
 
 RECORD = {
     "command": "python tests/benchmarks/run.py",
@@ -38,10 +39,12 @@ RECORD = {
 
 @pytest.fixture(scope="module")
 def speed_page():
-    spec = importlib.util.spec_from_file_location("speed_page", EXTENSION)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    before = list(sys.path)
+    sys.path.insert(0, str(EXTENSIONS))
+    yield importlib.import_module("speed_page")
+    sys.path[:] = before
+    for module in ("speed_page", "generated"):
+        sys.modules.pop(module, None)
 
 
 def test_the_page_shows_figures_bounds_and_machine(speed_page, tmp_path):
@@ -76,6 +79,6 @@ def test_a_damaged_measurement_fails_the_build(speed_page, tmp_path):
 
 
 def test_the_committed_measurement_can_be_shown(speed_page):
-    source = EXTENSION.parents[1] / "results" / "speed.json"
+    source = EXTENSIONS.parent / "results" / "speed.json"
     record = json.loads(source.read_text()) if source.exists() else None
     assert speed_page.render_page(record).count("list-table") == (record is not None)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import generated
 from sphinx.application import Sphinx
-from sphinx.errors import ExtensionError
+
+from sklgm.metrics import wilson_rate
 
 FOREWORD = """\
 .. This page is written by docs/_extensions/robustness_page.py; edits are lost.
@@ -61,24 +61,13 @@ TITLES = {
 
 
 def write_page(folder: Path) -> None:
-    """Write ``robustness.rst`` beside the counts in `folder`.
-
-    Raises
-    ------
-    ExtensionError
-        If the file is damaged; the message names it.
-    """
-    source, page = folder / "robustness.json", folder / "robustness.rst"
-    try:
-        text = render_page(json.loads(source.read_text()) if source.exists() else {})
-    except (ValueError, KeyError, TypeError) as error:
-        raise ExtensionError(f"{source}: {error!r}") from error
-    # Untouched where nothing changed, so that Sphinx does not read it again.
-    if not page.exists() or page.read_text() != text:
-        page.write_text(text)
+    """Write ``robustness.rst`` beside ``robustness.json`` in `folder`."""
+    generated.write_page(
+        folder / "robustness.json", folder / "robustness.rst", render_page
+    )
 
 
-def render_page(record: dict[str, dict[str, Any]]) -> str:
+def render_page(record: dict[str, dict[str, Any]] | None) -> str:
     """Text of the page, for the commands that were run."""
     if not record:
         return f"{FOREWORD}\nNothing is committed.\n"
@@ -86,19 +75,19 @@ def render_page(record: dict[str, dict[str, Any]]) -> str:
         [TITLES[name][0], _number(each), _wrong(each), f"``{each['command']}``"]
         for name, each in _in_order(record)
     ]
-    lines = [FOREWORD, *_table(["What", "n", "Wrong", "Command"], rows)]
+    lines = [FOREWORD, *generated.table(["What", "n", "Wrong", "Command"], rows)]
     for name, each in _in_order(record):
         title, what = TITLES[name]
         lines += ["", title, "=" * len(title), "", what, "", _run_on(each), ""]
         counts = [[key, f"{n:,}"] for key, n in sorted(each["counts"].items())]
-        lines += _table(["Outcome", "Count"], counts)
+        lines += generated.table(["Outcome", "Count"], counts)
         if each.get("survivors"):
             lines += ["", "Faults that no test noticed:", ""]
             survivors = [
                 [f"``{s['fault']}``", s["reason"] or "Not explained."]
                 for s in each["survivors"]
             ]
-            lines += _table(["Fault", "Why it is left"], survivors)
+            lines += generated.table(["Fault", "Why it is left"], survivors)
     return "\n".join(lines) + "\n"
 
 
@@ -119,17 +108,8 @@ def _wrong(each: dict[str, Any]) -> str:
     """What went wrong; of faults the share that was noticed, with its interval."""
     if "survivors" not in each:
         return f"{each['n_wrong']:,}"
-    n, n_killed = each["n"], each["n"] - len(each["survivors"])
-    low, high = wilson(n_killed, n)
-    return f"{n_killed / n:.1%} noticed ({low:.1%} to {high:.1%})"
-
-
-def wilson(n_success: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Interval of a share, of 95 %."""
-    share, scale = n_success / n, 1.0 + z * z / n
-    middle = (share + z * z / (2 * n)) / scale
-    half = z / scale * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return middle - half, middle + half
+    rate = wilson_rate(each["n"] - len(each["survivors"]), each["n"])
+    return f"{rate.value:.1%} noticed ({rate.low:.1%} to {rate.high:.1%})"
 
 
 def _run_on(each: dict[str, Any]) -> str:
@@ -150,14 +130,6 @@ def _run_on(each: dict[str, Any]) -> str:
     if each.get("n_asked", n_run) != n_run:
         more.append(f"{each['n_asked']:,} were asked for, {n_run:,} run")
     return "; ".join([text, *more]) + "."
-
-
-def _table(header: list[str], rows: list[list[str]]) -> list[str]:
-    lines = [".. list-table::", "   :header-rows: 1", ""]
-    for cells in (header, *rows):
-        marks = ["   * -", *["     -"] * (len(cells) - 1)]
-        lines += [f"{mark} {c}".rstrip() for mark, c in zip(marks, cells, strict=True)]
-    return lines
 
 
 def _write(app: Sphinx) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+import generated
 from sphinx.application import Sphinx
-from sphinx.errors import ExtensionError
 
 FOREWORD = """\
 .. This page is written by docs/_extensions/speed_page.py; edits are lost.
@@ -24,21 +23,8 @@ hand.
 
 
 def write_page(folder: Path) -> None:
-    """Write ``speed.rst`` beside the measurements in `folder`.
-
-    Raises
-    ------
-    ExtensionError
-        If the file is damaged; the message names it.
-    """
-    source, page = folder / "speed.json", folder / "speed.rst"
-    try:
-        text = render_page(json.loads(source.read_text()) if source.exists() else None)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ExtensionError(f"{source}: {error!r}") from error
-    # Untouched where nothing changed, so that Sphinx does not read it again.
-    if not page.exists() or page.read_text() != text:
-        page.write_text(text)
+    """Write ``speed.rst`` beside ``speed.json`` in `folder`."""
+    generated.write_page(folder / "speed.json", folder / "speed.rst", render_page)
 
 
 def render_page(record: dict[str, Any] | None) -> str:
@@ -60,15 +46,15 @@ def render_page(record: dict[str, Any] | None) -> str:
     threads = sorted({row["threads"] for row in record["rows"]})
     names = list(dict.fromkeys(row["what"] for row in record["rows"]))
     found = {(row["what"], row["threads"]): row for row in record["rows"]}
-    lines = [FOREWORD, machine, "", ".. list-table::", "   :header-rows: 1", ""]
     header = [f"{n} thread{'s' if n > 1 else ''}" for n in threads]
-    lines += _row(["What", "Asked", *header])
+    rows = []
     for name in names:
         own = [found.get((name, n)) for n in threads]
         first = next(row for row in own if row is not None)
         asked = f"{first['asked']:g}{_unit(first)}"
-        lines += _row([name, asked, *map(_cell, own)])
-    return "\n".join(lines) + "\n"
+        rows.append([name, asked, *map(_cell, own)])
+    lines = generated.table(["What", "Asked", *header], rows)
+    return "\n".join([FOREWORD, machine, "", *lines]) + "\n"
 
 
 def _cell(row: dict[str, Any] | None) -> str:
@@ -82,11 +68,6 @@ def _cell(row: dict[str, Any] | None) -> str:
 
 def _unit(row: dict[str, Any]) -> str:
     return "" if row["unit"] == "ratio" else f" {row['unit']}"
-
-
-def _row(cells: list[str]) -> list[str]:
-    marks = ["   * -", *["     -"] * (len(cells) - 1)]
-    return [f"{mark} {c}".rstrip() for mark, c in zip(marks, cells, strict=True)]
 
 
 def _write(app: Sphinx) -> None:

@@ -27,3 +27,8 @@ def medians():
 def test_a_million_rows_take_no_longer_than_cleanlab(medians, rival):
     # Processor time: others that run disturb it less than the clock.
     assert medians["sklgm"]["cpu_seconds"] <= medians[rival]["cpu_seconds"]
+
+
+@pytest.mark.parametrize("rival", ["find_label_issues", "find_label_issues_batched"])
+def test_a_million_rows_take_no_more_memory_than_cleanlab(medians, rival):
+    assert medians["sklgm"]["more_mib"] <= medians[rival]["more_mib"]

@@ -319,6 +319,12 @@ def test_large_images_of_one_size_are_made_smaller_if_asked(
     np.testing.assert_allclose(rows.X, 7 / 255, rtol=1e-6)
 
 
+def test_the_longest_side_may_be_an_integer_of_numpy(tmp_path):
+    path = write_folder(tmp_path, {name: gray(7, (30, 40)) for name in SPLITS})
+    with pytest.warns(UserWarning, match="resized to 3 x 4 "):
+        assert load_rows(path, longest_side=np.int64(4)).X.shape[1:] == (1, 3, 4)
+
+
 def test_a_size_that_is_asked_for_may_be_longer(tmp_path):
     path = write_folder(tmp_path, {name: gray(7, (300, 400)) for name in SPLITS})
     assert load_rows(path, image_size=80, longest_side=64).X.shape[1:] == (1, 80, 80)
@@ -629,6 +635,14 @@ def test_names_that_occur_twice_in_an_archive_are_refused(tmp_path):
         )
         with pytest.raises(ValueError, match="holds several entries of the name .*cat"):
             load_image_folder(path)
+
+
+def test_other_files_may_occur_twice_in_an_archive(tmp_path):
+    path = tmp_path / "photos.zip"
+    write_zip(path, {**CLASSES, "README": b"old"})
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Dupl"):
+        archive.writestr("README", b"new")
+    assert len(load_rows(path).y) == len(CLASSES)
 
 
 CLASSES_OF_DOGS = {f"dog/{i}.png": gray(i) for i in range(5)}

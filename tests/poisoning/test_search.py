@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from sklgm.poisoning._search import STOP_REASONS, forward_backward, proximal_step
+from sklgm.poisoning._search import (
+    NON_FINITE,
+    STOP_REASONS,
+    best_of,
+    forward_backward,
+    proximal_step,
+)
 
 WIDE = 1e6
 
@@ -323,3 +329,20 @@ def test_candidates_stay_in_the_box():
     assert all(((x >= -0.25) & (x <= 0.5)).all() for x in seen)
     assert result.x.tolist() == [[0.5, 0.5, 0.5]]
     assert reasons(result) == ["converged"]
+
+
+def test_a_start_rescues_a_search_that_ended_at_no_number():
+    def smooth(x, rows):
+        return (x.sum(dim=1) - 0.5).sqrt()
+
+    anchor = torch.zeros(1, 1, dtype=torch.float64)
+    box = torch.zeros_like(anchor), torch.ones_like(anchor)
+    searches = [
+        forward_backward(smooth, anchor, *box, similarity_weight=0.0, x_start=start)
+        for start in (None, torch.full_like(anchor, 0.6))
+    ]
+    assert searches[0].stop_code == NON_FINITE
+    best = best_of(searches)
+    assert best.stop_code != NON_FINITE
+    assert best.objective_final == searches[1].objective_final
+    torch.testing.assert_close(best.x, searches[1].x)
