@@ -50,7 +50,9 @@ def set_class_means(
     )
 
 
-def set_trimmed_gaussians(net: LossNet, dataset: BatchDataset, *, trim: Trim) -> None:
+def set_trimmed_gaussians(
+    net: LossNet, dataset: BatchDataset, *, trim: Trim
+) -> NDArray[np.bool_]:
     """Estimate the head's Gaussians from the rows of each class that fit it best.
 
     Parameters
@@ -61,6 +63,11 @@ def set_trimmed_gaussians(net: LossNet, dataset: BatchDataset, *, trim: Trim) ->
         Training rows. Classes without a row keep their Gaussian.
     trim : float in (0, 0.5) or "auto"
         Share of each class that is left out.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+        Whether the row entered the estimate.
     """
     head = net.module_.head
     classes, y_encoded = np.unique(dataset.y_encoded, return_inverse=True)
@@ -76,6 +83,8 @@ def set_trimmed_gaussians(net: LossNet, dataset: BatchDataset, *, trim: Trim) ->
     head.set_gaussians(
         estimate.means, estimate.log_variances, classes=torch.from_numpy(classes)
     )
+    is_kept: NDArray[np.bool_] = estimate.is_kept.numpy()
+    return is_kept
 
 
 @torch.no_grad()

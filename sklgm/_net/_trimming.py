@@ -29,7 +29,8 @@ class TrimmedGaussians(Callback):
     of the rows. The first epoch leaves out the rows that are farthest from these, which
     takes a pass over all of them; each of the others what fitted worst in the epoch
     before: the distances of all rows to the means of their classes are computed in
-    training anyway, also of rows whose weight in the loss is 0.
+    training anyway, also of rows whose weight in the loss is 0. Where classes are so
+    small that the estimate is made of all rows, it also chooses.
 
     Parameters
     ----------
@@ -55,17 +56,20 @@ class TrimmedGaussians(Callback):
     ) -> None:
         """Choose the rows of this epoch."""
         is_first = not self.seen_
+        is_kept: NDArray[np.bool_] | None = None
         if (len(net.history) - 1) % _EPOCHS_PER_ESTIMATE == 0 or is_first:
             rows = dataset_train.sample(_ESTIMATE_SHARE, _ESTIMATE_ROWS)
-            set_trimmed_gaussians(net, rows, trim=self.trim)
-        if is_first:
+            is_in_estimate = set_trimmed_gaussians(net, rows, trim=self.trim)
+            if len(rows) == len(dataset_train):
+                is_kept = is_in_estimate
+        if is_kept is None and is_first:
             is_kept = _kept(
                 claimed_distances(net, dataset_train),
                 np.arange(len(dataset_train)),
                 dataset_train,
                 self.trim,
             )
-        else:
+        elif is_kept is None:
             is_kept = self._kept_by_distances(net, dataset_train)
         dataset_train.keep(is_kept)
         self._forget()

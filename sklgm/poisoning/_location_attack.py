@@ -201,7 +201,10 @@ def attack_locations(
         [np.square(X - mean).sum(axis=1) for mean in classifier.means_], axis=1
     )
     scores = 0.5 * distances / variance - log_priors  # (n_samples, n_classes)
-    predicted = scores.argmin(axis=1)
+    # Its own, also where rounding decides a tie.
+    predicted = encode_labels(
+        classifier.predict(X), classifier.classes_, name="predictions"
+    )
     is_changed = np.zeros(len(X), dtype=bool)
     claimed = predicted.copy()
     moves: dict[int, tuple[Move, ...]] = {}

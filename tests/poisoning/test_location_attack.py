@@ -56,6 +56,14 @@ def check_poisons(problem, X, y, r):
         assert np.count_nonzero(counts) <= 1
 
 
+def test_a_tie_that_rounding_decides_is_attacked_from_its_own_prediction():
+    problem = Problem(4216)
+    distances = np.square(problem.X_new[:1, None] - problem.clf.means_).sum(axis=2)
+    assert (distances == 1.0).all()
+    assert problem.predicted[0] != 0
+    check_problems([4216])
+
+
 def test_certificate_truth_and_attack_stand_in_this_order():
     certified, true, attacked = check_problems(range(64))
     assert 0 < certified <= true <= attacked < 4 * 64
@@ -63,8 +71,8 @@ def test_certificate_truth_and_attack_stand_in_this_order():
 
 
 @pytest.mark.slow
-def test_certificate_truth_and_attack_stand_in_this_order_10000_times():
-    certified, true, attacked = check_problems(range(1000, 11000))
+def test_certificate_truth_and_attack_stand_in_this_order_1000_times():
+    certified, true, attacked = check_problems(range(1000, 2000))
     assert 0 < certified <= true <= attacked
     assert attacked - true <= 0.01 * true
 
