@@ -6,15 +6,22 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, logit
+from scipy.stats.qmc import MultivariateNormalQMC
 
-# Standard deviations of the shift and the slope of the log odds before any check.
-_SHIFT_SPREAD, _SLOPE_SPREAD = 1.5, 0.3
-_LEAST_SLOPE = 0.05
+# Standard deviations, before any check, of the shift of the log odds and of the logs of
+# the slopes of each law.
+_SHIFT_SPREAD = 1.5
+_LINE, _BENT_LINE = (0.3,), (0.5, 0.5)
 # Probabilities closer to 0 or 1 are no better known than this.
 _LEAST = 1e-6
-# Grid over the posterior, in standard deviations, and rows that tell a share.
-_GRID = np.linspace(-3.5, 3.5, 15)
-_MAX_ROWS = 20_000
+# Points of a posterior, how much farther than a Gaussian they reach, and the least
+# weight that counts, of the greatest.
+_N_NODES, _REACH, _LEAST_WEIGHT = 256, 1.3, 1e-3
+_STEP = 1e-2  # of the differences that give the curvature at the mode
+_N_ODDS, _MAX_ROWS = (
+    4_001,
+    20_000,
+)  # odds between which is interpolated; rows of a share
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,10 +66,18 @@ def recalibrate(
 
     Notes
     -----
-    ``logit P(right) = a + b logit p_right`` with a ~ N(0, 1.5^2) and b ~ N(1, 0.3^2).
-    The posterior of (a, b) given the checks is taken on a grid around its mode, and
-    probabilities are its means. How rows were chosen does not matter, as long as it was
-    by ``p_right`` or at random.
+    Two laws are read from the checks, and what they leave open together is said:
+
+        logit P(right) = a + b logit p_right,
+        logit P(right) = a + b_1 max(logit p_right, 0) + b_2 min(logit p_right, 0),
+
+    with a ~ N(0, 1.5^2), log b ~ N(0, 0.3^2) and log b_1, log b_2 ~ N(0, 0.5^2). The
+    second knows that a classifier may be wrong about claims that it finds right, as
+    where it learnt the errors of people, and yet right about those that it finds wrong.
+    Points of each posterior are a quasi-random sample of the Gaussian at its mode, with
+    weights. A claim has the higher of the two probabilities of being right; the
+    interval covers both, and the share is their mean. How rows were chosen does not
+    matter, as long as it was by ``p_right`` or at random.
 
     References
     ----------
@@ -70,54 +85,68 @@ def recalibrate(
     Regularized Likelihood Methods", Advances in Large Margin Classifiers, 1999.
     """
     odds = logit(np.clip(p_right, _LEAST, 1.0 - _LEAST))
-    shifts, slopes, weights = _posterior(odds[rows], is_right)
-    updated = np.zeros_like(odds)
-    for shift, slope, weight in zip(shifts, slopes, weights, strict=True):
-        updated += weight * expit(shift + slope * odds)
-    updated[rows] = is_right
     is_checked = np.zeros(len(odds), dtype=bool)
     is_checked[rows] = True
-    others = odds[~is_checked]
-    some = others[:: -(-max(len(others), 1) // _MAX_ROWS)]
     n_wrong = float(np.count_nonzero(~is_right))
-    shares = np.array(
-        [
-            (n_wrong + len(others) * _mean(expit(-shift - slope * some))) / len(odds)
-            for shift, slope in zip(shifts, slopes, strict=True)
-        ]
-    )
-    order = np.argsort(shares)
-    below = np.cumsum(weights[order]) - 0.5 * weights[order]
-    low, high = np.interp([0.025, 0.975], below, shares[order])
-    return Recalibration(updated, float(weights @ shares), (float(low), float(high)))
+    table = np.linspace(odds.min(), odds.max(), _N_ODDS)
+    places = np.searchsorted(0.5 * (table[1:] + table[:-1]), odds[~is_checked])
+    counts = np.bincount(places, minlength=_N_ODDS)  # of the others
+    of_table, shares, ends = np.zeros(_N_ODDS), [], []
+    for spreads in (_LINE, _BENT_LINE):
+        laws, weights = _posterior(odds[rows], is_right, spreads)
+        of_laws = np.array([expit(_log_odds(law, table)) for law in laws])
+        of_table = np.maximum(of_table, weights @ of_laws)
+        share = (n_wrong + (1.0 - of_laws) @ counts) / len(odds)
+        order = np.argsort(share)
+        below = np.cumsum(weights[order]) - 0.5 * weights[order]
+        ends.append(np.interp([0.025, 0.975], below, share[order]))
+        shares.append(float(weights @ share))
+    updated = np.interp(odds, table, of_table)
+    updated[rows] = is_right
+    low, high = np.min(ends, axis=0)[0], np.max(ends, axis=0)[1]
+    return Recalibration(updated, float(np.mean(shares)), (float(low), float(high)))
+
+
+def _log_odds(
+    law: NDArray[np.float64], odds: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Log odds by a law: its shift, then the logarithms of its slopes."""
+    shift, *slopes = law
+    slope = np.exp(np.where(odds > 0, slopes[0], slopes[-1]))
+    corrected: NDArray[np.float64] = shift + slope * odds
+    return corrected
 
 
 def _posterior(
-    odds: NDArray[np.float64], is_right: NDArray[np.bool_]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Shifts, slopes and their probabilities, each of shape (n_nodes,)."""
+    odds: NDArray[np.float64], is_right: NDArray[np.bool_], spreads: tuple[float, ...]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Laws (n_nodes, n_parameters) and their probabilities (n_nodes,)."""
+    prior = np.array([_SHIFT_SPREAD, *spreads])
+    signs = np.where(is_right, 1.0, -1.0)
 
-    def loss(parameters: NDArray[np.float64]) -> float:
-        shift, slope = parameters
-        of_claims = np.where(is_right, 1.0, -1.0) * (shift + slope * odds)
-        prior = (shift / _SHIFT_SPREAD) ** 2 + ((slope - 1.0) / _SLOPE_SPREAD) ** 2
-        return float(np.logaddexp(0.0, -of_claims).sum() + 0.5 * prior)
+    def loss(law: NDArray[np.float64]) -> float:
+        misses = np.logaddexp(0.0, -signs * _log_odds(law, odds)).sum()
+        return float(misses + 0.5 * np.square(law / prior).sum())
 
-    mode = minimize(loss, np.array([0.0, 1.0]), method="Nelder-Mead").x
-    p = expit(mode[0] + mode[1] * odds)
-    design = np.stack([np.ones_like(odds), odds])  # (2, n_checked)
-    precision = (design * (p * (1.0 - p))) @ design.T
-    precision += np.diag([_SHIFT_SPREAD**-2, _SLOPE_SPREAD**-2])
-    root = np.linalg.cholesky(np.linalg.inv(precision))
-    grid = np.stack(np.meshgrid(_GRID, _GRID), axis=-1).reshape(-1, 2)
-    nodes = mode + grid @ root.T
-    nodes[:, 1] = np.maximum(nodes[:, 1], _LEAST_SLOPE)
+    mode = minimize(loss, np.zeros(len(prior)), method="Nelder-Mead").x
+    steps = _STEP * np.eye(len(prior))
+    curvature = [
+        [
+            loss(mode + u + v)
+            - loss(mode + u - v)
+            - loss(mode - u + v)
+            + loss(mode - u - v)
+            for v in steps
+        ]
+        for u in steps
+    ]
+    values, vectors = np.linalg.eigh(np.array(curvature) / (4.0 * _STEP**2))
+    # No direction is wider than the prior.
+    values = np.maximum(values, prior.max() ** -2)
+    normal = MultivariateNormalQMC(np.zeros(len(prior)), seed=0).random(_N_NODES)
+    nodes = mode + _REACH * normal @ (vectors / np.sqrt(values)).T
     losses = np.array([loss(node) for node in nodes])
+    losses -= 0.5 * np.square(normal).sum(axis=1)
     weights = np.exp(losses.min() - losses)
-    is_kept = weights > 1e-4 * weights.max()
-    nodes, weights = nodes[is_kept], weights[is_kept]
-    return nodes[:, 0], nodes[:, 1], weights / weights.sum()
-
-
-def _mean(values: NDArray[np.float64]) -> float:
-    return float(values.mean()) if len(values) > 0 else 0.0
+    is_kept = weights > _LEAST_WEIGHT * weights.max()
+    return nodes[is_kept], weights[is_kept] / weights[is_kept].sum()

@@ -29,7 +29,7 @@ _LEAST_LOG = -690.0
 _NOISE_COST = 1e-3
 # Values from which the law is estimated: more make it no better. The first search for
 # the temperature takes fewer.
-_MAX_VALUES, _FIRST_VALUES = 250_000, 50_000
+_MAX_VALUES, _FIRST_VALUES = 500_000, 50_000
 # Far beyond what a network can be; keeps the search out of overflow, and a classifier
 # that is never wrong, for which no temperature is low enough, from ties.
 _LOG_TEMPERATURE_BOUNDS = (np.log(0.05), np.log(1e3))

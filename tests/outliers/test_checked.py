@@ -23,6 +23,23 @@ def test_interval_of_the_share_covers_it(shift):
     assert n_covered >= 17  # of 20 at 95 %: fewer in 1 of 400 such tests
 
 
+@pytest.mark.parametrize("slope", [0.3, 0.5])
+def test_interval_covers_where_a_classifier_is_sure_of_errors_that_it_learnt(slope):
+    rng = np.random.default_rng(0)
+    odds = np.concatenate(
+        [rng.normal(7, 3, size=18_000), rng.normal(-3, 2, size=2_000)]
+    )
+    of_claims = np.where(odds > 0, slope * odds, odds)
+    is_right = rng.random(len(odds)) < 1 / (1 + np.exp(-of_claims))
+    p_right = 1 / (1 + np.exp(-odds))
+    n_covered = 0
+    for _ in range(40):
+        rows = rng.choice(len(p_right), 100, replace=False)
+        low, high = recalibrate(p_right, rows, is_right[rows]).noise_share_interval
+        n_covered += low <= np.mean(~is_right) <= high
+    assert n_covered >= 35  # of 40 at 95 %: fewer in 1 of 30 such tests
+
+
 def test_probabilities_are_corrected():
     p_right, is_right = claims(shift=2.0)
     rows = np.random.default_rng(1).choice(len(p_right), 400, replace=False)
