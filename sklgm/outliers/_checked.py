@@ -11,7 +11,9 @@ from scipy.stats.qmc import MultivariateNormalQMC
 # Standard deviations, before any check, of the shift of the log odds and of the logs of
 # the slopes of each law.
 _SHIFT_SPREAD = 1.5
-_LINE, _BENT_LINE = (0.3,), (0.5, 0.5)
+_LINE, _BENT_LINE = (0.3,), (0.7, 0.7)
+# What a check counts for: the laws are only roughly true.
+_CHECK_WEIGHT = 0.85
 # Probabilities closer to 0 or 1 are no better known than this.
 _LEAST = 1e-6
 # Points of a posterior, how much farther than a Gaussian they reach, and the least
@@ -71,13 +73,14 @@ def recalibrate(
         logit P(right) = a + b logit p_right,
         logit P(right) = a + b_1 max(logit p_right, 0) + b_2 min(logit p_right, 0),
 
-    with a ~ N(0, 1.5^2), log b ~ N(0, 0.3^2) and log b_1, log b_2 ~ N(0, 0.5^2). The
+    with a ~ N(0, 1.5^2), log b ~ N(0, 0.3^2) and log b_1, log b_2 ~ N(0, 0.7^2). The
     second knows that a classifier may be wrong about claims that it finds right, as
     where it learnt the errors of people, and yet right about those that it finds wrong.
     Points of each posterior are a quasi-random sample of the Gaussian at its mode, with
     weights. A claim has the higher of the two probabilities of being right; the
-    interval covers both, and the share is their mean. How rows were chosen does not
-    matter, as long as it was by ``p_right`` or at random.
+    interval covers both, and the share is their mean. As the laws are only roughly true
+    a check counts for 0.85 of one, which widens the interval. How rows were chosen
+    does not matter, as long as it was by ``p_right`` or at random.
 
     References
     ----------
@@ -126,7 +129,7 @@ def _posterior(
 
     def loss(law: NDArray[np.float64]) -> float:
         misses = np.logaddexp(0.0, -signs * _log_odds(law, odds)).sum()
-        return float(misses + 0.5 * np.square(law / prior).sum())
+        return float(_CHECK_WEIGHT * misses + 0.5 * np.square(law / prior).sum())
 
     mode = minimize(loss, np.zeros(len(prior)), method="Nelder-Mead").x
     steps = _STEP * np.eye(len(prior))
