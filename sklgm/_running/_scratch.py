@@ -28,13 +28,23 @@ def scratch_array(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     -------
     ndarray of the shape
         Of 1 GiB and more a ``numpy.memmap``, in the folder for temporary files
-        (``TMPDIR``); its file is deleted with the array.
+        (``TMPDIR``), if that has room; its file is deleted with the array.
     """
-    if math.prod(shape) * np.dtype(dtype).itemsize < _LARGE:
+    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    if n_bytes < _LARGE:
         return np.empty(shape, dtype)
     handle, path = tempfile.mkstemp(prefix="sklgm-")
-    os.close(handle)
-    array: NDArray[Any] = np.memmap(path, dtype, "w+", shape=shape)
+    try:
+        if hasattr(os, "posix_fallocate"):  # a full disk would end the process later
+            os.posix_fallocate(handle, 0, n_bytes)
+        else:
+            os.ftruncate(handle, n_bytes)
+        array: NDArray[Any] = np.memmap(path, dtype, "r+", shape=shape)
+    except OSError:
+        _delete(path)
+        return np.empty(shape, dtype)
+    finally:
+        os.close(handle)
     weakref.finalize(array, _delete, path)
     return array
 

@@ -15,10 +15,13 @@ from sklearn.utils.validation import column_or_1d
 from torch.utils.data import Dataset, Subset
 
 from sklgm._inputs import StreamedInstances, as_array
-from sklgm._running import import_extra
+from sklgm._running import import_extra, scratch_array
 from sklgm._sklearn_private import safe_indexing
 from sklgm.datasets._columns import features_of
 from sklgm.datasets._labelled_rows import LABEL_COLUMNS
+
+# Rows that are copied at once.
+_CHUNK = 4_096
 
 
 def parted_rows(
@@ -120,10 +123,17 @@ def taken_rows(rows: Any, indices: NDArray[np.intp]) -> Any:
     Returns
     -------
     object
-        Of the same kind; of a torch ``Dataset`` a ``Subset``.
+        Of the same kind; of a torch ``Dataset`` a ``Subset``, and of an array that is
+        large a file that vanishes with it, as of :func:`scratch_array`.
     """
     if isinstance(rows, Dataset):
         return Subset(rows, indices.tolist())
+    if isinstance(rows, np.ndarray) and rows.dtype != object:
+        taken = scratch_array((len(indices), *rows.shape[1:]), rows.dtype)
+        for start in range(0, len(indices), _CHUNK):
+            chunk = slice(start, start + _CHUNK)
+            taken[chunk] = rows[indices[chunk]]
+        return taken
     return safe_indexing(rows, indices)
 
 

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
+from sklgm._running import scratch_array
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LabelledSplits:
@@ -54,8 +56,12 @@ class LabelledSplits:
 
 
 def scale_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Map 8-bit pixels to float32 in [0, 1], with no copy in between."""
-    scaled: NDArray[np.float32] = np.divide(pixels, 255, dtype=np.float32)
+    """Map 8-bit pixels to float32 in [0, 1], with no copy in between.
+
+    Many are a file that vanishes with them, as of :func:`scratch_array`.
+    """
+    scaled: NDArray[np.float32] = scratch_array(pixels.shape, np.float32)
+    np.divide(pixels, 255, out=scaled, dtype=np.float32)
     return scaled
 
 

@@ -20,6 +20,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from torch.utils.data import TensorDataset
 
 from sklgm import LGMClassifier, audit
+from sklgm._running import _scratch
 from sklgm.datasets import make_gaussian_classes, make_stripe_images
 from sklgm.poisoning import flip_labels
 
@@ -298,3 +299,28 @@ def test_interrupted_audit_of_a_table_is_resumed(passengers, tmp_path):
     again = audit(frame.copy(), claimed, **settings)
     np.testing.assert_array_equal(again.p_values, first.p_values)
     assert sorted(tmp_path.rglob("output*")) == kept
+
+
+def test_large_arrays_of_folds_are_files_and_change_nothing(monkeypatch, tmp_path):
+    X, y = make_stripe_images(60, random_state=0)
+    claimed = flip_labels(y, 0.1, random_state=0)
+    clf = LGMClassifier("mlp", max_epochs=3, random_state=0)
+
+    def audited():
+        return audit(X, claimed, estimator=clf, cv=2, random_state=0)
+
+    in_memory = audited()
+    made = []
+    memmap = np.memmap
+
+    def noted(path, *args, **kwargs):
+        made.append(kwargs["shape"])
+        return memmap(path, *args, **kwargs)
+
+    monkeypatch.setattr(_scratch, "_LARGE", 1)
+    monkeypatch.setattr(_scratch.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(_scratch.np, "memmap", noted)
+    in_files = audited()
+    assert made.count((len(X) // 2, *X.shape[1:])) == 4  # to train and to judge, twice
+    np.testing.assert_array_equal(in_files.p_wrong, in_memory.p_wrong)
+    assert list(tmp_path.iterdir()) == []
