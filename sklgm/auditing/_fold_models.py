@@ -47,6 +47,8 @@ from sklgm.outliers._trusted import Trusted
 _PRESET = "natural_images_small"
 _LR, _BATCH_SIZE = 0.003, 128
 _N_EPOCHS, _N_STEPS, _MAX_EPOCHS = 8, 150, 200
+# Rows that a model is asked about at once.
+_JUDGED_ROWS = 65_536
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,13 +169,29 @@ def ask_fold(
         )
         return RowScores(own, evidence.log_proba), evidence.features
 
-    held_out, features = scores_of(
-        taken_rows(X, held_out_rows), claimed[held_out_rows], number == 0
+    parts = [
+        scores_of(taken_rows(X, rows), claimed[rows], number == 0)
+        for rows in _few_at_a_time(held_out_rows)
+    ]
+    held_out = RowScores(
+        _joined([part.claims for part, _ in parts]),
+        _joined([part.log_proba for part, _ in parts]),
     )
+    features = _joined([of_part for _, of_part in parts])
     if features is None or number > 0:  # only features of one model can be compared
         features = np.empty((len(held_out_rows), 0), dtype=np.float32)
     of_trusted = None if known is None else scores_of(*known, False)[0]
     return FoldAnswer(FoldScores(held_out_rows, held_out, of_trusted), features)
+
+
+def _few_at_a_time(rows: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+    """Parts of some rows, of which evidence is in memory at once."""
+    return np.split(rows, range(_JUDGED_ROWS, len(rows), _JUDGED_ROWS))
+
+
+def _joined(parts: list[Any]) -> Any:
+    """Arrays of parts as one; None where a model does not tell."""
+    return None if parts[0] is None else np.concatenate(parts)
 
 
 def _of_all_classes(

@@ -21,6 +21,7 @@ from torch.utils.data import TensorDataset
 
 from sklgm import LGMClassifier, audit
 from sklgm._running import _scratch
+from sklgm.auditing import _fold_models
 from sklgm.datasets import make_gaussian_classes, make_stripe_images
 from sklgm.poisoning import flip_labels
 
@@ -324,3 +325,26 @@ def test_large_arrays_of_folds_are_files_and_change_nothing(monkeypatch, tmp_pat
     assert made.count((len(X) // 2, *X.shape[1:])) == 4  # to train and to judge, twice
     np.testing.assert_array_equal(in_files.p_wrong, in_memory.p_wrong)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("score_kind", ["posterior", "likelihood"])
+def test_models_are_asked_about_few_rows_at_a_time(score_kind, monkeypatch):
+    X, y = make_gaussian_classes(100, n_features=4, separation=4.0, random_state=0)
+    settings = {"score_kind": score_kind, "max_epochs": 3, "random_state": 0}
+    if score_kind == "likelihood":
+        trusted = make_gaussian_classes(
+            200, n_features=4, separation=4.0, random_state=1
+        )
+        settings |= {"trusted": trusted, "false_alarm_rate": 0.05}
+    claimed = flip_labels(y, 0.1, random_state=0)
+
+    def audited():
+        return audit(X, claimed, **settings)
+
+    at_once = audited()
+    monkeypatch.setattr(_fold_models, "_JUDGED_ROWS", 7)
+    in_parts = audited()
+    np.testing.assert_allclose(in_parts.scores, at_once.scores, rtol=1e-4)
+    np.testing.assert_array_equal(in_parts.is_suspect, at_once.is_suspect)
+    assert in_parts.map_features.shape == at_once.map_features.shape
+    np.testing.assert_allclose(in_parts.map_features, at_once.map_features, rtol=1e-3)

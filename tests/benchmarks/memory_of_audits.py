@@ -1,8 +1,9 @@
 """Memory of an audit of few and of many rows that are read a batch at a time.
 
 ``python tests/benchmarks/memory_of_audits.py --out FILE`` audits rows of features in a
-memory-mapped file, and images that are made when they are asked for, each with a tenth
-of the rows and with all of them, in a process of its own. Linux.
+memory-mapped file, images that are made when they are asked for, and an array of images
+that is a memory-mapped file (as are those of the folds, from 1 GiB on), each with a
+tenth of the rows and with all of them, in a process of its own. Linux.
 """
 
 import argparse
@@ -76,6 +77,16 @@ def write_features(path, y):
     rows.flush()
 
 
+def as_file(path, images):
+    """Array of images in a memory-mapped file."""
+    shape = (len(images), 3, SIZE, SIZE)
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    for row in range(len(images)):
+        array[row] = images[row]
+    array.flush()
+    return np.load(path, mmap_mode="r")
+
+
 def anonymous_mib():
     """Memory of this process that is no file."""
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -94,6 +105,8 @@ def measured(kind, n_rows, folder):
         rows = Features(path)
     else:
         rows = Images(y)
+    if kind == "mapped images":
+        rows = as_file(Path(folder) / f"{n_rows}.npy", rows)
     classifier = LGMClassifier(
         "mlp", feature_dim=16, max_epochs=1, batch_size=512, lr=0.003, random_state=0
     )
@@ -114,7 +127,7 @@ def measured(kind, n_rows, folder):
     seconds = time.perf_counter() - start
     is_over.set()
     watcher.join()
-    is_wrong = claimed != y
+    is_wrong, flags = claimed != y, result.is_suspect
     bytes_of_rows = N_FEATURES * 4 if kind == "features" else 3 * SIZE * SIZE * 4
     return {
         "kind": kind,
@@ -123,8 +136,9 @@ def measured(kind, n_rows, folder):
         "more_mib": round(peak - before, 1),
         "more_bytes_per_row": round((peak - before) * 2**20 / n_rows, 1),
         "seconds": round(seconds, 1),
-        "found": round(float(result.is_suspect[is_wrong].mean()), 4),
-        "right_among_flagged": round(float((~is_wrong)[result.is_suspect].mean()), 4),
+        "found": round(float(flags[is_wrong].mean()), 4),
+        "n_flagged": int(flags.sum()),
+        "n_right_among_flagged": int((flags & ~is_wrong).sum()),
     }
 
 
@@ -132,6 +146,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--features", type=int, default=1_000_000)
     parser.add_argument("--images", type=int, default=200_000)
+    parser.add_argument("--mapped", type=int, default=200_000)
     parser.add_argument("--side", nargs=2, metavar=("KIND", "ROWS"), help="one, once")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -143,7 +158,12 @@ def main():
     from sklgm._running import describe_environment
 
     rows = []
-    for kind, most in (("features", options.features), ("images", options.images)):
+    kinds = {
+        "features": options.features,
+        "images": options.images,
+        "mapped images": options.mapped,
+    }
+    for kind, most in kinds.items():
         for n_rows in (most // 10, most):
             done = subprocess.run(
                 [sys.executable, __file__, "--side", kind, str(n_rows)],
@@ -156,7 +176,8 @@ def main():
             print(rows[-1], flush=True)
     record = {
         "command": "python tests/benchmarks/memory_of_audits.py "
-        f"--features {options.features} --images {options.images}",
+        f"--features {options.features} --images {options.images} "
+        f"--mapped {options.mapped}",
         "n_classes": N_CLASSES,
         "n_threads": 1,
         "environment": describe_environment(),
