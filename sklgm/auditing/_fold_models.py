@@ -47,8 +47,8 @@ from sklgm.outliers._trusted import Trusted
 _PRESET = "natural_images_small"
 _LR, _BATCH_SIZE = 0.003, 128
 _N_EPOCHS, _N_STEPS, _MAX_EPOCHS = 8, 150, 200
-# Rows that a model is asked about at once.
-_JUDGED_ROWS = 65_536
+# Rows that a model is asked about at once, and bytes that those of an array take.
+_JUDGED_ROWS, _JUDGED_BYTES = 65_536, 2**26
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +171,7 @@ def ask_fold(
 
     parts = [
         scores_of(taken_rows(X, rows), claimed[rows], number == 0)
-        for rows in _few_at_a_time(held_out_rows)
+        for rows in _few_at_a_time(X, held_out_rows)
     ]
     held_out = RowScores(
         _joined([part.claims for part, _ in parts]),
@@ -184,9 +184,12 @@ def ask_fold(
     return FoldAnswer(FoldScores(held_out_rows, held_out, of_trusted), features)
 
 
-def _few_at_a_time(rows: NDArray[np.intp]) -> list[NDArray[np.intp]]:
-    """Parts of some rows, of which evidence is in memory at once."""
-    return np.split(rows, range(_JUDGED_ROWS, len(rows), _JUDGED_ROWS))
+def _few_at_a_time(X: Any, rows: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+    """Parts of some rows of X that are in memory at once."""
+    n_rows = _JUDGED_ROWS
+    if isinstance(X, np.ndarray):
+        n_rows = min(n_rows, max(1, _JUDGED_BYTES // max(1, X[:1].nbytes)))
+    return np.split(rows, range(n_rows, len(rows), n_rows))
 
 
 def _joined(parts: list[Any]) -> Any:

@@ -19,6 +19,7 @@ _LEAST_POWER = 0.3
 # A freak value in one column is no more than so many standard deviations.
 _MOST_DEVIATIONS = 3.0
 _MOST_PIXELS = 1024  # of an image, in all channels
+_MOST_VALUES = 2**25  # of all images
 _MOST_REFERENCES, _MOST_COMPARISONS = 5_000, 500_000_000
 # Equal rows have no distance: it is taken for this share of the median one.
 _LEAST_DISTANCE = 1e-3
@@ -45,7 +46,8 @@ def outlier_p_values(rows: NDArray[Any], seed: int) -> NDArray[np.float64] | Non
     -----
     The statistic is the logarithm s of the Euclidean distance to the tenth nearest
     other row. Columns of numbers are standardised and cut off at three standard
-    deviations; images are averaged to at most 1,024 values. The upper tail is
+    deviations; images are averaged to at most 1,024 values, and to
+    fewer where there are more than 32,768 of them. The upper tail is
     Gaussian after a power: with m the median of s, s_a its upper a quantile and z_a
     that of a Gaussian,
 
@@ -93,17 +95,18 @@ def _points(rows: NDArray[Any]) -> NDArray[np.floating[Any]]:
 def _pooled(images: NDArray[Any]) -> NDArray[np.float32]:
     """Images (n_samples, ..., height, width) as rows of pixels, made smaller."""
     n_channels = int(np.prod(images.shape[1:-2]))
-    most = max(math.isqrt(_MOST_PIXELS // n_channels), 1)
+    n_values = min(_MOST_PIXELS, _MOST_VALUES // max(len(images), 1))
+    most = max(math.isqrt(n_values // n_channels), 1)
     height, width = (min(side, most) for side in images.shape[-2:])
     if (height, width) == images.shape[-2:]:
         return images.reshape(len(images), -1).astype(np.float32, copy=False)
-    pooled = []
+    pooled = np.empty((len(images), n_channels * height * width), dtype=np.float32)
     for start in range(0, len(images), _CHUNK):
         part = np.array(images[start : start + _CHUNK], dtype=np.float32)
         part = part.reshape(len(part), -1, *images.shape[-2:])
         small = adaptive_avg_pool2d(torch.from_numpy(part), (height, width))
-        pooled.append(small.flatten(1).numpy())
-    return np.concatenate(pooled)
+        pooled[start : start + _CHUNK] = small.flatten(1).numpy()
+    return pooled
 
 
 def _neighbour_distances(

@@ -14,9 +14,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
 
 from sklgm import audit
+from sklgm.auditing import _outliers
 from sklgm.auditing._outliers import outlier_p_values
 from sklgm.auditing._overlap import class_overlap
-from sklgm.datasets import fetch_mnist
+from sklgm.datasets import fetch_mnist, make_stripe_images
 from sklgm.outliers._right_claims import RightClaimModel
 from sklgm.poisoning import flip_labels
 
@@ -248,3 +249,14 @@ def test_of_frames_numbers_are_compared_and_texts_are_not(digits):
     assert given.outliers.tolist() == []
     features = audit(None, claimed, pred_probs=proba, features=X)
     np.testing.assert_array_equal(features.outlier_p_values, result.outlier_p_values)
+
+
+def test_images_are_averaged_further_where_there_are_many(monkeypatch):
+    images, _ = make_stripe_images(40, random_state=0)
+    few = _outliers._pooled(images)
+    monkeypatch.setattr(_outliers, "_MOST_VALUES", 16 * len(images))
+    many = _outliers._pooled(images)
+    assert few.shape == (len(images), 64)
+    assert many.shape == (len(images), 16)
+    blocks = few.reshape(-1, 4, 2, 4, 2).mean(axis=(2, 4))
+    np.testing.assert_allclose(many, blocks.reshape(len(images), 16), rtol=1e-5)
