@@ -14,6 +14,7 @@ import polars as pl
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
+import audit_pictures
 from sklgm.plotting import victim_color
 
 ROOT = Path(__file__).parents[2]
@@ -243,6 +244,7 @@ PICTURES: Mapping[str, Callable[[], Figure]] = {
     "certified-mnist": draw_certified,
     "median": draw_median,
     "layers": draw_layers,
+    **audit_pictures.AUDIT_PICTURES,
 }
 
 
@@ -312,8 +314,9 @@ def write_svg(name: str, path: Path) -> None:
 
 def write_pictures(folder: Path) -> None:
     """Draw all pictures, unless this file has drawn them already."""
-    sources = [Path(__file__), ROOT / "pyproject.toml", RESULTS / CERTIFIED_RUN]
-    sources[-1] /= "table.parquet"
+    sources = [Path(__file__), Path(audit_pictures.__file__), ROOT / "pyproject.toml"]
+    runs = CERTIFIED_RUN, audit_pictures.GIVEN_RUN
+    sources += [RESULTS / run / "table.parquet" for run in runs]
     digest = hashlib.sha256(b"".join(s.read_bytes() for s in sources)).hexdigest()
     stamp = folder / ".drawn"
     if stamp.exists() and stamp.read_text() == digest:
