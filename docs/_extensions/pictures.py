@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import audit_pictures
+import guide_pictures
 import matplotlib
 import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-import audit_pictures
 from sklgm.plotting import victim_color
 
 ROOT = Path(__file__).parents[2]
@@ -245,6 +246,7 @@ PICTURES: Mapping[str, Callable[[], Figure]] = {
     "median": draw_median,
     "layers": draw_layers,
     **audit_pictures.AUDIT_PICTURES,
+    **guide_pictures.GUIDE_PICTURES,
 }
 
 
@@ -314,7 +316,8 @@ def write_svg(name: str, path: Path) -> None:
 
 def write_pictures(folder: Path) -> None:
     """Draw all pictures, unless this file has drawn them already."""
-    sources = [Path(__file__), Path(audit_pictures.__file__), ROOT / "pyproject.toml"]
+    modules = __file__, audit_pictures.__file__, guide_pictures.__file__
+    sources = [*map(Path, modules), ROOT / "pyproject.toml"]
     runs = CERTIFIED_RUN, audit_pictures.GIVEN_RUN
     sources += [RESULTS / run / "table.parquet" for run in runs]
     digest = hashlib.sha256(b"".join(s.read_bytes() for s in sources)).hexdigest()
