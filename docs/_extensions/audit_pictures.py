@@ -113,7 +113,7 @@ def draw_odd_rows() -> Figure:
 def draw_intervals() -> Figure:
     """Estimate, interval and truth of the share of wrong labels."""
     table = _given_table()
-    figure = Figure(figsize=(7.2, 2.3), layout="constrained")
+    figure = Figure(figsize=(5.2, 2.2), layout="constrained")
     ax = figure.subplots()
     for place, (dataset, name) in enumerate(_SETS.items()):
         row = table.row(
@@ -165,8 +165,8 @@ def draw_checked() -> Figure:
 def draw_quality() -> Figure:
     """Wrong labels found and right ones flagged, by the audit and by cleanlab."""
     table = _given_table()
-    figure = Figure(figsize=(7.2, 3.0), layout="constrained")
-    axes = figure.subplots(1, 2, sharey=True)
+    figure = Figure(figsize=(5.2, 4.8), layout="constrained")
+    axes = figure.subplots(2, 1)
     titles = "wrong labels found", "right labels among the flagged"
     metrics = "flipped_flagged", "false_discoveries"
     for ax, metric, title in zip(axes, metrics, titles, strict=True):
@@ -185,8 +185,8 @@ def draw_quality() -> Figure:
         ax.set(xlim=(0, 1.25), xticks=[])
         ax.set_title(title, fontsize=11, loc="left")
         ax.spines["bottom"].set_visible(False)
-    axes[0].set_yticks([-place for place in range(len(_SETS))], list(_SETS.values()))
-    axes[0].tick_params(length=0)
+        ax.set_yticks([-place for place in range(len(_SETS))], list(_SETS.values()))
+        ax.tick_params(length=0)
     return figure
 
 

@@ -185,11 +185,10 @@ def draw_pretrained() -> Figure:
 
 def draw_save() -> Figure:
     """What of a model is written, and what is never run."""
-    steps = ["model", "save", "one file", "load"]
+    steps = ["model", "save: one file", "load"]
     notes = [
         "fitted estimator\nor Pipeline",
-        "",
-        "JSON: parameters\ntensors: weights\nno code",
+        "JSON: parameters\ntensors: weights",
         "nothing in the\nfile is executed",
     ]
     return _chain(steps, notes)
@@ -208,30 +207,27 @@ def draw_scale() -> Figure:
 
 
 def _chain(steps: Sequence[str], notes: Sequence[str]) -> Figure:
-    """Boxes with an arrow from each to the next, and a remark below each."""
-    figure = Figure(figsize=(7.2, 1.65))
+    """Boxes with an arrow from each to the next, and a remark beside each."""
+    figure = Figure(figsize=(4.6, 0.68 * len(steps)))
     ax = figure.add_axes((0.0, 0.0, 1.0, 1.0))
-    width = 10 / len(steps)
-    ax.set(xlim=(0, 10), ylim=(-1.35, 1))
+    ax.set(xlim=(0, 10), ylim=(-len(steps) + 0.4, 0.6))
     ax.axis("off")
     for place, (step, note) in enumerate(zip(steps, notes, strict=True)):
-        left, middle = place * width + 0.12, (place + 0.5) * width
-        _box(ax, left, width - 0.45, GREEN if place == len(steps) - 1 else BLUE)
-        ax.text(
-            middle - 0.1, 0.42, step, color="white", ha="center", va="center", size=11
-        )
-        ax.text(middle - 0.1, -0.32, note, ha="center", va="top", size=10)
+        _box(ax, -place, GREEN if place == len(steps) - 1 else BLUE)
+        ax.text(2.5, -place, step, color="white", ha="center", va="center")
+        ax.text(5.1, -place, note, va="center", size=10)
         if place:
             ax.annotate(
-                "", (left - 0.02, 0.42), (left - 0.33, 0.42),
+                "", (2.5, 0.3 - place), (2.5, 0.7 - place),
                 arrowprops={"arrowstyle": "-|>", "color": INK, "lw": 1.5},
             )  # fmt: skip
     return figure
 
 
-def _box(ax: Any, left: float, width: float, color: str) -> None:
+def _box(ax: Any, middle: float, color: str) -> None:
     style = "round,pad=0,rounding_size=0.12"
-    box = FancyBboxPatch((left, 0.0), width, 0.84, boxstyle=style, fc=color, ec="none")
+    place = (0.3, middle - 0.33)
+    box = FancyBboxPatch(place, 4.4, 0.66, boxstyle=style, fc=color, ec="none")
     ax.add_patch(box)
 
 
