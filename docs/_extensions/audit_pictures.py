@@ -157,7 +157,8 @@ def draw_checked() -> Figure:
         ax.plot([place] * 2, result.noise_share_interval, color=BLUE, lw=7, alpha=0.45)
         ax.plot(place, result.noise_share, "o", color=BLUE, ms=7)
     ax.set_xticks(range(len(numbers)), [str(number) for number in numbers])
-    ax.set(xlabel="rows checked at random", ylabel="wrong labels", ylim=(0, None))
+    ax.set(xlabel="rows checked at random", ylabel="wrong labels")
+    ax.set(ylim=(0, None), yticks=[0, 0.05, 0.1])
     ax.yaxis.set_major_formatter(PercentFormatter(1, 0))
     return figure
 
