@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
+import polars
 import pytest
 
 from tests.chromium import fetch_axe, running_chromium, serious_violations
@@ -163,6 +164,42 @@ def test_pages_of_the_guide_have_titles_of_their_own():
     found = titles(DOCS / "user_guide")
     assert len(set(found.values())) == len(found)
     assert [name for name, title in found.items() if "Audit" in title] == ["audit.rst"]
+
+
+def test_the_guide_quotes_the_committed_run_of_given_probabilities():
+    run = DOCS / "results" / "given-probabilities-label-noise-0" / "table.parquet"
+    table = polars.read_parquet(run)
+    text = (DOCS / "user_guide" / "audit_quality.rst").read_text("utf-8")
+    lines = re.findall(r"^   \* - (.+)\n((?:     - .+\n)+)", text, re.MULTILINE)[1:]
+    datasets = table["dataset"].unique(maintain_order=True).to_list()
+    assert len(lines) == len(datasets) == 4
+    for (name, cells), dataset in zip(lines, datasets, strict=True):
+        assert name.split(" (")[0].split(", ")[-1] in dataset
+
+        def percent(metric, detector, column="value", of=dataset):
+            rows = table.filter(dataset=of, metric=metric, detector=detector)
+            return f"{100 * rows[column].item():.1f}" if len(rows) else "none"
+
+        (n_wrong, n_rows), *_ = (
+            table.filter(dataset=dataset, metric="estimated_noise_share")
+            .select("n_poisons", "n")
+            .rows()
+        )
+        audit = "audit, fdr 0.1"
+        expected = [
+            f"{100 * n_wrong / n_rows:.1f}",
+            " to ".join(
+                percent("estimated_noise_share", audit, end) for end in ("low", "high")
+            ),
+            *(
+                percent(metric, detector)
+                for detector in (audit, "cleanlab")
+                for metric in ("flipped_flagged", "false_discoveries")
+            ),
+        ]
+        found = [cell.removesuffix(" %") for cell in re.findall(r"- (.+)", cells)]
+        zeros = [re.sub(r"(?<![\d.])0\.0\b(?!\d)", "0", cell) for cell in expected]
+        assert found == zeros
 
 
 @pytest.mark.slow

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import audit_pictures
+import guide_pictures
 import matplotlib
 import numpy as np
 import polars as pl
@@ -243,6 +245,8 @@ PICTURES: Mapping[str, Callable[[], Figure]] = {
     "certified-mnist": draw_certified,
     "median": draw_median,
     "layers": draw_layers,
+    **audit_pictures.AUDIT_PICTURES,
+    **guide_pictures.GUIDE_PICTURES,
 }
 
 
@@ -312,8 +316,10 @@ def write_svg(name: str, path: Path) -> None:
 
 def write_pictures(folder: Path) -> None:
     """Draw all pictures, unless this file has drawn them already."""
-    sources = [Path(__file__), ROOT / "pyproject.toml", RESULTS / CERTIFIED_RUN]
-    sources[-1] /= "table.parquet"
+    modules = __file__, audit_pictures.__file__, guide_pictures.__file__
+    sources = [*map(Path, modules), ROOT / "pyproject.toml"]
+    runs = CERTIFIED_RUN, audit_pictures.GIVEN_RUN
+    sources += [RESULTS / run / "table.parquet" for run in runs]
     digest = hashlib.sha256(b"".join(s.read_bytes() for s in sources)).hexdigest()
     stamp = folder / ".drawn"
     if stamp.exists() and stamp.read_text() == digest:

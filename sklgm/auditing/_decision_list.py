@@ -66,7 +66,9 @@ def read_decision_lines(path: str | os.PathLike[str]) -> list[Decision]:
     if missing:
         raise ValueError(
             f"decisions: {path} has no column {' and no column '.join(missing)}; "
-            "it needs the columns row and decision"
+            "it needs the columns row and decision (keep, relabel, drop or unsure). "
+            "The report of an audit writes such a file, or add the column to its "
+            "suspects.csv"
         )
     decisions: dict[int, Decision] = {}
     for line in lines:

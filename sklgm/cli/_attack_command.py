@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -147,7 +149,7 @@ def attack(
             image_shape = X.shape[1:]
             X = X.reshape(len(X), -1)
         is_count = budget >= 1 and budget == int(budget)
-        with progress_bar(quiet) as show:
+        with progress_bar(quiet) as show, _advice_on_images(X):
             result = red_team(
                 _estimator(estimator, "estimator"),
                 X,
@@ -172,6 +174,19 @@ def attack(
         _print_summary(result)
         for name in names:
             typer.echo(folder / name)
+
+
+@contextmanager
+def _advice_on_images(X: Any) -> Iterator[None]:
+    """Name the option for estimators that take no images."""
+    try:
+        yield
+    except ValueError as error:
+        if X.ndim == 4 and "dim 4" in str(error):
+            raise ValueError(
+                f"{error} Images are passed as rows of pixels with --flat."
+            ) from error
+        raise
 
 
 def _estimator(name: str, option: str) -> Any:

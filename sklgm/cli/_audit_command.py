@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -312,6 +313,15 @@ def audit(
         _print_summary(result)
         for name in names:
             typer.echo(folder / name)
+        if len(result.suspects):
+            words = ["sklgm", "apply", "decisions.csv", str(path)]
+            words += ["--label-column", label_column] if label_column else []
+            for name in drop_column or ():
+                words += ["--drop-column", name]
+            typer.echo(
+                f"Next: decide on the suspects in {folder / 'report.html'}, download "
+                f"decisions.csv, and run {shlex.join(words)} --to COPY"
+            )
     if is_over:
         typer.echo(
             f"{share:.3%} of the rows are suspect, more than --fail-over {fail_over:g}",

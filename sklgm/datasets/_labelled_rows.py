@@ -443,11 +443,15 @@ def found_label_column(
         )
     if found:
         return found[0]
+    # Labels are often the last column.
+    shown = columns if len(columns) <= 20 else [*columns[:10], "...", *columns[-10:]]
     wanted = (
-        f"{label_column!r}" if label_column else f"any of {', '.join(LABEL_COLUMNS)}"
+        f"no label_column {label_column!r}"
+        if label_column
+        else f"no column {', '.join(LABEL_COLUMNS[:-1])} or {LABEL_COLUMNS[-1]}: name "
+        "the one that holds the labels by label_column"
     )
-    named = ", ".join(columns[:20]) + (", ..." if len(columns) > 20 else "")
-    raise ValueError(f"{source} has no label_column {wanted}; its columns are {named}.")
+    raise ValueError(f"{source} has {wanted}; its columns are {', '.join(shown)}.")
 
 
 def _numpy_integers(polars: Any) -> tuple[Any, ...]:

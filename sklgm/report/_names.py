@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: The defences that a run puts to the test; all other victims are compared with them.
 DEFENCES = ("lgm", "lgm_trim", "lgm_median", "lgm_trimmed_mean")
+#: What is cheap and could beat them.
+BASELINE = "softmax_trimmed_gaussians"
 #: Columns that say how a victim was attacked.
 ATTACK_COLUMNS = ("attack", "bound", "reach", "share", "n_poisons")
 

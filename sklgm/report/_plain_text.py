@@ -63,13 +63,21 @@ def table_lines(table: Table, width: int = 80) -> list[str]:
         [_NONE if cell is None else _plain(cell.text) for cell in row.cells]
         for row in table.rows
     ]
-    widths = [
-        max(*map(len, title.split()), *(len(row[i]) for row in cells))
-        for i, title in enumerate(table.columns[1:])
-    ]
     headers = [_plain(row.header) for row in table.rows]
     longest = max(map(len, [table.columns[0], *headers]))
-    left = min(longest, width - sum(widths) - len(_GAP) * len(widths))
+    # Titles on one line where there is room, else as narrow as their words.
+    for is_broken in (False, True):
+        widths = [
+            max(
+                *map(len, title.split() if is_broken else [title]),
+                *(len(row[i]) for row in cells),
+            )
+            for i, title in enumerate(table.columns[1:])
+        ]
+        room = width - sum(widths) - len(_GAP) * len(widths)
+        if longest <= room:
+            break
+    left = min(longest, room)
     titles = [
         sentence_lines(t, w) for t, w in zip(table.columns[1:], widths, strict=True)
     ]

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 
 from sklgm.plotting import pool_seeds
 from sklgm.report._cells import plural, signed_points
-from sklgm.report._measured import VARIANT_NAMES, Measured
-from sklgm.report._names import DEFENCES
+from sklgm.report._measured import Measured
+from sklgm.report._names import BASELINE, DEFENCES
 
 if TYPE_CHECKING:
     import polars as pl
-
-_BASELINE = "softmax_trimmed_gaussians"
 
 
 def attack_sentences(fooled: Sequence[Measured]) -> list[str]:
@@ -31,37 +29,25 @@ def attack_sentences(fooled: Sequence[Measured]) -> list[str]:
         ]
     if softmax is None or ours is None:
         return [ranking_sentence(fooled, "attack_success_rate")]
-    worst = max(fooled, key=lambda m: (m.victim == "softmax", m.value))
-    also = ""
-    if worst.variant is not None:
-        how = VARIANT_NAMES.get(worst.variant, worst.variant)
-        also = f" ({worst.text} {how})"
     relation = {
-        "same": "no difference",
-        "below": "fewer, and the intervals are apart",
-        "above": "L-GM loses, and the intervals are apart",
-        "tie": "a tie, since the intervals overlap",
+        "same": "is fooled as often as softmax",
+        "below": "is fooled less often than softmax",
+        "above": "loses: it is fooled more often than softmax",
+        "tie": "ties with softmax (the intervals overlap)",
     }[ours.stands(softmax)]
-    sentences = [
-        f"softmax is fooled on {softmax.text} targets{also}, {ours.name} on "
-        f"{ours.text}: {relation}."
-    ]
-    baseline = plain.get(_BASELINE)
+    sentence = f"{ours.name} {relation}"
+    baseline = plain.get(BASELINE)
     if baseline is not None:
-        relation = {
-            "same": "ties with that",
-            "tie": "ties with that within the intervals",
-            "below": "is better",
-            "above": "is worse",
-        }[baseline.stands(ours)]
-        sentences.append(
-            f"The cheap baseline, {baseline.name}, {relation} ({baseline.text})."
+        word = {"below": "is better", "above": "is worse"}.get(
+            baseline.stands(ours), "ties with it"
         )
+        sentence += f"; the cheap baseline {word}"
+    sentences = [f"{sentence}."]
     loses = [m for m in fooled if m.victim in DEFENCES and m.value > ours.value]
     if loses:
         most = max(loses, key=lambda m: m.value)
-        overlap = ", intervals overlap" if most.stands(ours) == "tie" else ""
-        sentences.append(f"But {most.name} is fooled on {most.text}{overlap}.")
+        tie = ", a tie" if most.stands(ours) == "tie" else ""
+        sentences.append(f"But {most.name} is fooled on {most.text}{tie}.")
     return sentences
 
 
@@ -71,9 +57,9 @@ def accuracy_sentences(accuracies: Sequence[Measured]) -> list[str]:
     ours = plain.get("lgm_trim", plain.get("lgm"))
     if softmax is None or ours is None:
         return []
-    n = f"n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{ours.n:,}"
     if ours.stands(softmax) in ("same", "tie"):
-        return [f"Accuracy ties ({ours.text} and {softmax.text}, {n})."]
+        return ["Accuracy ties."]
+    n = f"n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{ours.n:,}"
     word = "loses" if ours.stands(softmax) == "below" else "gains"
     return [f"{ours.name} {word} accuracy: {ours.text}, softmax {softmax.text} ({n})."]
 
@@ -86,14 +72,13 @@ def certified_sentences(
     rivals = [m for m in certified if m.victim not in DEFENCES]
     shares = own.filter(metric="certified_accuracy", n_poisons=n_poisons)["share"]
     share = shares.drop_nulls().to_list()[:1]
-    rows = f"any {plural(n_poisons, 'row')} of one class"
+    rows = f"any {plural(n_poisons, 'training row')} of one class"
     rows += "".join(f" ({100 * of_class:g}\N{NO-BREAK SPACE}%)" for of_class in share)
-    proved = f"Whatever an attacker makes of {rows}, "
+    proved = f"With {rows} changed, "
     if ours is None or not rivals:
         best = max(certified, key=lambda m: m.value)
         return [
-            f"{proved}{best.name} provably gets {best.text} of {best.n:,} test rows "
-            "right."
+            f"{proved}{_network(best)} is provably right on {best.text} of test rows."
         ]
     rival = max(rivals, key=lambda m: m.value)
     relation = {
@@ -109,15 +94,19 @@ def certified_sentences(
     )
     pooled = pool_seeds(differences, ["victim"]).rows(named=True)
     if pooled and pooled[0]["low"] is not None and pooled[0]["high"] is not None:
-        value, low, high = (pooled[0][name] for name in ("value", "low", "high"))
+        low, high = pooled[0]["low"], pooled[0]["high"]
         word = "more" if low > 0 else "L-GM loses" if high < 0 else "a tie"
-        ends = f"{signed_points(low)} to {signed_points(high)}"
-        ends = ends.replace(" points", "")
-        relation = f"{word} ({signed_points(value)}, {ends})"
+        low_end = signed_points(low).removesuffix(" points")
+        relation = f"{word} ({low_end} to {signed_points(high)})"
     return [
-        f"{proved}{ours.name} provably gets {ours.text} of {ours.n:,} test rows right, "
-        f"the best rival, {rival.name}, {rival.text}: {relation}."
+        f"{proved}{_network(ours)} is provably right on {ours.text} of test "
+        f"rows, {_network(rival)} on {rival.text}: {relation}."
     ]
+
+
+def _network(head: Measured) -> str:
+    """Name of a certified head without its location, which all have in common."""
+    return head.name.split(" (")[0]
 
 
 def ranking_sentence(found: Sequence[Measured], metric: str) -> str:

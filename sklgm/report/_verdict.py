@@ -6,17 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sklgm.plotting import attack_name, rate_of, victim_color
-from sklgm.report._cells import (
-    Cell,
-    Table,
-    TableRow,
-    number,
-    percent,
-    plural,
-    rate_digits,
-    rate_interval,
-)
+from sklgm.plotting import attack_name
+from sklgm.report._cells import Table, plural
 from sklgm.report._measured import (
     STRENGTH,
     Measured,
@@ -37,7 +28,12 @@ from sklgm.report._sentences import (
     certified_sentences,
     ranking_sentence,
 )
-from sklgm.report._terms import model_detail
+from sklgm.report._verdict_tables import (
+    Lines,
+    brief_table,
+    comparison_table,
+    verdict_table,
+)
 from sklgm.results import HeadlineSpec, ProtocolDescription
 
 if TYPE_CHECKING:
@@ -67,6 +63,8 @@ class RunVerdict:
     of_protocols : mapping of str to str
         One sentence per protocol, for its section; a protocol without a headline has
         none.
+    brief : Table or None, default=None
+        The same table with fewer rows, for plain text; None where it is the same.
     """
 
     dataset: str
@@ -74,6 +72,7 @@ class RunVerdict:
     table: Table
     sentences: Sequence[str]
     of_protocols: Mapping[str, str] = field(default_factory=dict)
+    brief: Table | None = None
 
     def lines(self, width: int = 80) -> list[str]:
         """Write the verdict as plain text.
@@ -90,7 +89,7 @@ class RunVerdict:
         """
         parts = [sentence_lines(self.attacked or self.dataset, width)]
         if self.table.rows:
-            parts.append(table_lines(self.table, width))
+            parts.append(table_lines(self.brief or self.table, width))
         if self.sentences:
             parts.append(sentence_lines(" ".join(self.sentences), width))
         return [line for part in parts for line in ("", *part)][1:]
@@ -134,8 +133,7 @@ def run_verdicts(
     softmax (no defence)  7 of 25
     L-GM + trim           0 of 25
     <BLANKLINE>
-    softmax is fooled on 7 of 25 targets, L-GM + trim on 0 of 25: fewer, and the
-    intervals are apart.
+    L-GM + trim is fooled less often than softmax.
     """
     descriptions = list(descriptions)
     # What was measured without an attack may be recorded once per attack.
@@ -168,7 +166,7 @@ def _verdict(
             certified = found
     if not attacks and not certified:
         return _simple_verdict(dataset, compared, of_protocols)
-    lines: dict[tuple[str | None, str | None], dict[str, Measured]] = {}
+    lines: Lines = {}
     sentences = []
     titles = []
     for name, rows, found in attacks:
@@ -204,9 +202,10 @@ def _verdict(
     return RunVerdict(
         dataset,
         _attacked_sentence(dataset, attacks, certified),
-        _table(lines, titles),
+        verdict_table(lines, titles),
         sentences,
         of_protocols,
+        brief_table(lines, titles, certified),
     )
 
 
@@ -221,12 +220,11 @@ def _simple_verdict(
         strongest = next((m.strength for m in found if m.strength[0]), None)
         at = dict(zip(STRENGTH, strongest or (None, None, None), strict=True))
         what = titled(headline.title, names_of({"dataset": dataset, **at}))
-        rows = [TableRow(m.name, [_cell(m)], color=_color(m.victim)) for m in found]
         what += "" if name in what else f" ({name} protocol)"
         return RunVerdict(
             dataset,
             f"{what}.",
-            Table("Verdict", ["Model", title], rows),
+            comparison_table(title, found),
             [of_protocols[name]],
             of_protocols,
         )
@@ -237,48 +235,6 @@ def _is_shown(m: Measured, everyone: Sequence[Measured]) -> bool:
     """Whether it is a model itself, or a variant of it that is fooled more often."""
     own = [o for o in everyone if o.victim == m.victim and o.variant is None]
     return m.variant is None or all(m.value > o.value for o in own)
-
-
-# The table
-
-
-def _table(
-    lines: Mapping[tuple[str | None, str | None], Mapping[str, Measured]],
-    titles: Sequence[str],
-) -> Table:
-    titles = [t for t in titles if any(t in line for line in lines.values())]
-    rows = []
-    for (victim, variant), line in lines.items():
-        name = next(iter(line.values())).name
-        name += " (no defence)" if name == "softmax" else ""
-        cells = [_cell(line[t]) if t in line else None for t in titles]
-        detail = model_detail(victim, variant)
-        rows.append(TableRow(name, cells, detail, _color(victim)))
-    return Table("Verdict", ["Model", *titles], rows)
-
-
-def _cell(m: Measured) -> Cell:
-    ends = None
-    details = []
-    if m.low is not None and m.high is not None:
-        ends = (m.low, m.value, m.high)
-        details.append(_interval(m))
-    return Cell(m.text, details, ends, _color(m.victim))
-
-
-def _color(victim: str | None) -> str | None:
-    return victim_color(victim) if victim else None
-
-
-def _interval(m: Measured) -> str:
-    assert m.low is not None
-    assert m.high is not None
-    if " of " in m.text:
-        rate = rate_of({"n_success": round(m.value * m.n), "n": m.n})
-        return f"{percent(rate.value, rate_digits(rate))}, {rate_interval(rate)}"
-    if m.text.endswith("%"):
-        return f"{100 * m.low:.1f} to {percent(m.high)}"
-    return f"{number(m.low)} to {number(m.high)}"
 
 
 def _attacked_sentence(

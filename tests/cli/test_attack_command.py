@@ -79,6 +79,15 @@ def test_estimators_are_imported(
     assert said in outcome.output.replace("\n", " ")
 
 
+def test_an_estimator_that_takes_no_images_is_told_of_the_option(
+    invoke, stripes, my_module, tmp_path
+):
+    out = ["--out", tmp_path / "out"]
+    outcome = invoke("attack", stripes, "--estimator", "my_pipelines:make", *out)
+    assert outcome.exit_code == 1
+    assert "Images are passed as rows of pixels with --flat." in outcome.stderr
+
+
 def test_attack_prints_json_alone(invoke, stripes, my_module, tmp_path):
     outcome = invoke(
         "attack", stripes, "--estimator", "my_pipelines:made", *SPARING,

@@ -45,6 +45,11 @@ def test_audit_writes_lists_and_report(invoke, labelled_csv, tmp_path):
     assert page.startswith("<!DOCTYPE html>")
     assert "points" in page
     assert "Estimated share of wrong labels" in outcome.output
+    last = outcome.stdout.splitlines()[-1]
+    assert last == (
+        f"Next: decide on the suspects in {out / 'report.html'}, download "
+        f"decisions.csv, and run sklgm apply decisions.csv {labelled_csv} --to COPY"
+    )
     assert not stages_folder(out).exists()
 
 

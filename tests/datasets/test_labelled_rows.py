@@ -44,10 +44,17 @@ def test_table_gives_numbers_and_labels_in_order(table, tmp_path, suffix):
 def test_label_column_may_be_named(table, tmp_path):
     path = write(table.rename({"label": "kind"}), tmp_path / "t.csv")
     assert load_rows(path, label_column="kind").y.tolist() == ["cat", "dog"] * 3
-    with pytest.raises(ValueError, match="has no label_column any of label, labels"):
+    with pytest.raises(ValueError, match="target or class: name the one that holds"):
         load_rows(path)
     with pytest.raises(ValueError, match=r"no label_column 'sort'; its columns are wi"):
         load_rows(path, label_column="sort")
+
+
+def test_of_many_columns_the_last_are_named_too(tmp_path):
+    columns = {f"x{j}": [0.0, 1.0] for j in range(30)} | {"diagnosis": ["a", "b"]}
+    path = write(polars.DataFrame(columns), tmp_path / "t.csv")
+    with pytest.raises(ValueError, match=r"x0, .*x9, \.\.\., x21, .*, diagnosis\.$"):
+        load_rows(path)
 
 
 def test_several_columns_that_may_be_labels_are_refused(table, tmp_path):

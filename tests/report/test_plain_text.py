@@ -18,12 +18,16 @@ TABLE = Table(
 
 
 def test_a_table_has_a_line_per_row_and_titles_that_end_together():
-    assert table_lines(TABLE) == [
+    assert table_lines(TABLE, 30) == [
         "             Fooled,",
         "Model         by far  Accuracy",
         "softmax      7 of 25         \N{EN DASH}",
         "L-GM + trim  0 of 25    98.2 %",
     ]
+
+
+def test_titles_take_one_line_where_there_is_room():
+    assert table_lines(TABLE)[0] == "Model        Fooled, by far  Accuracy"
 
 
 def test_long_names_break_between_words():

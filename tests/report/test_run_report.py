@@ -122,7 +122,7 @@ def test_the_verdict_stands_first_with_its_table():
     text = page_text(transfer())
     first = text[: text.index("Does the attack work?")]
     assert "digits, transfer: 50 targets per model, 25 poisons each" in first
-    assert "softmax is fooled on 14 of 50 targets, L-GM + trim on 0 of 50" in first
+    assert "L-GM + trim is fooled less often than softmax" in first
     assert "Fooled targets given the attacker's label Accuracy" in first
     assert "L-GM + trim the least likely rows left out 0 of 50" in first
 

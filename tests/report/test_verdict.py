@@ -6,7 +6,7 @@ from sklgm.experiments import PROTOCOLS, get_protocol
 from sklgm.report import run_verdicts
 from tests.tidy_rows import CLEAN, area, control, plain, rate, row, table_of
 
-GAUSSIANS = "softmax_trimmed_gaussians"
+GAUSSIANS, TRIMMED = "softmax_trimmed_gaussians", "softmax + trimmed Gaussians"
 DESCRIPTIONS = [get_protocol(name).description for name in PROTOCOLS]
 CERTIFIED = {"protocol": "certified", "attack": None, "metric": "certified_accuracy"}
 
@@ -46,42 +46,36 @@ def difference(victim, value, low, high, n_poisons=9):
 # Who is fooled
 
 
-def test_a_defence_wins_where_the_intervals_are_apart():
-    text = sentences([rate("softmax", 20), rate("lgm_trim", 1)])
-    assert text == (
-        "softmax is fooled on 20 of 50 targets, L-GM + trim on 1 of 50: fewer, and the "
-        "intervals are apart."
-    )
-
-
-def test_overlapping_intervals_are_a_tie():
-    text = sentences([rate("softmax", 4), rate("lgm_trim", 1)])
-    assert "L-GM + trim on 1 of 50: a tie, since the intervals overlap." in text
-
-
-def test_equal_rates_are_no_difference_and_a_worse_defence_loses():
-    assert "no difference" in sentences([rate("softmax", 9), rate("lgm_trim", 9)])
-    text = sentences([rate("softmax", 2), rate("lgm_trim", 30)])
-    assert "30 of 50: L-GM loses, and the intervals are apart." in text
+@pytest.mark.parametrize(
+    ("n_softmax", "n_ours", "words"),
+    [
+        (20, 1, "is fooled less often than softmax."),
+        (4, 1, "ties with softmax (the intervals overlap)."),
+        (9, 9, "is fooled as often as softmax."),
+        (2, 30, "loses: it is fooled more often than softmax."),
+    ],
+    ids=["wins", "ties", "equal", "loses"],
+)
+def test_intervals_decide_who_is_fooled_less_often(n_softmax, n_ours, words):
+    text = sentences([rate("softmax", n_softmax), rate("lgm_trim", n_ours)])
+    assert text == f"L-GM + trim {words}"
 
 
 @pytest.mark.parametrize(
     ("n_baseline", "words"),
-    [
-        (1, "ties with that (1 of 50)"),
-        (4, "ties with that within the intervals (4 of 50)"),
-        (30, "is worse (30 of 50)"),
-    ],
+    [(1, "ties with it"), (4, "ties with it"), (30, "is worse")],
+    ids=["equal", "within-the-intervals", "worse"],
 )
 def test_the_cheap_baseline_is_always_named(n_baseline, words):
     rows = [rate("softmax", 20), rate("lgm_trim", 1), rate(GAUSSIANS, n_baseline)]
-    expected = f"The cheap baseline, softmax + trimmed Gaussians, {words}."
-    assert expected in sentences(rows)
+    assert f"softmax; the cheap baseline {words}." in sentences(rows)
+    (line,) = [line for line in verdict(rows).lines() if "Gaussians" in line]
+    assert line.startswith("softmax + trimmed Gaussians (cheap)")
 
 
 def test_a_better_baseline_is_said_to_be_better():
     rows = [rate("softmax", 40), rate("lgm_trim", 30), rate(GAUSSIANS, 1)]
-    assert "softmax + trimmed Gaussians, is better (1 of 50)." in sentences(rows)
+    assert "the cheap baseline is better." in sentences(rows)
 
 
 def test_where_nothing_happens_is_said_plainly():
@@ -93,14 +87,13 @@ def test_where_nothing_happens_is_said_plainly():
     assert "ties" not in text
 
 
-def test_refits_to_convergence_and_their_losses_are_named():
+def test_refits_to_convergence_that_lose_are_named():
     rows = [rate("softmax", 9), rate("softmax", 50, variant="converged")]
     rows += [rate("lgm_trim", 0), rate("lgm", 0), rate("lgm", 8, variant="converged")]
     text = sentences(rows)
-    assert "softmax is fooled on 9 of 50 targets (50 of 50 refitted to conv" in text
     assert "But L-GM (refitted to convergence) is fooled on 8 of 50." in text
     rows[-1] = rate("lgm", 2, variant="converged")
-    assert "is fooled on 2 of 50, intervals overlap." in sentences(rows)
+    assert "is fooled on 2 of 50, a tie." in sentences(rows)
 
 
 def test_variants_are_rows_only_where_they_are_fooled_more_often():
@@ -150,7 +143,7 @@ def test_protocols_that_attack_have_a_column_each():
     table = verdict(rows).table
     assert table.columns == ["Model", "Fooled, transfer", "Fooled, end-to-end"]
     assert [cell and cell.text for cell in table.rows[1].cells] == ["1 of 50", None]
-    assert "In the transfer protocol, softmax is fooled on 9 of 50" in sentences(rows)
+    assert "In the transfer protocol, L-GM ties with softmax" in sentences(rows)
 
 
 # Accuracy
@@ -162,7 +155,7 @@ def test_accuracy_is_that_under_the_attack_else_without_poisons():
     rows += [accuracy("lgm", 441, **CLEAN), control("lgm", 0)]
     assert cells(rows)["softmax (no defence)"] == ["20 of 50", "97.8 %"]
     assert cells(rows)["L-GM"] == ["1 of 50", "98.0 %"]
-    assert "Accuracy ties (98.0 % and 97.8 %, n = 450)." in sentences(rows)
+    assert "Accuracy ties." in sentences(rows)
 
 
 def test_lost_accuracy_is_named():
@@ -181,15 +174,14 @@ def test_certificates_are_compared_row_by_row_with_the_best_rival():
     rows += [difference("smoothed_softmax_median", 0.009, -0.008, 0.027)]
     rows += [difference("softmax_median", 0.03, 0.01, 0.05)]
     assert sentences(rows) == (
-        "Whatever an attacker makes of any 9 rows of one class (20 %), L-GM (class "
-        "medians) provably gets 98.7 % of 450 test rows right, the best rival, softmax "
-        "with label smoothing (class medians), 97.8 %: a tie (+0.9 points, \u22120.8 "
-        "to +2.7)."
+        "With any 9 training rows of one class (20 %) changed, L-GM is provably right "
+        "on 98.7 % of test rows, softmax with label smoothing on 97.8 %: a tie "
+        "(\u22120.8 to +2.7 points)."
     )
     rows[3] = difference("smoothed_softmax_median", 0.009, 0.002, 0.027)
-    assert "97.8 %: more (+0.9 points, +0.2 to +2.7)." in sentences(rows)
+    assert "97.8 %: more (+0.2 to +2.7 points)." in sentences(rows)
     rows[3] = difference("smoothed_softmax_median", -0.009, -0.02, -0.001)
-    assert "97.8 %: L-GM loses (\u22120.9 points" in sentences(rows)
+    assert "97.8 %: L-GM loses (\u22122.0 to \u22120.1 points)." in sentences(rows)
 
 
 def test_without_paired_differences_intervals_decide():
@@ -278,4 +270,37 @@ def test_lines_break_between_words_and_have_at_most_80_letters():
     assert plain([found.attacked])[0] in words
     assert plain([" ".join(found.sentences)])[0] in words
     for name in ("softmax (refitted to convergence)", "L-GM + trim"):
+        assert any(line.startswith(name) for line in lines)
+
+
+def test_plain_text_has_variants_in_brackets_and_the_best_rival_alone():
+    rows = [rate("softmax", 9), rate("softmax", 50, variant="converged")]
+    rows += [rate("lgm", 0), rate("lgm_trim", 0), accuracy("softmax", 440)]
+    rows += [
+        certified("softmax_median", 430),
+        certified("smoothed_softmax_median", 440),
+    ]
+    rows += [certified("smoothed_softmax_median", 445, 0, None)]
+    rows += [certified("lgm_median", 444)]
+    lines = verdict(rows).lines()
+    table = lines[lines.index("") + 1 :]
+    assert [line.split("  ")[0] for line in table[: table.index("")]] == [
+        "Model",
+        "softmax (no defence)",
+        "L-GM",
+        "L-GM + trim",
+        "softmax with label smoothing (medians)",
+        "L-GM (medians)",
+    ]
+    assert table[0].split()[1:] == ["Fooled", "(converged)", "Accuracy", "Certified"]
+    assert table[1].endswith("  9 of 50 (50 of 50)    97.8 %          –")
+    assert table[4].endswith("                   –    98.9 %     97.8 %")
+
+
+def test_several_variants_have_rows_of_their_own():
+    rows = [rate("softmax", 9), rate("softmax", 50, variant="converged")]
+    rows += [rate(GAUSSIANS, 0), rate(GAUSSIANS, 2, variant="diag")]
+    lines = verdict(rows).lines()
+    assert "Fooled\n" in "\n".join(lines)
+    for name in ("softmax (refitted to convergence)", f"{TRIMMED} (diag)"):
         assert any(line.startswith(name) for line in lines)
