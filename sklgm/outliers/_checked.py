@@ -68,7 +68,7 @@ def recalibrate(
 
     Notes
     -----
-    Two laws are read from the checks, and what they leave open together is said:
+    Two laws are read from the checks:
 
         logit P(right) = a + b logit p_right,
         logit P(right) = a + b_1 max(logit p_right, 0) + b_2 min(logit p_right, 0),
