@@ -273,7 +273,8 @@ def is_image(read: Callable[[], bytes]) -> bool:
         False where reading or decoding it fails.
     """
     try:
-        _decode_image(read(), None)
+        with _opened_image(read()) as opened:
+            _decoded(opened, None)
     except Exception:  # a damaged image may raise anything
         return False
     return True
@@ -292,17 +293,20 @@ def _decode_all(
     pixels: NDArray[np.uint8] = np.empty((0, 0, 0, 0), dtype=np.uint8)
     n_decoded, n_bytes, n_read = 0, 0, 0
     for index, file in enumerate(files):
+        image = None
         try:
             content = read(file)
-            image, n_of_image = _decode_image(content, size)
+            n_read += len(content)
+            with _opened_image(content) as opened:
+                n_bytes += _n_bytes(opened)  # decoding what is cut off takes time too
+                image = _decoded(opened, size)
         except Exception as error:  # a damaged image may raise anything
             fails(index, error)
-            continue
-        n_read += len(content)
-        n_bytes += n_of_image
         stored = n_read if n_stored is None else min(n_read, n_stored)
         what = f"the images in {source}"
         check_expansion(n_bytes, stored, DECODED, what, "store fewer or smaller ones")
+        if image is None:
+            continue
         if longest is not None and max(image.shape[1:]) > longest:
             return None
         if n_decoded == 0:
@@ -345,11 +349,14 @@ def _common_size(
     stacklevel: int,
 ) -> tuple[int, int]:
     """Choose the size for images that have several or a large one, and say so."""
+    from PIL import Image
+
     sizes = []
     for file in files:
         try:
             with _opened_image(read(file)) as image:
-                is_turned = image.getexif().get(_ORIENTATION, 1) in _TURNED
+                # Not that of a PNG, which decodes the pixels for what follows them.
+                is_turned = Image.Image.getexif(image).get(_ORIENTATION, 1) in _TURNED
                 sizes.append(image.size if is_turned else image.size[::-1])
         except Exception:  # reported when it is decoded
             continue
@@ -372,24 +379,21 @@ def _common_size(
     return height, width
 
 
-def _decode_image(
-    content: bytes, size: tuple[int, int] | None
-) -> tuple[NDArray[np.uint8], int]:
-    """Decode one image to shape (1, h, w) if it is grayscale, else (3, h, w).
+def _n_bytes(opened: "Image.Image") -> int:
+    """Bytes of an image before it is resized, one bit for black or white."""
+    n_bits = 1 if opened.mode == "1" else 8 * len(opened.getbands())
+    return opened.width * opened.height * n_bits // 8
 
-    And tell how many bytes it has before it is resized, one bit for black or white.
-    """
+
+def _decoded(opened: "Image.Image", size: tuple[int, int] | None) -> NDArray[np.uint8]:
+    """Decode an image to shape (1, h, w) if it is grayscale, else (3, h, w)."""
     from PIL import Image
 
-    with _opened_image(content) as opened:
-        n_pixels = opened.width * opened.height
-        n_bits = 1 if opened.mode == "1" else 8 * len(opened.getbands())
-        image = _to_gray_or_rgb(_upright(opened))
-        if size is not None and size != (image.height, image.width):
-            image = image.resize(size[::-1], Image.Resampling.BILINEAR)
-        pixels = np.asarray(image)
-    pixels = pixels[np.newaxis] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-    return pixels, n_pixels * n_bits // 8
+    image = _to_gray_or_rgb(_upright(opened))
+    if size is not None and size != (image.height, image.width):
+        image = image.resize(size[::-1], Image.Resampling.BILINEAR)
+    pixels = np.asarray(image)
+    return pixels[np.newaxis] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
 def _opened_image(content: bytes) -> "Image.Image":

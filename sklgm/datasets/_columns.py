@@ -100,8 +100,11 @@ def features_of(
         )
     columns: list[Any] = []
     single: list[tuple[str, NDArray[Any]]] = []
+    table = table.with_columns(pl.selectors.float().fill_nan(None))
+    ordinary = _ordinary_numbers(table, pl)
     for column in table.get_columns():
-        made = _feature_columns(column, source, pl)
+        is_ordinary = column.name in ordinary
+        made = [column] if is_ordinary else _feature_columns(column, source, pl)
         columns += made
         if len(made) == 1:
             single.append((column.name, made[0].to_numpy()))
@@ -113,13 +116,23 @@ def features_of(
     return Features(pl.DataFrame(columns), names)
 
 
+def _ordinary_numbers(table: polars.DataFrame, pl: Any) -> set[str]:
+    """Columns of numbers that any type can hold, asked by one call for all."""
+    kinds = [(c, c.dtype) for c in table]
+    numbers = pl.DataFrame(
+        {c.name: c for c, k in kinds if k.is_float() or k.is_integer()}
+    )
+    largest = numbers.select(pl.all().cast(pl.Float64).abs().max())
+    return {c.name for c in largest if len(c) > 0 and (c[0] or 0) < _MOST_INTEGER}
+
+
 def _feature_columns(column: Any, source: Any, pl: Any) -> list[Any]:
     """Numbers, text, category or date of a column; one for each place of its lists."""
     dtype, name = column.dtype, column.name
     if dtype == pl.Null:
         column = column.cast(pl.Float64)
     elif dtype == pl.Boolean:
-        column = column.cast(pl.UInt8)
+        return [column.cast(pl.UInt8)]
     elif dtype.is_decimal():
         column = column.cast(pl.Float64)
     elif dtype in (pl.Duration, pl.Time):
@@ -130,8 +143,6 @@ def _feature_columns(column: Any, source: Any, pl: Any) -> list[Any]:
     if dtype.is_numeric():
         if dtype.is_integer():
             _check_integers(column, source, pl)
-        else:
-            column = column.fill_nan(None)
         return [_checked_numbers(column, source)]
     is_text = dtype in (pl.String, pl.Categorical, pl.Enum)
     if is_text or dtype in (pl.Date, pl.Datetime):

@@ -23,10 +23,9 @@ from sklgm.datasets._tables import (
     TABLES,
     TEXT_TABLES,
     check_names,
-    parsed_column,
-    parsed_labels,
     read_table,
 )
+from sklgm.datasets._text_columns import parsed_columns, parsed_labels
 
 #: Columns that are taken for labels if none is named.
 LABEL_COLUMNS = ("label", "labels", "y", "target", "class")
@@ -289,14 +288,14 @@ def rows_of_table(
     unknown = [column for column in drop_columns if column not in table.columns]
     if unknown:
         raise ValueError(f"{source} has no column {unknown[0]!r} of drop_columns.")
-    table = table.drop(drop_columns)
+    table = _without(table, *drop_columns)
     label_column = found_label_column(table.columns, label_column, source)
-    labels, table = table[label_column], table.drop(label_column)
+    labels, table = table[label_column], _without(table, label_column)
     groups = None
     if group_column is not None:
         if group_column not in table.columns:
             raise ValueError(f"{source} has no group_column {group_column!r}.")
-        groups, table = table[group_column], table.drop(group_column)
+        groups, table = table[group_column], _without(table, group_column)
         check_no_missing(groups, "group_column", source)
         groups = groups.to_numpy()
         groups = groups.astype(str) if groups.dtype.kind == "O" else groups
@@ -309,9 +308,7 @@ def rows_of_table(
     check_no_missing(labels, "labels", source)
     y = labels_of(parsed_labels(labels) if is_text else labels, source)
     if is_text:
-        table = table.select(
-            parsed_column(column, has_decimal_comma) for column in table.get_columns()
-        )
+        table = parsed_columns(table, has_decimal_comma)
     _check_no_counter(table, source)
     features = features_of(
         table,
@@ -393,16 +390,25 @@ def check_no_missing(column: Any, what: str, source: Any) -> None:
         )
 
 
+def _without(table: Any, *names: str) -> Any:
+    """Leave columns out: where Polars drops, ``^.*$`` stands for all of them."""
+    pl = import_extra("polars", "cli")
+    return pl.DataFrame({c.name: c for c in table if c.name not in names})
+
+
 def _check_no_counter(table: Any, source: Any) -> None:
     """Refuse a column that counts the rows: in sorted ones it gives labels away."""
-    for column in table.get_columns():
-        if column.dtype.is_integer() and len(column) > 2:
-            steps = column.diff().drop_nulls()
-            if len(steps) == len(column) - 1 and bool((steps == 1).all()):
-                raise ValueError(
-                    f"{source}: column {column.name!r} counts the rows; name it in "
-                    "drop_columns, for it is not a feature."
-                )
+    pl = import_extra("polars", "cli")
+    if len(table) <= 2:
+        return
+    whole = pl.DataFrame({c.name: c for c in table if c.dtype.is_integer()})
+    counts = (pl.all().null_count() == 0) & (pl.all().diff().drop_nulls() == 1).all()
+    for is_counter in whole.select(counts):
+        if is_counter[0]:
+            raise ValueError(
+                f"{source}: column {is_counter.name!r} counts the rows; name it in "
+                "drop_columns, for it is not a feature."
+            )
 
 
 def found_label_column(

@@ -26,11 +26,11 @@ from sklgm.datasets._labelled_rows import (
 )
 from sklgm.datasets._tables import (
     decode_text,
-    parsed_labels,
     read_table,
     shown_text,
     split_separator,
 )
+from sklgm.datasets._text_columns import parsed_labels
 
 # Metadata that the written file has of its own.
 _OWN_METADATA = "ARROW:schema"

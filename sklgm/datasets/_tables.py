@@ -1,4 +1,4 @@
-"""Tables as they come: separators, encodings, decimal commas, lists and dates."""
+"""Tables as they come: separators, encodings and names of columns."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sklgm._inputs import ARRAYS, check_expansion
 from sklgm._running import import_extra
+from sklgm.datasets._text_columns import holds_decimal_commas
 
 if TYPE_CHECKING:
     import polars
@@ -37,25 +38,6 @@ _MARKS = (
 )
 # Records from which the separator is recognised.
 _N_LOOKED_AT = 100
-#: What stands for a missing number. An empty field is missing in any column.
-_MISSING = ("NA", "N/A", "#N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "?", "-")
-_NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
-_INTEGER = r"^[+-]?\d+$"
-_LEADING_ZERO = r"^[+-]?0\d"
-# Such as 1,5 or 1.234,5 and -0,25e3.
-_DECIMAL_COMMA = r"^[+-]?(\d+|\d{1,3}(\.\d{3})+)?(,\d+)?([eE][+-]?\d+)?$"
-# Such as 1,234.5 beside 12: no number of thousands begins with a zero.
-_GROUPED_BY_COMMA = r"^[+-]?(\d{1,3}|[1-9]\d{0,2}(,\d{3})+)(\.\d+)?$"
-# Digits that float64 tells apart in every integer.
-_MOST_DIGITS = 15
-_ISO_DATE = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?Z?$"
-_DATE_FORMATS = (
-    "%Y-%m-%d",
-    "%Y-%m-%d %H:%M",
-    "%Y-%m-%d %H:%M:%S",
-    "%Y-%m-%d %H:%M:%S%.f",
-)
-_DOTTED_DATE = r"^\d{1,2}\.\d{1,2}\.\d{4}$"
 
 
 def read_table(
@@ -122,7 +104,7 @@ def read_table(
     header = [name for position, name in enumerate(header) if position not in empty]
     check_names(header, str(path))
     table.columns = header
-    return table, separator == ";" or _has_decimal_comma(table.get_columns())
+    return table, separator == ";" or holds_decimal_commas(table)
 
 
 def _read_parquet(path: Path, polars: Any) -> Any:
@@ -177,104 +159,6 @@ def check_names(names: Sequence[str], source: str) -> None:
             f"{source} has several columns of the name {twice[0]!r}: which of them is "
             "meant cannot be told. Rename or delete all but one."
         )
-
-
-def parsed_column(texts: polars.Series, has_decimal_comma: bool = False) -> Any:
-    """Convert a column of text to what it holds, if nothing is merged by that.
-
-    Parameters
-    ----------
-    texts : polars.Series of String
-        The column.
-    has_decimal_comma : bool, default=False
-        Whether ``1,234`` is one and not more than a thousand.
-
-    Returns
-    -------
-    polars.Series
-        Of Int64, Float64, Boolean, Datetime, or the text.
-    """
-    polars = import_extra("polars", "cli")
-    stripped = texts.str.strip_chars()
-    known = stripped.replace(dict.fromkeys(("", *_MISSING)))
-    n_missing = known.null_count()
-    if n_missing == len(known):
-        return known if len(known) == 0 else known.cast(polars.Float64)
-    is_plain = _all_match(known, rf"^({_NUMBER}|[+-]?inf|[+-]?Inf|[+-]?Infinity)$")
-    if not is_plain and _all_match(known, _GROUPED_BY_COMMA) and not has_decimal_comma:
-        known, is_plain = known.str.replace_all(",", "", literal=True), True
-    if not is_plain and _all_match(known, _DECIMAL_COMMA):
-        known = known.str.replace_all(".", "", literal=True)
-        known, is_plain = known.str.replace(",", ".", literal=True), True
-    if is_plain:
-        return _numbers(texts, known, polars)
-    lowered = known.str.to_lowercase()
-    if _all_match(lowered, "^(true|false)$"):
-        return lowered == "true"
-    return _dates(stripped.replace({"": None}), polars)
-
-
-def parsed_labels(texts: polars.Series) -> Any:
-    """Convert labels to whole numbers where each is written as one; else text.
-
-    Parameters
-    ----------
-    texts : polars.Series of String
-        The labels.
-
-    Returns
-    -------
-    polars.Series of Int64, Float64 or String
-        ``"007"`` stays text, for it is not ``"7"``; ``"1.0"`` is the number.
-    """
-    polars = import_extra("polars", "cli")
-    stripped = texts.str.strip_chars()
-    is_number = _all_match(stripped, rf"^{_NUMBER}$")
-    if not is_number or bool(stripped.str.contains(_LEADING_ZERO).any()):
-        return texts
-    is_whole = _all_match(stripped, _INTEGER)
-    numbers = stripped.cast(polars.Int64 if is_whole else polars.Float64, strict=False)
-    if numbers.null_count() > stripped.null_count():  # more digits than a number has
-        return texts
-    return numbers
-
-
-def _numbers(texts: Any, known: Any, polars: Any) -> Any:
-    """Numbers of a column; its text where two values would become one number."""
-    if bool(known.str.contains(_LEADING_ZERO).any()):
-        numbers = known.cast(polars.Float64, strict=False)
-        if numbers.n_unique() < known.n_unique():
-            return texts
-        return numbers
-    if _all_match(known, _INTEGER):
-        most_digits = known.str.strip_chars_start("+-").str.len_chars().max()
-        if most_digits > _MOST_DIGITS:
-            integers = known.cast(polars.Int64, strict=False)
-            # More digits than an integer has: an identifier.
-            return texts if integers.null_count() > known.null_count() else integers
-        return known.cast(polars.Int64)
-    return known.cast(polars.Float64, strict=False)
-
-
-def _dates(texts: Any, polars: Any) -> Any:
-    """Dates of a column, if all its values are written as such; else its text."""
-    if _all_match(texts, _ISO_DATE):
-        plain = texts.str.replace("T", " ", literal=True).str.strip_chars_end("Z")
-        dates = polars.Series(texts.name, [None] * len(texts), dtype=polars.Datetime)
-        for form in _DATE_FORMATS:
-            read = plain.str.to_datetime(form, time_unit="us", strict=False)
-            dates = dates.zip_with(dates.is_not_null(), read)
-    elif _all_match(texts, _DOTTED_DATE):
-        dates = texts.str.to_datetime("%d.%m.%Y", time_unit="us", strict=False)
-    else:
-        return texts
-    return texts if dates.null_count() > texts.null_count() else dates
-
-
-def _all_match(texts: Any, pattern: str) -> bool:
-    """Whether all values that are there match, and there are some."""
-    matches = texts.str.contains(pattern).drop_nulls()
-    return len(matches) > 0 and bool(matches.all())
 
 
 @dataclass(frozen=True)
@@ -420,19 +304,6 @@ def _fit(text: str, separator: str, label_column: str | None) -> tuple[Any, ...]
     n_fields = len(header)
     share = counts.count(n_fields) / max(len(counts), 1)
     return n_fields > 1, label_column in header, share, n_fields
-
-
-def _has_decimal_comma(columns: Sequence[Any]) -> bool:
-    """Whether a column of text holds numbers that must have a decimal comma."""
-    for texts in columns:
-        known = texts.str.strip_chars().replace(dict.fromkeys(("", *_MISSING)))
-        if (
-            _all_match(known, _DECIMAL_COMMA)
-            and bool(known.str.contains(",", literal=True).any())
-            and not _all_match(known, _GROUPED_BY_COMMA)
-        ):
-            return True
-    return False
 
 
 def shown_text(text: str | None) -> str:

@@ -9,6 +9,7 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngImageFile
 
 from sklgm._inputs._expansion import Bound
 from sklgm.datasets import (
@@ -703,3 +704,40 @@ def test_images_that_expand_a_thousandfold_are_refused(write, monkeypatch):
     monkeypatch.setattr("sklgm._inputs._image_files.DECODED", Bound(10_000, 400))
     with pytest.raises(ValueError, match=r"times what is stored: store fewer"):
         load_rows(path, image_size=20)
+
+
+def test_images_that_are_cut_off_count_by_what_they_say(write, monkeypatch):
+    cut_off = gray(0, shape=(300, 300))[:-30]
+    path = write({**CLASSES, **{f"cat/cut{i}.png": cut_off for i in range(9)}})
+    with pytest.warns(UserWarning, match="9 of"):
+        assert len(load_rows(path).y) == len(CLASSES)
+    monkeypatch.setattr("sklgm._inputs._image_files.DECODED", Bound(500_000, 40))
+    with pytest.raises(ValueError, match=r"times what is stored: store fewer"):
+        load_rows(path)
+
+
+def test_sizes_are_compared_before_pixels_are_decoded(tmp_path, monkeypatch):
+    files = {f"cat/{i}.png": gray(0, shape=(20 + i, 20)) for i in range(9)}
+    path = write_folder(tmp_path / "photos", {"ape/0.png": gray(0), **files})
+    n_loaded = []
+    load = PngImageFile.load
+
+    def counted(image):
+        if image._im is None:
+            n_loaded.append(image.size)
+        return load(image)
+
+    monkeypatch.setattr(PngImageFile, "load", counted)
+    with pytest.warns(UserWarning, match="have 10 sizes"):
+        load_rows(path)
+    assert len(n_loaded) == 2 + 10  # until one has another size, and then all
+
+
+def test_orientation_of_a_png_is_seen_when_sizes_are_compared(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = encode(np.full((40, 20), 9, dtype=np.uint8), exif=exif)
+    files = {f"cat/{i}.png": turned for i in range(2)}
+    path = write_folder(tmp_path / "photos", {"ape/0.png": gray(0), **files})
+    with pytest.warns(UserWarning, match="4 to 20 pixels high and 5 to 40 wide"):
+        assert load_rows(path).X.shape == (3, 1, 20, 40)

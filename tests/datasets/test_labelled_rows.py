@@ -295,6 +295,70 @@ def test_text_stays_text_where_numbers_would_merge(tmp_path):
     assert X["x"].to_list() == [1, 2]
 
 
+def test_digits_of_other_scripts_are_text(tmp_path):
+    (tmp_path / "t.csv").write_text(
+        "whole,part,label\n\N{ARABIC-INDIC DIGIT ONE},"
+        "\N{ARABIC-INDIC DIGIT TWO}.5,a\n3,1.5,b\n",
+        encoding="utf-8",
+    )
+    X = load_rows(tmp_path / "t.csv").X
+    assert X["whole"].to_list() == ["\N{ARABIC-INDIC DIGIT ONE}", "3"]
+    assert X["part"].to_list() == ["\N{ARABIC-INDIC DIGIT TWO}.5", "1.5"]
+
+
+def test_dates_of_no_calendar_are_text(tmp_path):
+    (tmp_path / "t.csv").write_text(
+        "iso,dotted,good,label\n2020-02-31,31.2.2020,1.2.2020,a\n"
+        "2020-03-01,1.3.2020,29.2.2020,b\n"
+    )
+    X = load_rows(tmp_path / "t.csv").X
+    assert X["iso"].to_list() == ["2020-02-31", "2020-03-01"]
+    assert X["dotted"].to_list() == ["31.2.2020", "1.3.2020"]
+    assert [(day.day, day.month) for day in X["good"]] == [(1, 2), (29, 2)]
+
+
+@pytest.mark.parametrize("field", ["7", "0.5", "1;5", "a", "true", "2020-01-02", ""])
+def test_many_columns_take_no_more_calls_than_few(tmp_path, monkeypatch, field):
+    calls = []
+    select = polars.DataFrame.select_seq  # what each method of a column calls
+    monkeypatch.setattr(
+        polars.DataFrame,
+        "select_seq",
+        lambda *args, **more: calls.append(args) or select(*args, **more),
+    )
+    n_calls = []
+    for n_columns in (10, 200):
+        lines = [";".join([*(f"c{i}" for i in range(n_columns)), "label"])]
+        lines += [f"{field};".replace("1;5", "1,5") * n_columns + c for c in "ab"]
+        (tmp_path / "t.csv").write_text("\n".join(lines))
+        calls.clear()
+        assert load_rows(tmp_path / "t.csv").X.shape == (2, n_columns)
+        n_calls.append(len(calls))
+    assert n_calls[0] == n_calls[1] > 0
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_names_of_columns_are_no_patterns(tmp_path, suffix):
+    table = polars.DataFrame(
+        {
+            "^.*$": ["a", "b", "a"],
+            "^x$": [9.0, 8.0, 9.5],
+            "x": [1.5, 0.5, 2.5],
+            "^[xy]$": ["s", "t", "s"],
+        }
+    )
+    rows = load_rows(
+        write(table, tmp_path / f"t{suffix}"),
+        label_column="^.*$",
+        drop_columns=["^x$"],
+        group_column="^[xy]$",
+    )
+    assert rows.y.tolist() == ["a", "b", "a"]
+    assert rows.groups.tolist() == ["s", "t", "s"]
+    assert rows.feature_names == ("x",)
+    assert rows.X[:, 0].tolist() == [1.5, 0.5, 2.5]
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".tsv"])
 def test_two_columns_of_one_name_are_refused(tmp_path, suffix):
     separator = "," if suffix == ".csv" else "\t"

@@ -17,6 +17,26 @@ SECONDS = 10.0
 MEMORY = 3 * 2**30
 
 
+def import_all():
+    """Import what children import late, so that the first takes no longer than others.
+
+    Polars is not called: its threads do not outlive a fork.
+    """
+    import matplotlib.pyplot  # noqa: F401
+    import polars  # noqa: F401
+    import torch
+    import torch._dynamo  # noqa: F401  with the first optimizer
+
+    import sklgm.cli._app
+    import sklgm.cli._audit_command
+    import sklgm.cli._reproduce_command
+    import sklgm.experiments
+    import sklgm.persistence
+    import sklgm.report  # noqa: F401
+
+    torch.set_num_threads(1)
+
+
 def call(function, *arguments, seconds=SECONDS, memory=MEMORY):
     """Call a function in a fork.
 

@@ -304,6 +304,7 @@ def table_case(rng, folder):
     ]
     text = "\n".join(["a,b,label", *lines])
     name = NAMES[rng.integers(len(NAMES))]
+    field = str(rng.choice(["1", "0.5", "x", "true", "2020-01-02", ""]))
     odd = {
         0: "",
         1: "a,b,label\n",
@@ -311,7 +312,10 @@ def table_case(rng, folder):
         3: text + '\n"' + "x" * 200_000,
         4: text + "\n\0\0\0,1,2",
         5: "a,a,label\n" + "\n".join(lines),
-        6: ",".join(f"c{i}" for i in range(5_000)) + ",label\n" + "1," * 5_000 + "2\n",
+        6: ",".join(f"c{i}" for i in range(5_000))
+        + ",label\n"
+        + f"{field}," * 5_000
+        + "2\n",
         7: text + "\n1,2,3,4,5,6\n",
         8: text + f'\n1,2,"{name.replace(chr(34), chr(34) * 2)}"\n' * 3,
         9: f'"{name.replace(chr(34), chr(34) * 2)}",b,label\n' + "\n".join(lines),

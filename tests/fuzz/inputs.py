@@ -29,7 +29,7 @@ def run(n, seed, minutes):
     """Read `n` inputs; see the module."""
     warnings.simplefilter("ignore")
     end = time.monotonic() + 60.0 * minutes
-    _import_all()
+    _children.import_all()
     counts, wrong, longest, peak = Counter(), [], 0.0, 0
     kinds = list(KINDS)
     for number in range(n):
@@ -69,18 +69,6 @@ def run(n, seed, minutes):
         "bound_seconds": _children.SECONDS,
         "bound_bytes": _children.MEMORY,
     }
-
-
-def _import_all():
-    """Let the first input take no longer than the others."""
-    import polars  # noqa: F401
-    import torch
-
-    import sklgm.auditing  # noqa: F401
-    import sklgm.cli._app
-    import sklgm.report  # noqa: F401
-
-    torch.set_num_threads(1)
 
 
 def _make(kind, place, draw):

@@ -7,6 +7,7 @@ imported, or they take many times longer.
 """
 
 import ast
+import compileall
 import importlib.abc
 import importlib.util
 import json
@@ -49,7 +50,7 @@ TESTS = (
 _REASONS = Path(__file__).parent / "survivors.json"
 _KEPT = ROOT / ".fuzz" / "contexts.json"
 _MOST_SECONDS = 30.0  # of the tests that one fault is asked
-_EVERY = 20  # faults the tests are run without a fault
+_EVERY = 40  # faults the tests are run without a fault
 _PATIENCE = 10.0  # times what these take, before a fault counts as a hang
 
 
@@ -102,7 +103,7 @@ def _name(file, mutation, source):
 
 
 def _asked(traced, file, mutation, source):
-    """Tests of a fault, the quickest first."""
+    """Tests of a fault: those of its module first, and the quickest of each."""
     found = tests_of(traced, file, mutation.line, mutation.stop_line)
     if not found:  # run on import, such as a default: of the function or the file
         first, last = _scope(source, mutation.line)
@@ -116,7 +117,6 @@ def _asked(traced, file, mutation, source):
         if chosen and total > _MOST_SECONDS:
             break
         chosen.append(name)
-    chosen.sort(key=seconds.__getitem__)
     whole = _own_tests(file)  # where it was not traced
     if whole is not None and not any(n.startswith(f"{whole}::") for n in seconds):
         chosen.append(whole)
@@ -184,9 +184,8 @@ def _asked_here(file, source, tests):
     sys.dont_write_bytecode = True
     module = file.removesuffix(".py").replace("/", ".")
     sys.meta_path.insert(0, _Faulty(module, str(ROOT / file), source))
-    # Imported before pytest could rewrite it.
-    rewritten = "ignore::pytest.PytestAssertRewriteWarning"
-    return int(pytest.main([*tests, "-x", *OPTIONS, "-W", rewritten]))
+    # Compiled once for all faults, not rewritten for each.
+    return int(pytest.main([*tests, "-x", *OPTIONS, "--assert=plain"]))
 
 
 class _Faulty(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
@@ -224,8 +223,12 @@ def _import_what_is_below():
             *("sklearn.utils.estimator_checks", "hypothesis", "polars", "joblib"),
             *("hypothesis.extra.numpy", "pytest", "safetensors.numpy"),
             *("numpy.testing", "torch.utils.data", "imblearn.pipeline"),
+            # What torch imports with the first optimizer.
+            *("torch._dynamo", "matplotlib.pyplot", "sklearn.calibration"),
         ):
             importlib.import_module(name)
+    for folder in ("sklgm", "tests"):
+        compileall.compile_dir(ROOT / folder, quiet=1)
     import torch
 
     torch.set_num_threads(1)
