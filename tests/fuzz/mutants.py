@@ -8,6 +8,7 @@ imported, or they take many times longer.
 
 import ast
 import compileall
+import gc
 import importlib.abc
 import importlib.util
 import json
@@ -232,4 +233,5 @@ def _import_what_is_below():
     import torch
 
     torch.set_num_threads(1)
+    gc.freeze()  # or each process looks through all that is below, and copies it
     assert not any(name.split(".")[0] == "sklgm" for name in sys.modules)

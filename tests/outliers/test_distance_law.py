@@ -138,6 +138,15 @@ def test_scores_from_densities_are_those_of_distances():
     )
 
 
+def test_naive_bayes_counts_columns_that_vary_less_than_its_smoothing():
+    rng = np.random.default_rng(0)
+    X, y = gaussian_rows(rng, 30, 2)
+    smoothing = GaussianNB().fit(X, y).epsilon_
+    little = math.sqrt(0.5 * smoothing) * rng.normal(size=len(y))
+    X = np.c_[X, little, np.zeros(len(y))]
+    assert DistanceLaw.of_classifier(GaussianNB().fit(X, y)).n_dimensions == 3
+
+
 # In the detectors
 
 
