@@ -16,6 +16,7 @@ from sklgm.cli._output import (
     errors_in_one_line,
     print_json,
     progress_bar,
+    written_at_once,
 )
 
 if TYPE_CHECKING:
@@ -134,7 +135,8 @@ def attack(
 ) -> None:
     """Poison an estimator's training rows and see how often it is misled."""
     folder = out or Path("sklgm-attack") / path.resolve().stem
-    with errors_in_one_line(_OPTIONS):
+    interrupted = "Interrupted: nothing was written."
+    with errors_in_one_line(_OPTIONS, interrupted=interrupted):
         from sklgm.datasets import load_rows
         from sklgm.red_teaming import red_team
 
@@ -165,7 +167,9 @@ def attack(
                 device=device,
                 progress=show,
             )
-        result.save(folder, image_shape=image_shape)
+        folder.mkdir(parents=True, exist_ok=True)
+        with written_at_once(folder, may_be_absent=["poisons.npz"]) as partial:
+            result.save(partial, image_shape=image_shape)
     names = ("red_team.json", "targets.csv", "manifest.csv")
     if as_json:
         files = {name: str(folder / name) for name in names}

@@ -14,6 +14,7 @@ import threading
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,8 @@ _GOES_ON = (
     "Interrupted: nothing was written. Run the same command again to resume, or with "
     "--restart to start over."
 )
+_ARE_THERE = "Interrupted: the results had been written."
+_ARE_WRITTEN = ContextVar("results_are_written", default=False)
 JSON_HELP = "Print the summary as one line of JSON, and nothing else, to stdout."
 QUIET_HELP = "Show no progress and no summary; warnings and errors go to stderr."
 #: Devices that shells offer.
@@ -86,16 +89,19 @@ def errors_in_one_line(
     options : mapping of str to str
         Option by parameter: what the user typed, by what the message calls it.
     interrupted : str
-        What to say after Ctrl-C.
+        What to say after Ctrl-C, unless :func:`written_at_once` had written by then.
     """
+    token = _ARE_WRITTEN.set(False)
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo(interrupted, err=True)
+        typer.echo(_ARE_THERE if _ARE_WRITTEN.get() else interrupted, err=True)
         raise typer.Exit(code=INTERRUPTED) from None
     except _EXPECTED as error:
         typer.echo(f"Error: {printable(in_options(str(error), options))}", err=True)
         raise typer.Exit(code=1) from error
+    finally:
+        _ARE_WRITTEN.reset(token)
 
 
 @contextmanager
@@ -249,6 +255,7 @@ def written_at_once(
                     target.mkdir(exist_ok=True)
                 else:
                     path.replace(target)
+            _ARE_WRITTEN.set(True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -8,6 +8,7 @@ from PIL import Image
 from sklgm import SoftmaxClassifier
 from sklgm.datasets import make_stripe_images
 from sklgm.poisoning import craft
+from sklgm.red_teaming import RedTeamResult
 
 SPARING = ["--n-targets", 2, "--budget", 3]
 
@@ -58,6 +59,22 @@ def test_attack_writes_poisons_that_are_those_injected(invoke, stripes, tmp_path
         change = np.abs(image - original[int(line["replaced_row"]), 0])
         assert 0 < change.max() <= 16
         assert float(line["linf"]) == pytest.approx(change.max() / 255, abs=1e-6)
+
+
+def test_an_attack_that_is_interrupted_while_it_writes_writes_nothing(
+    invoke, stripes, tmp_path, monkeypatch
+):
+    def interrupted(result, folder, **more):
+        (folder / "red_team.json").write_text("{}")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RedTeamResult, "save", interrupted)
+    out = tmp_path / "out"
+    outcome = invoke("attack", stripes, "--estimator", "forest", "--surrogate",
+                     "softmax", *SPARING, "--out", out)  # fmt: skip
+    assert outcome.exit_code == 130
+    assert outcome.stderr.splitlines()[-1] == "Interrupted: nothing was written."
+    assert list(out.iterdir()) == []
 
 
 @pytest.mark.parametrize(

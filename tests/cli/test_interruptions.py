@@ -8,7 +8,10 @@ import time
 
 import numpy as np
 import pytest
+import typer
 from sklearn.datasets import load_digits
+
+from sklgm.cli._output import errors_in_one_line, written_at_once
 
 SECONDS_TO_STOP = 30.0  # on a loaded machine; alone it takes less than two
 
@@ -136,3 +139,33 @@ def test_an_interrupted_command_goes_on_to_the_same_bytes(
     assert ("Resuming the run that was interrupted" in err) is (n_before > 0)
     assert results(folder) == expected
     assert stages(folder) == []
+
+
+@pytest.mark.parametrize("is_written", [False, True])
+def test_it_is_said_whether_results_were_written(is_written, tmp_path, capsys):
+    def command():
+        with errors_in_one_line({}):
+            with written_at_once(tmp_path) as partial:
+                (partial / "suspects.csv").write_text("row\n")
+                if not is_written:
+                    raise KeyboardInterrupt
+            raise KeyboardInterrupt  # such as while figures are closed
+
+    with pytest.raises(typer.Exit) as ended:
+        command()
+    assert ended.value.exit_code == 130
+    said = capsys.readouterr().err
+    if is_written:
+        assert said == "Interrupted: the results had been written.\n"
+        assert os.listdir(tmp_path) == ["suspects.csv"]
+    else:
+        assert said.startswith("Interrupted: nothing was written. Run the same command")
+        assert os.listdir(tmp_path) == []
+
+
+def test_what_one_command_wrote_is_not_said_by_the_next(tmp_path, capsys):
+    with errors_in_one_line({}), written_at_once(tmp_path) as partial:
+        (partial / "suspects.csv").write_text("row\n")
+    with pytest.raises(typer.Exit), errors_in_one_line({}, interrupted="Nothing."):
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err == "Nothing.\n"

@@ -38,6 +38,7 @@ REPRODUCE = (
 _COMPARED = (".csv", ".parquet", ".npy")
 #: What an interruption that was not sent comes to; it does not count.
 _NOT_SENT = "not sent"
+_ARE_THERE = "Interrupted: the results had been written."
 
 
 def run(n, seed, minutes):
@@ -127,6 +128,7 @@ class _Job:
 
     def interrupted(self, number, draw):
         """Begin or go on, and interrupt; what became of it, or that it had ended."""
+        before = self._results()
         fork = self._started()
         status, _, was_sent = fork.ended(number, draw.uniform(0.02, self.seconds))
         results = self._results()
@@ -138,16 +140,20 @@ class _Job:
             self._begin_anew()
             return fate if fate.startswith("wrong") else _NOT_SENT
         if number == signal.SIGKILL:
-            is_there = len(results) == len(self.expected)
-            return "results there" if is_there else "nothing written"
+            if len(results) < len(self.expected):
+                return "nothing written"
+            self._begin_anew()
+            return "results there"
         if "Traceback" in self.log():
             return f"wrong: {self.log()[-500:]}"
-        if status == 0 and results == self.expected:
+        if results == self.expected and (status == 0 or _ARE_THERE in self.log()):
             self._begin_anew()
             return "too late, same bytes"
         if status != 130 or "Interrupted: nothing was written." not in self.log():
             return f"wrong: exit code {status}, {self.log()[-300:]}"
-        return "wrong: written" if results else "stopped with 130, nothing written"
+        if results != before:
+            return "wrong: written"
+        return "stopped with 130, nothing written"
 
     def finished(self):
         """Go on to the end."""
