@@ -233,3 +233,10 @@ def test_claims_are_known_labels_one_for_each_row(method):
         getattr(clf, method)([[0.0]], [2])
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         getattr(clf, method)([[0.0]], [0, 1])
+
+
+@pytest.mark.parametrize("location", ["kept_mean", "median"])
+def test_a_class_without_weight_is_named_by_its_label(location):
+    clf = RobustGaussianClassifier(location=location)
+    with pytest.raises(ValueError, match="class 'b' has no row of positive sample_"):
+        clf.fit([[0.0], [1.0], [5.0]], ["a", "a", "b"], sample_weight=[1.0, 2.0, 0.0])

@@ -58,3 +58,34 @@ def test_standardised_classes_have_median_zero_and_spread_one(n_classes):
 def test_combined_scores_are_low_where_either_part_is():
     combined = combine(np.array([0.0, -9.0, 0.0]), np.array([0.0, 0.0, -9.0]))
     assert combined[0] > max(combined[1:]) + 5.0
+
+
+def test_standardised_rows_are_those_of_a_literal_loop():
+    sizes = [1, 2, 3, 4, 7, 8, 9, 20, 8]
+    claimed = np.repeat(np.arange(len(sizes)), sizes)
+    density = np.random.default_rng(0).normal(size=len(claimed)) + 3.0 * claimed
+    density[-8:] = 1.0  # a class without spread
+    medians, scales, left_out = standardise(density, claimed, len(sizes))
+
+    def centre(values, n_rows):
+        if n_rows >= 4:
+            return np.median(values)
+        return np.mean(values) if n_rows >= 2 else np.median(density)
+
+    def spread(values, around):
+        return 1.4826 * np.median(np.abs(values - around))
+
+    others = [np.delete(density, i)[np.delete(claimed, i) == claimed[i]]
+              for i in range(len(claimed))]  # fmt: skip
+    centres = [centre(o, sizes[k]) for o, k in zip(others, claimed, strict=True)]
+    pooled = spread(density, np.array(centres))
+    for k, n_rows in enumerate(sizes):
+        of_class = density[claimed == k]
+        np.testing.assert_allclose(medians[k], centre(of_class, n_rows))
+        own = spread(of_class, medians[k]) if n_rows >= 8 else 0.0
+        np.testing.assert_allclose(scales[k], own or pooled)
+    for i, k in enumerate(claimed):
+        own = spread(others[i], centres[i]) if sizes[k] >= 8 else 0.0
+        expected = (density[i] - centres[i]) / (own or pooled)
+        np.testing.assert_allclose(left_out[i], expected, atol=1e-12)
+    assert scales[-1] == pytest.approx(pooled)
