@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
+from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 
@@ -240,3 +241,24 @@ def test_a_class_without_weight_is_named_by_its_label(location):
     clf = RobustGaussianClassifier(location=location)
     with pytest.raises(ValueError, match="class 'b' has no row of positive sample_"):
         clf.fit([[0.0], [1.0], [5.0]], ["a", "a", "b"], sample_weight=[1.0, 2.0, 0.0])
+
+
+@pytest.mark.parametrize("covariance_type", ["identity", "diag"])
+@pytest.mark.parametrize(
+    ("method", "claims"),
+    [
+        ("predict", ()),
+        ("predict_proba", ()),
+        ("predict_log_proba", ()),
+        ("predict_joint_log_proba", ()),
+        ("score_samples", ()),
+        ("mahalanobis", ()),
+        ("claimed_log_density", ([0],)),
+        ("claimed_log_proba", ([0],)),
+        ("certified_poisons", ()),
+    ],
+)
+def test_methods_say_that_fit_comes_first(method, claims, covariance_type):
+    clf = RobustGaussianClassifier(location="median", covariance_type=covariance_type)
+    with pytest.raises(NotFittedError, match="Call 'fit' with appropriate"):
+        getattr(clf, method)([[0.0]], *claims)
