@@ -262,3 +262,13 @@ def test_methods_say_that_fit_comes_first(method, claims, covariance_type):
     clf = RobustGaussianClassifier(location="median", covariance_type=covariance_type)
     with pytest.raises(NotFittedError, match="Call 'fit' with appropriate"):
         getattr(clf, method)([[0.0]], *claims)
+
+
+@pytest.mark.parametrize("covariance_type", ["identity", "diag"])
+def test_rows_of_another_width_are_refused_and_not_learnt(covariance_type):
+    clf = RobustGaussianClassifier(covariance_type=covariance_type)
+    clf.fit([[0.0, 1.0], [1.0, 0.0], [5.0, 4.0], [6.0, 5.0]], [0, 0, 1, 1])
+    for method in ("predict", "predict_proba", "mahalanobis"):
+        with pytest.raises(ValueError, match="X has 3 features, but RobustGaussian"):
+            getattr(clf, method)([[0.0, 1.0, 2.0]])
+    assert clf.n_features_in_ == 2

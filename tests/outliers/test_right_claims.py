@@ -8,9 +8,11 @@ from sklgm.outliers._decisions import discovery_rates
 from sklgm.outliers._right_claims import (
     LOWEST,
     RightClaimModel,
+    _by_people,
     _without_floor,
     precise_log_softmax,
 )
+from sklgm.outliers._transitions import TransitionModel
 
 N_CLASSES = 5
 
@@ -326,3 +328,33 @@ def test_rows_that_have_no_class_score_lowest_and_teach_nothing():
     assert model.p_values(model.scores(far, of_far)).tolist() == [0.0] * 3
     again = RightClaimModel.fit(np.r_[log_proba, far], np.r_[claimed, of_far])
     assert again.temperature == model.temperature
+
+
+@pytest.mark.parametrize("is_of_people", [True, False], ids=["people", "chance"])
+def test_noise_is_that_of_people_where_classes_are_alike(is_of_people):
+    rng = np.random.default_rng(0)
+    n, n_classes = 20_000, 4
+    logits = rng.normal(size=(n, n_classes))
+    logits[np.arange(n), rng.integers(n_classes, size=n)] += rng.uniform(3, 9, size=n)
+    log_proba = log_softmax(logits, axis=1)
+    shares = np.exp(log_proba).cumsum(axis=1)
+    labels = (shares < rng.random((n, 1))).sum(axis=1).clip(0, n_classes - 1)
+    # More often wrong where the classifier is unsure, as the model has it.
+    factor = 1.0 + 10.0 * (1.0 - np.exp(log_proba).max(axis=1)) * is_of_people
+    is_wrong = rng.random(n) < 0.03 * factor / factor.mean()
+    shift = np.where(is_wrong, rng.integers(1, n_classes, size=n), 0)
+    claimed = (labels + shift) % n_classes
+    start = TransitionModel.start(n_classes, np.full(n_classes, 0.25))
+    model, _ = start.fit(log_proba, claimed)
+    right, wrong = model.right_and_wrong(log_proba, claimed)
+    noise = 1.0 - np.mean(right / (right + wrong))
+
+    def by_people(error):
+        return _by_people(model, error, log_proba, claimed)
+
+    # By the share of the noise in all that is not as the classifier has it, ...
+    errors = [noise / part - noise for part in (0.22, 0.26, 0.3, 0.9)]
+    expected = np.array([0.0, 0.5, 1.0, 1.0]) if is_of_people else np.zeros(4)
+    np.testing.assert_allclose([by_people(e) for e in errors], expected, atol=1e-9)
+    # ... and of a strong classifier alone.
+    assert by_people(0.15) == 0.0

@@ -167,3 +167,12 @@ def test_scaled_noise_keeps_rows_that_sum_to_one():
     expected = [[0.95, 0.05, 0.0], [0.1, 0.85, 0.05], [0.0, 0.0, 1.0]]
     np.testing.assert_allclose(model.scaled_noise(0.5).noise_matrix, expected)
     assert model.noise_matrix is matrix
+
+
+@pytest.mark.parametrize("share", [0.02, 0.2])
+def test_a_fit_ends_where_another_step_changes_little(share):
+    matrix = (1.0 - share) * np.eye(N_CLASSES) + share * np.roll(np.eye(N_CLASSES), 1)
+    log_proba, claimed, _ = confused_rows(matrix, n=3000)
+    fitted, _ = TransitionModel.start(N_CLASSES, PRIORS).fit(log_proba, claimed)
+    again, _ = fitted.fit(log_proba, claimed)
+    np.testing.assert_allclose(again.noise_matrix, fitted.noise_matrix, atol=3e-4)
