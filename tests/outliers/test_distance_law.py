@@ -138,6 +138,18 @@ def test_scores_from_densities_are_those_of_distances():
     )
 
 
+@pytest.mark.parametrize("covariance_type", ["diag", "tied_diag", "spherical"])
+def test_simulated_law_does_not_depend_on_the_unit(covariance_type, monkeypatch):
+    monkeypatch.setattr("sklgm.outliers._distance_law._SIMULATED_ROWS", 2_000)
+    X, y = gaussian_rows(np.random.default_rng(0), 30, 4)
+    laws = []
+    for unit in (1.0, 7.0):
+        model = RobustGaussianClassifier(covariance_type=covariance_type, trim=0.1)
+        laws.append(DistanceLaw.of_classifier(model.fit(unit * X, y)))
+    np.testing.assert_allclose(laws[1].scales, laws[0].scales, rtol=1e-6)
+    np.testing.assert_allclose(laws[1].denominators, laws[0].denominators, rtol=1e-4)
+
+
 def test_naive_bayes_counts_columns_that_vary_less_than_its_smoothing():
     rng = np.random.default_rng(0)
     X, y = gaussian_rows(rng, 30, 2)
