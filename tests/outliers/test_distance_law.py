@@ -14,7 +14,12 @@ from sklgm import (
     LGMOutlierDetector,
     RobustGaussianClassifier,
 )
-from sklgm.outliers._distance_law import DistanceLaw, _matched
+from sklgm.outliers._distance_law import (
+    DistanceLaw,
+    _class_variances,
+    _matched,
+    _simulated_moments,
+)
 
 TYPES = ["diag", "tied_diag", "identity", "spherical"]
 N_CLASSES = 3
@@ -136,6 +141,21 @@ def test_scores_from_densities_are_those_of_distances():
     np.testing.assert_allclose(
         law.density_scores(model.claimed_log_density(X, y), y), law.scores(distances)
     )
+
+
+def test_simulated_moments_of_pooled_variances_are_those_of_the_f_law():
+    n_classes, n_rows, d = 20, 5, 4
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.arange(n_classes), n_rows)
+    model = RobustGaussianClassifier(
+        location="mean", covariance_type="tied_diag", trim=0.0
+    ).fit(rng.normal(size=(len(y), d)), y)
+    mean, variance = _simulated_moments(model, _class_variances(model))
+    # (1 + 1/n) N Z^2 / chi2(nu) in each dimension, nu = N - K
+    nu, c = len(y) - n_classes, (1 + 1 / n_rows) * len(y)
+    expected = d * c**2 * (3 / ((nu - 2) * (nu - 4)) - 1 / (nu - 2) ** 2)
+    assert mean.mean() == pytest.approx(d * c / (nu - 2), rel=0.01)
+    assert variance.mean() == pytest.approx(expected, rel=0.03)
 
 
 @pytest.mark.parametrize("covariance_type", ["diag", "tied_diag", "spherical"])

@@ -9,6 +9,7 @@ from imblearn.pipeline import make_pipeline as make_sampling_pipeline
 from scipy.special import log_softmax, logsumexp
 from scipy.stats import multivariate_normal
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
@@ -261,3 +262,11 @@ def test_rows_pass_through_a_network_once(score_kind, blobs, monkeypatch):
     assert sum(CountingNetwork.passed) == 60
     detector.score_samples(blobs[0], labels=blobs[1])
     assert sum(CountingNetwork.passed) == 60 + 2 * 60
+
+
+def test_features_are_computed_where_they_are_asked_for(blobs):
+    X, y = blobs
+    model = LinearDiscriminantAnalysis().fit(X, y)
+    assert read_evidence(model, X, 60).features is None
+    asked = read_evidence(model, X, 60, wants_features=True)
+    np.testing.assert_array_equal(asked.features, model.transform(X))
