@@ -86,3 +86,11 @@ def test_an_estimator_without_certificates_is_named(blobs):
 def test_number_of_poisons_is_checked(value, error):
     with pytest.raises(error, match="n_poisons must be"):
         make_certified_scorer(value)
+
+
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_lists_of_one_row_are_not_taken_for_all_rows(position):
+    lists = [[0, 1, 1], [0, 1, 0], [5, 2, 9]]
+    lists[position] = lists[position][:1]
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        certified_accuracy(*lists, n_poisons=1)
