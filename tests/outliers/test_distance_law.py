@@ -271,6 +271,14 @@ def test_shrinkage_that_the_law_does_not_know_is_told():
         detector.fit(X, y)
 
 
+def test_a_tenth_of_shrinkage_is_not_told():
+    counts = np.array([20, 20])
+    law = DistanceLaw.of_shared_covariance(2, counts, 0.1)  # a warning is an error
+    with pytest.warns(UserWarning, match="replaced 11% of it"):
+        shrunk = DistanceLaw.of_shared_covariance(2, counts, 0.11)
+    np.testing.assert_array_equal(shrunk.scales, law.scales)
+
+
 def test_gaussians_that_were_not_estimated_from_features_are_told(blobs):
     X, y = blobs
     fixed = RobustGaussianClassifier(variance=2.0)

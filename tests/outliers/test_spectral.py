@@ -25,3 +25,15 @@ def test_signatures_match_the_literal_formula(seed):
         # The top right singular vector is the first axis of the covariance.
         _, axes = np.linalg.eigh(np.cov(of_class.T))
         assert score == pytest.approx(-(np.dot(x - mean, axes[:, -1]) ** 2))
+
+
+def test_a_class_on_a_line_has_its_direction():
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    along = rng.normal(size=60)
+    X = along[:, None] * np.array([0.6, 0.8]) + 5.0 * y[:, None]
+    detector = SpectralSignatureDetector(contamination=0.1, random_state=0).fit(X, y)
+    train, _ = first_fold(detector, X, y)
+    centres = np.array([along[train][y[train] == k].mean() for k in range(2)])
+    scores = scores_of_first_fold(detector, X, y)
+    np.testing.assert_allclose(scores, -((along - centres[y]) ** 2), atol=1e-9)
