@@ -12,7 +12,9 @@ def claims(n=20000, shift=0.0, seed=0):
     return 1 / (1 + np.exp(-odds - shift)), is_right
 
 
-@pytest.mark.parametrize("shift", [-1.5, 0.0, 1.5])
+@pytest.mark.parametrize(
+    "shift", [-1.5, pytest.param(0.0, marks=pytest.mark.slow), 1.5]
+)
 def test_interval_of_the_share_covers_it(shift):
     p_right, is_right = claims(shift=shift)
     n_covered = 0
@@ -23,7 +25,7 @@ def test_interval_of_the_share_covers_it(shift):
     assert n_covered >= 17  # of 20 at 95 %: fewer in 1 of 400 such tests
 
 
-@pytest.mark.parametrize("slope", [0.3, 0.5])
+@pytest.mark.parametrize("slope", [pytest.param(0.3, marks=pytest.mark.slow), 0.5])
 def test_interval_covers_where_a_classifier_is_sure_of_errors_that_it_learnt(slope):
     rng = np.random.default_rng(0)
     odds = np.concatenate(
