@@ -11,7 +11,7 @@ from scipy.stats.qmc import MultivariateNormalQMC
 # Standard deviations, before any check, of the shift of the log odds and of the logs of
 # the slopes of each law.
 _SHIFT_SPREAD = 1.5
-_LINE, _BENT_LINE = (0.3,), (0.7, 0.7)
+_LAWS = ((0.3,), (0.7, 0.7))
 # What a check counts for: the laws are only roughly true.
 _CHECK_WEIGHT = 0.85
 # Probabilities closer to 0 or 1 are no better known than this.
@@ -77,10 +77,10 @@ def recalibrate(
     second knows that a classifier may be wrong about claims that it finds right, as
     where it learnt the errors of people, and yet right about those that it finds wrong.
     Points of each posterior are a quasi-random sample of the Gaussian at its mode, with
-    weights. A claim has the higher of the two probabilities of being right; the
-    interval covers both, and the share is their mean. As the laws are only roughly true
-    a check counts for 0.85 of one, which widens the interval. How rows were chosen
-    does not matter, as long as it was by ``p_right`` or at random.
+    weights. Probabilities and the share are means over both laws; the interval covers
+    both. As the laws are only roughly true a check counts for 0.85 of one, which widens
+    the interval. How rows were chosen does not matter, as long as it was by ``p_right``
+    or at random.
 
     References
     ----------
@@ -95,10 +95,10 @@ def recalibrate(
     places = np.searchsorted(0.5 * (table[1:] + table[:-1]), odds[~is_checked])
     counts = np.bincount(places, minlength=_N_ODDS)  # of the others
     of_table, shares, ends = np.zeros(_N_ODDS), [], []
-    for spreads in (_LINE, _BENT_LINE):
+    for spreads in _LAWS:
         laws, weights = _posterior(odds[rows], is_right, spreads)
         of_laws = np.array([expit(_log_odds(law, table)) for law in laws])
-        of_table = np.maximum(of_table, weights @ of_laws)
+        of_table += weights @ of_laws / len(_LAWS)
         share = (n_wrong + (1.0 - of_laws) @ counts) / len(odds)
         order = np.argsort(share)
         below = np.cumsum(weights[order]) - 0.5 * weights[order]
