@@ -82,12 +82,7 @@ def render_page(record: dict[str, dict[str, Any]] | None) -> str:
         counts = [[key, f"{n:,}"] for key, n in sorted(each["counts"].items())]
         lines += generated.table(["Outcome", "Count"], counts)
         if each.get("survivors"):
-            lines += ["", "Faults that no test noticed:", ""]
-            survivors = [
-                [f"``{s['fault']}``", s["reason"] or "Not explained."]
-                for s in each["survivors"]
-            ]
-            lines += generated.table(["Fault", "Why it is left"], survivors)
+            lines += ["", _unnoticed(each["survivors"])]
     return "\n".join(lines) + "\n"
 
 
@@ -112,11 +107,19 @@ def _wrong(each: dict[str, Any]) -> str:
     return f"{rate.value:.1%} noticed ({rate.low:.1%} to {rate.high:.1%})"
 
 
+def _unnoticed(survivors: list[dict[str, Any]]) -> str:
+    n_explained = sum(bool(survivor["reason"]) for survivor in survivors)
+    return (
+        f"No test noticed {len(survivors)}, of which {n_explained} have a reason to be "
+        "left; :download:`robustness.json` lists them."
+    )
+
+
 def _run_on(each: dict[str, Any]) -> str:
     environment = each["environment"]
     text = (
-        f"``{each['command']}``, on {each['date']}, {each['processor_seconds']:,} s of "
-        f"the processor, {environment['platform']}, Python {environment['python']}"
+        f"On {each['date']}, {each['processor_seconds']:,} s of the processor, "
+        f"{environment['platform']}, Python {environment['python']}"
     )
     more = []
     if "longest_seconds" in each:
