@@ -31,12 +31,14 @@ from sklgm.auditing._decisions import check_decisions
 from sklgm.auditing._duplicates import Duplicates, find_duplicates, row_hashes
 from sklgm.auditing._fold_models import (
     ask_fold,
+    averaged,
     default_estimator,
     device_name,
     fold_key,
     given_answer,
     in_order,
     pass_once,
+    resolve_n_repeats,
     without_addresses,
 )
 from sklgm.auditing._given import check_pred_probs
@@ -89,6 +91,7 @@ def audit(
     false_alarm_rate: float | None = None,
     contamination: float | None = None,
     cv: Any = 5,
+    n_repeats: int | str = "auto",
     backbone: str = "auto",
     max_epochs: int | None = None,
     device: str | torch.device = "auto",
@@ -155,6 +158,12 @@ def audit(
         Share of the rows that is flagged; replaces ``fdr``.
     cv : int, splitter or iterable of splits, default=5
         Folds, shuffled and stratified, or a splitter that holds out every row once.
+    n_repeats : int >= 1 or "auto", default="auto"
+        Number of times that the rows are split into ``cv`` folds; probabilities of all
+        models that were not trained on a row are averaged. ``"auto"`` is 5 where an
+        ``estimator`` other than a network judges at most 1,000 rows, whose order then
+        depends less on the split, and 1 otherwise. Only for ``cv`` as a number and
+        without ``trusted`` rows.
     backbone : str, default="auto"
         Of the default estimator, as in :class:`~sklgm.LGMClassifier`; ``"identity"``
         where X holds precomputed features. ``"auto"`` trains colour images of at least
@@ -292,6 +301,7 @@ def audit(
             "trusted": trusted is not None,
             "score_kind": score_kind != "posterior",
             "resume_from": resume_from is not None,
+            "n_repeats": n_repeats not in ("auto", 1),
         }
         _check_without_models(given)
         if X is not None:
@@ -328,16 +338,23 @@ def audit(
         if trusted is not None:
             known = _checked_trusted(trusted, rows, classes, preparation.table)
             _check_enough_trusted(known, classes, score_kind, rule)
-        splits = make_folds(
-            claimed_labels,
-            len(claimed),
-            cv=cv,
-            seed=seed,
-            groups=groups,
-            trains_all_classes=False,
+        n_splits = resolve_n_repeats(
+            n_repeats, estimator, len(claimed), cv=cv, has_trusted=known is not None
         )
+        repeats = [
+            make_folds(
+                claimed_labels,
+                len(claimed),
+                cv=cv,
+                seed=seed + number,
+                groups=groups,
+                trains_all_classes=False,
+            )
+            for number in range(n_splits)
+        ]
+        splits = [split for of_repeat in repeats for split in of_repeat]
         folds = np.empty(len(claimed), dtype=np.intp)
-        for number, (_, held_out) in enumerate(splits):
+        for number, (_, held_out) in enumerate(repeats[0]):
             folds[held_out] = number
         if estimator is None:
             estimator = default_estimator(
@@ -356,6 +373,7 @@ def audit(
             )
         settings["estimator"] = without_addresses(estimator)
         settings["cv"] = int(cv) if isinstance(cv, Integral) else without_addresses(cv)
+        settings["n_repeats"] = len(repeats)
         n_workers = count_workers(n_jobs, len(splits))
         n_threads = divided_threads(n_workers)
         environment |= {"n_threads": n_threads, "n_workers": n_workers}
@@ -381,14 +399,16 @@ def audit(
             known=known,
             score_kind=score_kind,
         )
-        answers = ask_folds(ask, splits, runner)
+        answers = averaged(
+            ask_folds(ask, splits, runner), len(repeats[0]), len(claimed), len(classes)
+        )
         log_proba = in_order(answers, len(claimed), len(classes))
         rare = is_rare(claimed, len(classes), folds, groups)
         rows_of_rare = [np.flatnonzero(claimed == k) for k in np.flatnonzero(rare)]
         said = describe_rare(
             classes[rare].tolist(),
             rows_of_rare,
-            len(splits),
+            len(repeats[0]),
             similar_names(classes.tolist(), counts),
         )
     checked = None

@@ -3,7 +3,8 @@
 import pickle
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from sklgm._running import (
 from sklgm.auditing._rows import taken_rows
 from sklgm.classifiers import LGMClassifier
 from sklgm.classifiers._fixed_part import FixedPart, FrozenNetwork
+from sklgm.classifiers._network import NetworkClassifier
 from sklgm.nn import automatic_backbone
 from sklgm.outliers._calibration import (
     FoldScores,
@@ -47,6 +49,8 @@ from sklgm.outliers._trusted import Trusted
 _PRESET = "natural_images_small"
 _LR, _BATCH_SIZE = 0.003, 128
 _N_EPOCHS, _N_STEPS, _MAX_EPOCHS = 8, 150, 200
+# Up to so many rows are split anew so many times, unless networks are trained.
+_FEW_ROWS, _N_REPEATS = 1_000, 5
 # Rows that a model is asked about at once, and bytes that those of an array take.
 _JUDGED_ROWS, _JUDGED_BYTES = 65_536, 2**26
 
@@ -89,6 +93,61 @@ def default_estimator(
     if len(shape) > 2 or isinstance(rows, Dataset):
         return classifier
     return make_pipeline(StandardScaler(), classifier)
+
+
+def resolve_n_repeats(
+    n_repeats: Any, estimator: Any, n_samples: int, *, cv: Any, has_trusted: bool
+) -> int:
+    """Number of times that the rows are split into folds."""
+    is_count = isinstance(n_repeats, Integral) and n_repeats is not True
+    if n_repeats != "auto" and (not is_count or n_repeats < 1):
+        raise ValueError(
+            f"n_repeats must be 'auto' or an int of at least 1, got {n_repeats!r}"
+        )
+    if n_repeats == 1:
+        return 1
+    why_not = None
+    if not isinstance(cv, Integral):
+        why_not = f"cv={cv!r} is given: only folds that cv gives the number of"
+    elif has_trusted:
+        why_not = (
+            "trusted rows are compared with the rows of one split, and only others"
+        )
+    if n_repeats != "auto":
+        if why_not is not None:
+            raise ValueError(f"n_repeats={n_repeats!r}, but {why_not} can be repeated")
+        return int(n_repeats)
+    # What takes longest, or what no fold trains.
+    is_network = estimator is None or isinstance(
+        split_steps(estimator)[1], NetworkClassifier | FrozenEstimator
+    )
+    few = n_samples <= _FEW_ROWS
+    return _N_REPEATS if few and not is_network and why_not is None else 1
+
+
+def averaged(
+    answers: list[FoldAnswer], n_first: int, n_samples: int, n_classes: int
+) -> list[FoldAnswer]:
+    """Answers of the first splits, with the mean probabilities of all repetitions."""
+    if len(answers) == n_first:
+        return answers
+    counts = np.zeros(n_samples)
+    log_sums = np.full((n_samples, n_classes), -np.inf)
+    for answer in answers:
+        rows = answer.scores.rows
+        counts[rows] += 1
+        log_sums[rows] = np.logaddexp(log_sums[rows], answer.scores.held_out.log_proba)
+    log_means = log_sums - np.log(counts)[:, None]
+    return [
+        replace(
+            answer,
+            scores=replace(
+                answer.scores,
+                held_out=RowScores(log_proba=log_means[answer.scores.rows]),
+            ),
+        )
+        for answer in answers[:n_first]
+    ]
 
 
 def without_addresses(thing: Any) -> str:
