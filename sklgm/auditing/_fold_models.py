@@ -51,6 +51,8 @@ _LR, _BATCH_SIZE = 0.003, 128
 _N_EPOCHS, _N_STEPS, _MAX_EPOCHS = 8, 150, 200
 # Up to so many rows are split anew so many times, unless networks are trained.
 _FEW_ROWS, _N_REPEATS = 1_000, 5
+# What a class has at least then: else one model that excludes it outvotes all others.
+_LEAST_LOG_PROBA = float(np.log(1e-6))
 # Rows that a model is asked about at once, and bytes that those of an array take.
 _JUDGED_ROWS, _JUDGED_BYTES = 65_536, 2**26
 
@@ -98,7 +100,7 @@ def default_estimator(
 def resolve_n_repeats(
     n_repeats: Any, estimator: Any, n_samples: int, *, cv: Any, has_trusted: bool
 ) -> int:
-    """Number of times that the rows are split into folds."""
+    """Decide how often the rows are split into folds."""
     is_count = isinstance(n_repeats, Integral) and n_repeats is not True
     if n_repeats != "auto" and (not is_count or n_repeats < 1):
         raise ValueError(
@@ -128,26 +130,23 @@ def resolve_n_repeats(
 def averaged(
     answers: list[FoldAnswer], n_first: int, n_samples: int, n_classes: int
 ) -> list[FoldAnswer]:
-    """Answers of the first splits, with the mean probabilities of all repetitions."""
+    """Answers of the first splits, with the geometric mean of all probabilities."""
     if len(answers) == n_first:
         return answers
-    counts = np.zeros(n_samples)
-    log_sums = np.full((n_samples, n_classes), -np.inf)
+    counts = np.zeros((n_samples, 1))
+    log_sums = np.zeros((n_samples, n_classes))
     for answer in answers:
-        rows = answer.scores.rows
-        counts[rows] += 1
-        log_sums[rows] = np.logaddexp(log_sums[rows], answer.scores.held_out.log_proba)
-    log_means = log_sums - np.log(counts)[:, None]
-    return [
-        replace(
-            answer,
-            scores=replace(
-                answer.scores,
-                held_out=RowScores(log_proba=log_means[answer.scores.rows]),
-            ),
-        )
-        for answer in answers[:n_first]
-    ]
+        log_proba = answer.scores.held_out.log_proba
+        assert log_proba is not None
+        counts[answer.scores.rows] += 1
+        log_sums[answer.scores.rows] += np.maximum(log_proba, _LEAST_LOG_PROBA)
+    log_means = log_softmax(log_sums / counts, axis=1)
+
+    def with_means(answer: FoldAnswer) -> FoldAnswer:
+        means = RowScores(log_proba=log_means[answer.scores.rows])
+        return replace(answer, scores=replace(answer.scores, held_out=means))
+
+    return [with_means(answer) for answer in answers[:n_first]]
 
 
 def without_addresses(thing: Any) -> str:

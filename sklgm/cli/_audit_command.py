@@ -53,6 +53,7 @@ _OPTIONS = {
     "weights": "--weights",
     "device": "--device",
     "cv": "--cv",
+    "n_repeats": "--n-repeats",
     "n_jobs": "--n-jobs",
     "random_state": "--seed",
 }
@@ -184,6 +185,13 @@ def audit(
             help="Number of folds: each row is judged by a model trained without it."
         ),
     ] = 5,
+    n_repeats: Annotated[
+        int,
+        typer.Option(
+            help="Number of times that the rows are split into folds; probabilities "
+            "are averaged. More takes longer, and judges few rows better."
+        ),
+    ] = 1,
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda or another torch device.")
     ] = "auto",
@@ -285,6 +293,7 @@ def audit(
             backbone=backbone,
             max_epochs=max_epochs,
             cv=cv,
+            n_repeats=n_repeats,
             device=device,
             n_jobs=n_jobs,
             random_state=seed,

@@ -3,16 +3,23 @@ import dataclasses
 import json
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pandas as pd
 import polars
 import pytest
+from scipy.special import logsumexp
 from sklearn.datasets import load_digits, load_iris
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
-from sklearn.model_selection import KFold, cross_val_predict, train_test_split
+from sklearn.model_selection import (
+    KFold,
+    StratifiedKFold,
+    cross_val_predict,
+    train_test_split,
+)
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -516,6 +523,9 @@ def test_progress_counts_folds(flipped):
         ({"false_alarm_rate": True}, "false_alarm_rate must be a float"),
         ({"max_epochs": 0}, "max_epochs must be an int of at least 1, or None, got 0"),
         ({"cv": 1}, "cv must be at least 2 folds, got cv=1"),
+        ({"n_repeats": 0}, "n_repeats must be 'auto' or an int of at least 1, got 0"),
+        ({"n_repeats": True}, "n_repeats must be 'auto' or an int of at least 1"),
+        ({"n_repeats": 2, "cv": KFold(3)}, r"n_repeats=2, but cv=KFold.* is given"),
         ({"estimator": RidgeClassifier()}, "estimator must have predict_log_proba or"),
         ({"max_epochs": True}, "max_epochs must be an int of at least 1, or None"),
         ({"device": "gpu9"}, "device"),
@@ -597,6 +607,51 @@ def test_given_probabilities_and_own_folds_answer_alike(flipped):
     trained = audit(X, claimed, estimator=model, cv=KFold(3))
     np.testing.assert_allclose(given.p_wrong, trained.p_wrong, atol=1e-6)
     np.testing.assert_array_equal(given.is_suspect, trained.is_suspect)
+
+
+def test_repeated_splits_give_the_geometric_mean_of_probabilities(flipped):
+    X, claimed, _ = flipped
+    X, claimed = X[:300], claimed[:300]
+    tree = DecisionTreeClassifier(max_depth=4, min_samples_leaf=5, random_state=0)
+    result = audit(X, claimed, estimator=tree, cv=3, n_repeats=2, random_state=0)
+    seed = result.settings["seed"]
+    log_proba = np.mean(
+        [
+            audit(
+                X,
+                claimed,
+                estimator=tree,
+                cv=StratifiedKFold(3, shuffle=True, random_state=each),
+            ).log_proba
+            for each in (seed, seed + 1)
+        ],
+        axis=0,
+    )
+    log_proba -= logsumexp(log_proba, axis=1, keepdims=True)
+    np.testing.assert_allclose(result.log_proba, log_proba, atol=1e-9)
+    assert result.settings["n_repeats"] == 2
+
+
+def test_few_rows_are_split_several_times_unless_networks_are_trained(flipped):
+    X, claimed, _ = flipped
+    few = slice(0, 200)
+    tree = DecisionTreeClassifier(max_depth=4, random_state=0)
+
+    def n_repeats(*args, **settings):
+        result = audit(*args, cv=2, max_epochs=1, random_state=0, **settings)
+        return result.settings["n_repeats"]
+
+    assert n_repeats(X[few], claimed[few], estimator=tree) == 5
+    assert n_repeats(X[few], claimed[few], estimator=tree, n_repeats=1) == 1
+    assert n_repeats(X, claimed, estimator=tree) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # one epoch learns little
+        assert n_repeats(X[few], claimed[few]) == 1
+    known = (X[few] + np.float32(1e-3), claimed[few])
+    level = {"false_alarm_rate": 0.01}
+    assert n_repeats(X[few], claimed[few], estimator=tree, trusted=known, **level) == 1
+    with pytest.raises(ValueError, match="n_repeats=3, but trusted rows are compared"):
+        audit(X, claimed, estimator=tree, trusted=known, n_repeats=3, **level)
 
 
 def test_given_probabilities_may_be_scaled_and_hold_zeros():
