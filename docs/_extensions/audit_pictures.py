@@ -191,6 +191,49 @@ def draw_quality() -> Figure:
     return figure
 
 
+def draw_compare() -> Figure:
+    """Where cleanlab's list ends and where the audit's does, from the same numbers."""
+    table = _given_table()
+    figure = Figure(figsize=(5.2, 3.2), layout="constrained")
+    ax = figure.subplots()
+    for dataset, name in _SETS.items():
+        ends = []
+        for detector in ("cleanlab", "audit, fdr 0.1"):
+            of_list = table.filter(dataset=dataset, detector=detector)
+            share, found = (
+                of_list.filter(metric=metric)["value"].to_list()
+                for metric in ("false_discoveries", "flipped_flagged")
+            )
+            # Of an empty list no row has a right label.
+            ends.append((share[0] if share else 0.0, found[0]))
+        cleanlab, audit = ends
+        ax.annotate("", audit, cleanlab, arrowprops={"arrowstyle": "->", "color": INK})
+        ax.plot(*cleanlab, "o", color=INK, ms=8)
+        ax.plot(*audit, "o", color=BLUE, ms=8)
+        # Beside the point that lies further right, and clear of the other networks.
+        shift = {"ResNet-50d": 5, "ResNet-18": -9}.get(name.split()[-1], -3)
+        is_last = cleanlab[0] > 0.5
+        ax.annotate(
+            name,
+            max(cleanlab, audit),
+            (0 if is_last else 9, 10 if is_last else shift),
+            textcoords="offset points",
+            color=INK,
+            fontsize=10,
+            ha="center" if is_last else "left",
+        )
+    ax.axvline(0.1, color=ORANGE, lw=1)
+    ax.text(0.11, 0.02, "asked for: fdr = 0.1", color=ORANGE, fontsize=10)
+    for height, name, color in ((0.3, "cleanlab", INK), (0.2, "audit", BLUE)):
+        ax.plot(0.72, height, "o", color=color, ms=8)
+        ax.text(0.75, height, name, color=color, va="center", fontsize=10)
+    ax.set(xlim=(-0.03, 1), ylim=(-0.05, 1.08))
+    ax.set(xlabel="right labels among the flagged", ylabel="wrong labels found")
+    ax.xaxis.set_major_formatter(PercentFormatter(1, 0))
+    ax.yaxis.set_major_formatter(PercentFormatter(1, 0))
+    return figure
+
+
 def _given_table() -> pl.DataFrame:
     return pl.read_parquet(RESULTS / GIVEN_RUN / "table.parquet")
 
@@ -202,4 +245,5 @@ AUDIT_PICTURES = {
     "audit-intervals": draw_intervals,
     "audit-checked": draw_checked,
     "audit-quality": draw_quality,
+    "compare": draw_compare,
 }
