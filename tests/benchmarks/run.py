@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -56,12 +57,15 @@ def main():
     parser.add_argument("--select", help="an expression of pytest -k")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     options = parser.parse_args()
+    given = ["--threads", *map(str, options.threads)]
+    if options.select:
+        given += ["--select", shlex.quote(options.select)]
     loads = os.getloadavg()[0]
     rows = [row for n in options.threads for row in measure(n, options.select)]
     if not rows:
         sys.exit("no benchmark was measured")
     record = {
-        "command": "python tests/benchmarks/run.py",
+        "command": " ".join(["python tests/benchmarks/run.py", *given]),
         "date": datetime.now(UTC).date().isoformat(),
         "processor": processor(),
         "load_at_start": round(loads, 2),
