@@ -33,7 +33,10 @@ def scratch_array(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
     if n_bytes < _LARGE:
         return np.empty(shape, dtype)
-    handle, path = tempfile.mkstemp(prefix="sklgm-")
+    try:
+        handle, path = tempfile.mkstemp(prefix="sklgm-")
+    except OSError:  # no folder for temporary files can be written to
+        return np.empty(shape, dtype)
     try:
         if hasattr(os, "posix_fallocate"):  # a full disk would end the process later
             os.posix_fallocate(handle, 0, n_bytes)

@@ -74,7 +74,7 @@ def apply(
     """Carry out decisions on rows: write a relabelled, filtered copy of the data."""
     interrupted = "Interrupted: nothing was written."
     with (
-        errors_in_one_line(_OPTIONS, interrupted=interrupted),
+        errors_in_one_line(_OPTIONS, interrupted=interrupted, result=to),
         warnings_in_one_line(_OPTIONS),
     ):
         from sklgm.auditing import apply_decisions

@@ -78,7 +78,10 @@ def completed(values: Sequence[str]) -> Callable[[str], list[str]]:
 
 @contextmanager
 def errors_in_one_line(
-    options: Mapping[str, str], *, interrupted: str = _GOES_ON
+    options: Mapping[str, str],
+    *,
+    interrupted: str = _GOES_ON,
+    result: Path | None = None,
 ) -> Iterator[None]:
     """End the command with one line where input, data or an extra will not do.
 
@@ -90,18 +93,29 @@ def errors_in_one_line(
         Option by parameter: what the user typed, by what the message calls it.
     interrupted : str
         What to say after Ctrl-C, unless :func:`written_at_once` had written by then.
+    result : Path or None, default=None
+        File or folder that appears when all is written, if it is one.
     """
     token = _ARE_WRITTEN.set(False)
+    was_there = _is_there(result)
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo(_ARE_THERE if _ARE_WRITTEN.get() else interrupted, err=True)
+        is_written = _ARE_WRITTEN.get() or (_is_there(result) and not was_there)
+        typer.echo(_ARE_THERE if is_written else interrupted, err=True)
         raise typer.Exit(code=INTERRUPTED) from None
     except _EXPECTED as error:
         typer.echo(f"Error: {printable(in_options(str(error), options))}", err=True)
         raise typer.Exit(code=1) from error
     finally:
         _ARE_WRITTEN.reset(token)
+
+
+def _is_there(result: Path | None) -> bool:
+    """Whether there is a file, or a folder with anything in it."""
+    if result is None or not result.is_dir():
+        return result is not None and result.exists()
+    return any(result.iterdir())
 
 
 @contextmanager

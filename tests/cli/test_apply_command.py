@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 
 import numpy as np
 import polars as pl
@@ -79,6 +80,29 @@ def test_apply_writes_an_index(invoke, stripes, tmp_path):
     outcome = invoke("apply", decisions, stripes, "--to", to, "--index")
     assert outcome.exit_code == 1
     assert "is there already; name another" in outcome.stderr
+
+
+@pytest.mark.parametrize("is_renamed", [False, True])
+def test_interrupted_apply_says_whether_the_copy_is_there(
+    invoke, stripes, tmp_path, monkeypatch, is_renamed
+):
+    rename = os.rename
+
+    def interrupted(source, target):
+        if is_renamed:
+            rename(source, target)
+        raise KeyboardInterrupt
+
+    decisions = tmp_path / "decisions.csv"
+    decisions.write_text("row,decision\n0,drop\n")
+    monkeypatch.setattr(os, "rename", interrupted)
+    to = tmp_path / "clean"
+    outcome = invoke("apply", decisions, stripes, "--to", to)
+    assert outcome.exit_code == 130
+    assert to.exists() is is_renamed
+    said = "the results had been written" if is_renamed else "nothing was written"
+    assert outcome.stderr.splitlines()[-1] == f"Interrupted: {said}."
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".p")]
 
 
 @pytest.mark.parametrize(

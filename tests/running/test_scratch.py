@@ -52,3 +52,10 @@ def test_without_room_for_a_file_an_array_is_in_memory(few_bytes, monkeypatch):
     assert type(array) is np.ndarray
     assert array.shape == (5, 7)
     assert list(few_bytes.iterdir()) == []
+
+
+def test_without_a_folder_for_files_an_array_is_in_memory(few_bytes, monkeypatch):
+    monkeypatch.setattr(_scratch.tempfile, "tempdir", str(few_bytes / "none"))
+    array = scratch_array((5, 7), np.float32)
+    assert type(array) is np.ndarray
+    assert array.shape == (5, 7)
