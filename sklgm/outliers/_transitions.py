@@ -10,9 +10,8 @@ from scipy.special import logsumexp
 
 from sklgm.outliers._order import by_label
 
-# What the noise of all classes counts for, beside the rows of each class: as many rows,
-# or as many as have so many wrong claims.
-_PRIOR_ROWS, _PRIOR_WRONG = 20.0, 3.0
+# Rows that the noise of all classes counts for, beside those of each class.
+_PRIOR_ROWS = 20.0
 _N_STEPS, _TOLERANCE = 50, 3e-4
 # Where the search for the matrix starts, and the least that a confusion has.
 _FIRST_NOISE, _LEAST_NOISE = 0.03, 1e-12
@@ -37,6 +36,8 @@ class TransitionModel:
         clue, however sure it is.
     priors : ndarray of shape (n_classes,)
         Shares of the claimed classes, from which stray rows come.
+    prior_wrong : float, default=0.0
+        Wrong claims that evenly spread noise counts for in each class, at least.
 
     Notes
     -----
@@ -46,12 +47,12 @@ class TransitionModel:
         P(y, z | x) = q_y T[y, z],    P(right | x, z) = q_z T[z, z] / sum_y q_y T[y, z].
 
     T maximises the likelihood of the claims. Each of its rows is drawn to the noise of
-    all classes, spread evenly, with the weight of 20 rows, or of as many as have three
-    wrong claims, so that small classes borrow from the others and a few wrong claims do
-    not pass for a habit; and at most half of the claims of a label count as wrong,
-    since a classifier that never finds a class would else be taken for labels that are
-    all wrong. With ``T[y, z] = epsilon / (K - 1)`` and gamma = 0 this is the
-    mixture of one noise share.
+    all classes, spread evenly, with the weight of 20 rows, or of as many as have
+    ``prior_wrong`` wrong claims, so that small classes borrow from the others and a few
+    wrong claims do not pass for a habit; and at most half of the claims of a label
+    count as wrong, since a classifier that never finds a class would else be taken for
+    labels that are all wrong. With ``T[y, z] = epsilon / (K - 1)`` and gamma = 0 this
+    is the mixture of one noise share.
 
     References
     ----------
@@ -63,6 +64,7 @@ class TransitionModel:
     noise_matrix: NDArray[np.float64]
     stray_share: float
     priors: NDArray[np.float64]
+    prior_wrong: float = 0.0
 
     @classmethod
     def start(cls, n_classes: int, priors: NDArray[np.float64]) -> Self:
@@ -116,7 +118,7 @@ class TransitionModel:
                 counts[:, label] = to_label * ((1.0 / (of_rows @ to_label)) @ of_rows)
             counts = _mostly_right(counts)
             noise = 1.0 - np.trace(counts) / counts.sum()
-            prior_rows = max(_PRIOR_ROWS, _PRIOR_WRONG / max(noise, 1e-9))
+            prior_rows = max(_PRIOR_ROWS, self.prior_wrong / max(noise, 1e-9))
             updated = counts + prior_rows * _even(noise, n_classes)
             updated /= updated.sum(axis=1, keepdims=True)
             change = np.abs(updated - matrix).max()

@@ -208,7 +208,7 @@ def test_fit_predict_asks_a_frozen_model_about_each_row_once(counted, score_kind
         lambda estimator, X, y: FilteredClassifier(
             LogisticRegression(), LGMOutlierDetector(estimator)
         ).fit(X, y),
-        lambda estimator, X, y: audit(X, y, estimator=estimator),
+        lambda estimator, X, y: audit(X, y, estimator=estimator, n_repeats=1),
     ],
     ids=["self_confidence", "filter", "filtered_classifier", "audit"],
 )

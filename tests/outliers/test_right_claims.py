@@ -358,3 +358,17 @@ def test_noise_is_that_of_people_where_classes_are_alike(is_of_people):
     np.testing.assert_allclose([by_people(e) for e in errors], expected, atol=1e-9)
     # ... and of a strong classifier alone.
     assert by_people(0.15) == 0.0
+
+
+def test_few_wrong_claims_are_spread_evenly_unless_they_are_a_habit():
+    log_proba, claimed, _ = labelled_rows(0.05, 1.0, n=400)
+    even = RightClaimModel.fit(log_proba, claimed)
+    assert even.likely.prior_wrong == even.cautious.prior_wrong > 0
+    # As many, but all of one class, and with the same label.
+    right = np.argmax(log_proba, axis=1)
+    with_habit = right.copy()
+    with_habit[np.flatnonzero(right == 0)[:20]] = 1
+    habit = RightClaimModel.fit(log_proba, with_habit)
+    assert habit.likely.prior_wrong == habit.cautious.prior_wrong == 0
+    off = habit.noise_matrix - np.diag(np.diag(habit.noise_matrix))
+    assert np.unravel_index(off.argmax(), off.shape) == (0, 1)

@@ -114,22 +114,21 @@ def test_small_classes_borrow_the_noise_of_the_others():
 
 
 def test_few_wrong_claims_do_not_pass_for_a_habit():
-    # Sure rows of four classes; one of each 100 claims the next class, but none of the
-    # last does.
+    # Sure rows of four classes: one in a hundred of each claims the next class, but
+    # none of the last does.
     y = np.repeat(np.arange(N_CLASSES), 100)
     claimed = y.copy()
     claimed[[0, 100, 200]] += 1
     log_proba = np.full((len(y), N_CLASSES), np.log(1e-4))
     log_proba[np.arange(len(y)), y] = np.log(1.0 - 3e-4)
-    fitted, _ = TransitionModel.start(N_CLASSES, PRIORS).fit(log_proba, claimed)
+    start = replace(TransitionModel.start(N_CLASSES, PRIORS), prior_wrong=3.0)
+    fitted, _ = start.fit(log_proba, claimed)
     off = fitted.noise_matrix[~np.eye(N_CLASSES, dtype=bool)]
     # As counts they would be 1, 1, 1 and nine times 0 of 100.
     assert off.min() > 0.001
     assert off.max() < 6 * off.min()
-    # Of ten times as many rows they are a habit.
-    many, _ = TransitionModel.start(N_CLASSES, PRIORS).fit(
-        np.repeat(log_proba, 30, axis=0), np.repeat(claimed, 30)
-    )
+    # Of thirty times as many rows they are one.
+    many, _ = start.fit(np.repeat(log_proba, 30, axis=0), np.repeat(claimed, 30))
     assert many.noise_matrix[0, 1] > 15 * many.noise_matrix[0, 2]
 
 
