@@ -56,7 +56,7 @@ html_sidebars = {
     "api": [],
     "changes": [],
     "results/robustness": [],
-    "results/speed": [],
+    "speed": [],
 }
 html_theme_options = {
     "logo": {"text": "sklgm"},

@@ -48,7 +48,8 @@ def speed_page():
 
 
 def test_the_page_shows_figures_bounds_and_machine(speed_page, tmp_path):
-    (tmp_path / "speed.json").write_text(json.dumps(RECORD))
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "speed.json").write_text(json.dumps(RECORD))
     speed_page.write_page(tmp_path)
     page = (tmp_path / "speed.rst").read_text()
     table = page[page.index(".. list-table::") :]
@@ -73,7 +74,10 @@ def test_without_a_measurement_the_page_says_so(speed_page, tmp_path):
 
 
 def test_a_damaged_measurement_fails_the_build(speed_page, tmp_path):
-    (tmp_path / "speed.json").write_text(json.dumps({**RECORD, "rows": [{}]}))
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "speed.json").write_text(
+        json.dumps({**RECORD, "rows": [{}]})
+    )
     with pytest.raises(ExtensionError, match=r"speed\.json"):
         speed_page.write_page(tmp_path)
 

@@ -193,7 +193,7 @@ def write_pages(folder: Path) -> None:
     for drawn in figures.values():
         files |= {name: _svg(shown.figure) for name, shown in drawn.items()}
     for stale in [*folder.glob("figure-*.svg"), *folder.glob("*.rst")]:
-        if stale.name not in (*files, "robustness.rst", "speed.rst"):
+        if stale.name not in (*files, "robustness.rst"):
             stale.unlink()
     for name, content in files.items():
         path = folder / name
@@ -241,7 +241,7 @@ def _index(runs: Sequence[Run], titles: Sequence[str], files: Sequence[str]) -> 
     ]
     entries = "\n".join(f"   {name.removesuffix('.rst')}" for name in files)
     parts.append(_heading("Every data set", "="))
-    parts.append(f".. toctree::\n   :maxdepth: 1\n\n{entries}\n   robustness\n   speed")
+    parts.append(f".. toctree::\n   :maxdepth: 1\n\n{entries}\n   robustness")
     return "\n\n".join(parts) + "\n"
 
 

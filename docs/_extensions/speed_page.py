@@ -23,8 +23,9 @@ hand.
 
 
 def write_page(folder: Path) -> None:
-    """Write ``speed.rst`` beside ``speed.json`` in `folder`."""
-    generated.write_page(folder / "speed.json", folder / "speed.rst", render_page)
+    """Write ``speed.rst`` in `folder` for its ``results/speed.json``."""
+    source = folder / "results" / "speed.json"
+    generated.write_page(source, folder / "speed.rst", render_page)
 
 
 def render_page(record: dict[str, Any] | None) -> str:
@@ -71,7 +72,7 @@ def _unit(row: dict[str, Any]) -> str:
 
 
 def _write(app: Sphinx) -> None:
-    write_page(Path(app.srcdir) / "results")
+    write_page(Path(app.srcdir))
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
