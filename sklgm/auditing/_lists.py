@@ -38,7 +38,7 @@ def write_csv(path: Path, lines: list[list[Any]], escape_formulas: bool) -> None
     text = io.StringIO(newline="")
     if escape_formulas:
         lines = [[inert(cell) for cell in line] for line in lines]
-    csv.writer(text).writerows(lines)
+    csv.writer(text, lineterminator="\n").writerows(lines)
     write_text(path, text.getvalue())
 
 

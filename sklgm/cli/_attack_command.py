@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 else:
     typer = import_extra("typer", "cli")
 
+# Share of the way to the target beyond which poisons have not come near it.
+_FAR = 0.5
 _OPTIONS = {
     "estimator": "--estimator",
     "surrogate": "--surrogate",
@@ -37,6 +39,7 @@ _OPTIONS = {
     "watermark_opacity": "--watermark",
     "attack": "--attack",
     "n_jobs": "--n-jobs",
+    "max_iter": "--max-iter",
     "device": "--device",
     "random_state": "--seed",
 }
@@ -95,6 +98,9 @@ def attack(
             min=0, max=0.99, help="Share of the target blended into its bases."
         ),
     ] = 0.0,
+    max_iter: Annotated[
+        int, typer.Option(help="Number of iterations of the attack.")
+    ] = 100,
     label_column: Annotated[
         str | None,
         typer.Option(help="Column that holds the labels, for tables."),
@@ -162,6 +168,7 @@ def attack(
                 budget=int(budget) if is_count else budget,
                 max_perturbation=linf / 255 if linf else None,
                 watermark_opacity=watermark,
+                max_iter=max_iter,
                 n_jobs=n_jobs,
                 random_state=seed,
                 device=device,
@@ -264,3 +271,11 @@ def _print_summary(result: RedTeamResult) -> None:
         "not that the estimator is safe.",
     }
     console.print(text[result.surrogate])
+    ratio = result.summary()["collision_ratio"]
+    if ratio > _FAR:
+        console.print(
+            "The attack did not get far: by the features it was crafted on, poisons "
+            f"lie at {100 * ratio:.0f} % of the distance that their bases have to the "
+            "target (median). Raise --max-iter, or give another --attack or "
+            "--surrogate, before a low rate means anything."
+        )

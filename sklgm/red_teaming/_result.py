@@ -143,8 +143,9 @@ class RedTeamResult:
         -------
         dict
             ``success_rate`` and ``changed_rate`` with intervals and counts,
-            ``control_accuracy``, ``poisoned_accuracy``, ``surrogate``,
-            ``is_black_box``, ``agreement``, ``is_8_bit`` and ``settings``.
+            ``control_accuracy``, ``poisoned_accuracy``, ``collision_ratio`` (median),
+            ``surrogate``, ``is_black_box``, ``agreement``, ``is_8_bit`` and
+            ``settings``.
         """
         accuracy, low, high = mean_interval(self.accuracies, bounds=(0.0, 1.0))
         return {
@@ -157,6 +158,7 @@ class RedTeamResult:
                 "high": None if np.isnan(high) else high,
                 "n": len(self.accuracies),
             },
+            "collision_ratio": float(np.median(self.collision_ratio)),
             "surrogate": self.surrogate,
             "is_black_box": self.is_black_box,
             "agreement": self.agreement,
@@ -306,6 +308,6 @@ def _scalar(value: Any) -> Any:
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

@@ -162,3 +162,19 @@ def test_rounded_poisons_still_collide_in_the_features(stripes):
     before = np.linalg.norm(clf.transform(base) - of_target, axis=1)
     after = np.linalg.norm(clf.transform(rounded) - of_target, axis=1)
     assert (after / before < crafted.collision_ratio + 0.05).all()
+
+
+def test_an_attack_that_did_not_get_far_says_so(invoke, stripes, tmp_path):
+    command = ["attack", stripes, *SPARING, "--linf", 1, "--out", tmp_path / "out"]
+    outcome = invoke(*command, "--max-iter", 1)
+    assert outcome.exit_code == 0, outcome.output
+    said = " ".join(outcome.stdout.split())
+    summary = json.loads((tmp_path / "out" / "red_team.json").read_text())
+    assert summary["settings"]["max_iter"] == 1
+    assert summary["collision_ratio"] > 0.5
+    percent = round(100 * summary["collision_ratio"])
+    assert f"poisons lie at {percent} % of the distance" in said
+    assert "Raise --max-iter" in said
+    outcome = invoke(*command, "--max-iter", 0)
+    assert outcome.exit_code == 1
+    assert "--max-iter" in outcome.stderr
