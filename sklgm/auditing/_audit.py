@@ -27,6 +27,7 @@ from sklgm._running import (
     describe_environment,
     divided_threads,
 )
+from sklgm.auditing._chunks import has_nan
 from sklgm.auditing._decisions import check_decisions
 from sklgm.auditing._duplicates import Duplicates, find_duplicates, row_hashes
 from sklgm.auditing._fold_models import (
@@ -41,6 +42,7 @@ from sklgm.auditing._fold_models import (
 )
 from sklgm.auditing._given import check_pred_probs
 from sklgm.auditing._judgement import audit_result, judge
+from sklgm.auditing._number_columns import NumberColumns, numbers_in_memory
 from sklgm.auditing._outliers import outlier_p_values
 from sklgm.auditing._preparation import (
     describe,
@@ -294,7 +296,7 @@ def audit(
         }
         _check_without_models(given)
         if X is not None:
-            rows, y, _ = parted_rows(X, y)
+            rows, y, _ = parted_rows(X, y, only_labels=True)
         if y is None or isinstance(y, str):
             raise ValueError(
                 f"y={y!r}: give the labels, one for each row of pred_probs"
@@ -324,8 +326,10 @@ def audit(
             )
         if estimator is None:
             rows, preparation = _prepared(rows, claimed_labels, seed)
+        elif isinstance(rows, NumberColumns):
+            rows, preparation = rows.values, _Preparation(names=rows.names)
         if trusted is not None:
-            known = _checked_trusted(trusted, rows, classes, preparation.table)
+            known = _checked_trusted(trusted, rows, classes, preparation)
             _check_enough_trusted(known, classes, score_kind, rule)
         splits = make_folds(
             claimed_labels,
@@ -439,6 +443,7 @@ class _Preparation:
     step: Any = None
     table: Table | None = None
     notes: tuple[str, ...] = ()
+    names: list[str] | None = None  # of columns of numbers that became an array
 
 
 def _prepared(
@@ -447,11 +452,16 @@ def _prepared(
     """Rows that the default estimator takes, after the step of the preparation."""
     if isinstance(rows, Dataset):
         return rows, _Preparation()
+    if isinstance(rows, NumberColumns):
+        _check_complete(rows)
+        warn_of_telling_columns(rows.columns(), claimed_labels, stacklevel=3)
+        values = check_array(rows.values, input_name="X")
+        return values, _Preparation(names=rows.names)
     if sparse.issparse(rows):
         step = make_sparse_preparation(rows, seed)
         return rows, _Preparation(step, notes=("Sparse rows were projected.",))
     if isinstance(rows, np.ndarray) and rows.dtype.kind in "biuf" and rows.ndim > 1:
-        if rows.ndim > 2 or not np.isnan(rows).any():
+        if rows.ndim > 2 or not has_nan(rows):
             return check_array(rows, allow_nd=True, input_name="X"), _Preparation()
     elif isinstance(rows, np.ndarray) and rows.ndim == 1 and rows.dtype.kind in "biuf":
         check_array(rows, input_name="X")  # tells how to give one column
@@ -460,24 +470,42 @@ def _prepared(
         raise ValueError("X must have at least one column beside the labels")
     if hasattr(rows, "columns"):
         warn_of_telling_columns(
-            ((name, table.values[:, j]) for j, name in enumerate(table.names)),
+            table.columns(),
             claimed_labels,
             stacklevel=3,
         )
     if set(table.kinds) == {"number"} and hasattr(rows, "columns"):
-        numbers = table.values.astype(np.float64)
-        if np.isfinite(numbers).all():
-            return rows, _Preparation()
+        if np.isfinite(table.values.astype(np.float64)).all():
+            numbers = numbers_in_memory(rows)
+            return numbers.values, _Preparation(names=numbers.names)
     step = make_preparation(table, seed)
     return table.values, _Preparation(step, table, (describe(table),))
 
 
+def _check_complete(rows: NumberColumns) -> None:
+    incomplete = rows.incomplete()
+    if incomplete:
+        raise ValueError(
+            f"values are missing (NaN) in the columns {', '.join(incomplete[:5])} of "
+            "X, which the default estimator fills in only in memory: fill them "
+            "(X.fillna(...)), leave their rows out (X.dropna()), give an estimator "
+            "that takes NaN, or give X.compute() where that fits into memory"
+        )
+
+
 def _checked_trusted(
-    trusted: Any, rows: Any, classes: NDArray[Any], table: Table | None
+    trusted: Any, rows: Any, classes: NDArray[Any], preparation: _Preparation
 ) -> Trusted:
     """Check trusted rows, in whatever container rows are."""
     is_plain = isinstance(rows, np.ndarray) and rows.dtype.kind in "biuf"
-    if not isinstance(trusted, tuple) or len(trusted) != 2 or is_plain:
+    is_pair = isinstance(trusted, tuple) and len(trusted) == 2
+    names, table = preparation.names, preparation.table
+    if is_pair and names is not None and hasattr(trusted[0], "columns"):
+        X, labels, _ = parted_rows(*trusted, X_name="X_trusted", y_name="y_trusted")
+        if not isinstance(X, NumberColumns):
+            X = numbers_in_memory(X)
+        trusted = (X.in_order_of(names), labels)
+    if not is_pair or is_plain:
         return check_trusted(trusted, rows, classes, stacklevel=3)
     X, labels, _ = parted_rows(*trusted, X_name="X_trusted", y_name="y_trusted")
     if table is not None:
@@ -504,7 +532,11 @@ def _checked_trusted(
 
 def _comparable(rows: Any) -> Any:
     """Rows one after the other; a frame is iterated by its columns."""
-    return as_table(rows).values if hasattr(rows, "columns") else rows
+    if not hasattr(rows, "columns"):
+        return rows
+    table = as_table(rows)
+    has_numbers = set(table.kinds) == {"number"}
+    return table.values.astype(np.float64) if has_numbers else table.values
 
 
 def _duplicates(rows: Any) -> Duplicates:
@@ -531,7 +563,10 @@ def _are_equal_by_chance(rows: Any) -> bool:
     if len(shape) != 2 or shape[1] >= _LEAST_COLUMNS or sparse.issparse(rows):
         return False
     values = np.asarray(_comparable(rows))
-    n_values = [len({*column.tolist()}) for column in values.T]
+    if values.dtype.kind in "biuf":
+        n_values = [len(np.unique(column, equal_nan=False)) for column in values.T]
+    else:
+        n_values = [len({*column.tolist()}) for column in values.T]
     return max(n_values, default=0) < _MOST_DISTINCT * shape[0]
 
 

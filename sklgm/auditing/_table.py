@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from numbers import Number
@@ -33,6 +34,19 @@ class Table:
     values: NDArray[Any]
     names: list[str]
     kinds: list[str]
+
+    def columns(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Name and values of each column.
+
+        Yields
+        ------
+        tuple of (str, ndarray of shape (n_samples,))
+            Floats, or an array of objects that are texts.
+        """
+        for j, (name, kind) in enumerate(zip(self.names, self.kinds, strict=True)):
+            values = self.values[:, j]
+            is_number = kind in ("number", "date")
+            yield name, values.astype(np.float64) if is_number else values
 
 
 def as_table(X: Any, like: Table | None = None) -> Table:
