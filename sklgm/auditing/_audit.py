@@ -108,9 +108,10 @@ def audit(
     ----------
     X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape), \
             frame, sparse matrix, sequence of str, mapping of columns, data set or None
-        Instances, images in [0, 1]. A frame is one of pandas or Polars; a data set is
-        a map-style torch ``Dataset`` or a ``Dataset`` of the Hugging Face Hub. None
-        where ``pred_probs`` or ``features`` are given.
+        Instances, images in [0, 1]. A frame is one of pandas, Polars or Dask; a data
+        set is a map-style torch ``Dataset`` or a ``Dataset`` of the Hugging Face Hub.
+        None where ``pred_probs`` or ``features`` are given. Of a Dask frame columns of
+        numbers are read, a partition at a time (see Notes).
     y : array-like of shape (n_samples,), str or None, default=None
         Claimed labels, of at least two classes; or the column of X that holds them.
         None takes the column label, labels, y, target or class, or the second element
@@ -118,8 +119,9 @@ def audit(
     estimator : classifier or None, default=None
         Cloned and fitted in every fold: anything with probabilities, and class
         Gaussians for ``score_kind="likelihood"``. It sees X as it is: of X only the
-        number of rows is checked. A ``FrozenEstimator`` judges all rows as it is; it
-        should not be trained on them. None is an :class:`~sklgm.LGMClassifier` with
+        number of rows is checked; a Dask frame reaches it as an array, without names
+        of columns. A ``FrozenEstimator`` judges all rows as it is; it should not be
+        trained on them. None is an :class:`~sklgm.LGMClassifier` with
         one-cycle learning rate; after a ``StandardScaler`` where X has rows of
         numbers, and after a preparation where it has text, categories, dates or
         missing values (see Notes).
@@ -193,10 +195,11 @@ def audit(
     Raises
     ------
     ValueError
-        If y has one class, if ``cv`` cannot split the rows; if parameters are out of
-        range or exclude each other; if a trusted label is none of y's, or
-        ``score_kind="likelihood"`` misses a class among the trusted rows; or if the
-        estimator gives no probabilities.
+        If y has one class, if ``cv`` cannot split the rows; if a Dask frame holds
+        anything but numbers beside labels and groups, or lacks some and the estimator
+        is the default one; if parameters are out of range or exclude each other; if a
+        trusted label is none of y's, or ``score_kind="likelihood"`` misses a class
+        among the trusted rows; or if the estimator gives no probabilities.
     TypeError
         If ``trusted`` is not a pair, ``decisions`` not a dict, or X holds no rows.
 
@@ -241,6 +244,12 @@ def audit(
     the median where they are missing, with an indicator; dates as numbers; categories
     one-hot; texts by TF-IDF in 100 dimensions. ``notes`` of the result say which column
     is what.
+
+    *Dask frames* hold numbers, booleans or lists of numbers. They are read a partition
+    at a time, in order, into one array, of the type that all columns have in common,
+    which from 1 GiB on lies in a temporary file. The result is that of the computed
+    frame. Beside ``pred_probs`` only the labels are read: no row is compared with
+    others to find duplicates and outliers.
 
     *Rare classes*: one of fewer rows than folds says nothing about what its rows look
     like. The others are judged as if it were not there; its rows are listed in
@@ -455,8 +464,8 @@ def _prepared(
     if isinstance(rows, NumberColumns):
         _check_complete(rows)
         warn_of_telling_columns(rows.columns(), claimed_labels, stacklevel=3)
-        values = check_array(rows.values, input_name="X")
-        return values, _Preparation(names=rows.names)
+        check_array(rows.values, input_name="X")
+        return rows.values, _Preparation(names=rows.names)
     if sparse.issparse(rows):
         step = make_sparse_preparation(rows, seed)
         return rows, _Preparation(step, notes=("Sparse rows were projected.",))

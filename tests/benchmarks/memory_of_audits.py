@@ -158,9 +158,8 @@ def measured(kind, n_rows, folder):
     is_over.set()
     watcher.join()
     is_wrong, flags = claimed != y, result.is_suspect
-    bytes_of_rows = (
-        N_FEATURES * 4 if is_table or kind == "features" else 3 * SIZE * SIZE * 4
-    )
+    has_features = is_table or kind == "features"
+    bytes_of_rows = 4 * (N_FEATURES if has_features else 3 * SIZE * SIZE)
     return {
         "kind": kind,
         "n_rows": n_rows,
