@@ -201,26 +201,19 @@ def numbers_by_partitions(X: Any, n_rows: int, name: str) -> NumberColumns:
         start, stop = stop, stop + len(part)
         if stop > n_rows:
             break
-        read = {}
-        for column, (_, values) in zip(names, _labelled_columns(part), strict=True):
-            try:
-                read[column] = _numbers_of(column, values)
-            except _NotNumbers as error:
-                kind = f"{error} in partition {number}"
-                raise ValueError(_not_a_number(column, kind, name)) from None
-            found = read[column][1].dtype
-            if not np.can_cast(found, dtype):
-                raise ValueError(
-                    f"column {column!r} is {declared[column]} by {name}.dtypes, but "
-                    f"{found} in partition {number} of {name}, as where values are "
-                    f"missing: give {name}.astype({{{column!r}: 'float64'}})"
-                )
+        read = _read_partition(part, names, f"partition {number}", name)
         if places is None:
             places = {column: of_column for column, (of_column, _) in read.items()}
             n_columns = sum(map(len, places.values()))
             array = scratch_array((n_rows, n_columns), dtype)
         first = 0
         for column, (of_column, numbers) in read.items():
+            if not np.can_cast(numbers.dtype, dtype):
+                raise ValueError(
+                    f"column {column!r} is {declared[column]} by {name}.dtypes, but "
+                    f"{numbers.dtype} in partition {number} of {name}, as where values "
+                    f"are missing: give {name}.astype({{{column!r}: 'float64'}})"
+                )
             if of_column != places[column]:
                 raise ValueError(
                     f"column {column!r} holds lists of {len(places[column])} numbers, "
@@ -238,6 +231,20 @@ def numbers_by_partitions(X: Any, n_rows: int, name: str) -> NumberColumns:
     if places is not None:
         names = [place for of_column in places.values() for place in of_column]
     return NumberColumns(array, names)
+
+
+def _read_partition(
+    part: Any, names: list[str], place: str, name: str
+) -> dict[str, tuple[list[str], NDArray[Any]]]:
+    """Names and values of each column of a partition."""
+    read = {}
+    for column, (_, values) in zip(names, _labelled_columns(part), strict=True):
+        try:
+            read[column] = _numbers_of(column, values)
+        except _NotNumbers as error:
+            kind = f"{error} in {place}"
+            raise ValueError(_not_a_number(column, kind, name)) from None
+    return read
 
 
 class _NotNumbers(Exception):
