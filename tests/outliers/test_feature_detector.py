@@ -215,3 +215,13 @@ def test_filters_drop_what_they_reject(detector_class, frozen):
             np.testing.assert_array_equal(dropped, np.flatnonzero(is_rejected))
         else:
             assert len(dropped) <= 12
+
+
+def test_posteriors_are_those_of_a_classifier_that_has_them(blobs):
+    X, y = blobs
+    clf = LGMClassifier("identity", location="mean", random_state=0).fit(X, y)
+    detector = ClassMahalanobisDetector(
+        FrozenEstimator(clf), false_alarm_rate=0.1, random_state=0
+    ).fit(X, y)
+    found = detector._read(detector.estimators_[0], X).log_proba
+    np.testing.assert_allclose(np.exp(found), clf.predict_proba(X), atol=1e-6)

@@ -96,3 +96,9 @@ def test_folds_that_miss_a_class_are_refused():
     y = np.repeat([0, 1, 2], 30)
     with pytest.raises(ValueError, match="without any row of class 0: give more rows"):
         make_folds(y, 90, cv=KFold(3), seed=0)
+
+
+def test_two_folds_hold_out_half_of_each_class():
+    y = np.arange(12) % 3
+    splits = make_folds(y, 12, cv=2, seed=0)
+    assert [np.bincount(y[rows]).tolist() for _, rows in splits] == [[2, 2, 2]] * 2
