@@ -389,3 +389,16 @@ def test_what_was_calibrated_is_not_changed():
     for record in (made, RowScores(claims=nothing)):
         with pytest.raises(FrozenInstanceError):
             record.claims = nothing
+
+
+def test_a_posterior_tells_two_classes_apart_and_not_one():
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    X = rng.normal(size=(60, 2)) + 6.0 * y[:, None]
+    claimed = y.copy()
+    claimed[:3] = 1 - y[:3]
+    detector = LGMOutlierDetector(GaussianNB(), contamination=0.05, random_state=0)
+    flags = detector.fit_predict(X, claimed)
+    assert np.flatnonzero(flags == -1).tolist() == [0, 1, 2]
+    with pytest.raises(ValueError, match="class"):
+        detector.fit(X, np.zeros(60, dtype=int))

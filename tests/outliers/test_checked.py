@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sklgm.outliers._checked import recalibrate
+from sklgm.outliers._checked import _posterior, recalibrate
 
 
 def claims(n=20000, shift=0.0, seed=0):
@@ -133,3 +133,16 @@ def test_probabilities_and_share_are_means_over_the_posteriors_of_both_laws():
     low, high = found.noise_share_interval
     assert low == pytest.approx(min(end[0] for end in ends), abs=0.015)
     assert high == pytest.approx(max(end[1] for end in ends), abs=0.015)
+
+
+@pytest.mark.parametrize("spreads", [(0.3,), (0.7, 0.7)])
+@pytest.mark.parametrize("n", [10, 100])
+def test_points_of_a_posterior_lie_where_it_is(spreads, n):
+    rng = np.random.default_rng(0)
+    odds = rng.normal(2.0, 3.0, size=n)
+    is_right = rng.random(n) < 1 / (1 + np.exp(-0.6 * odds))
+    laws, weights = _posterior(odds, is_right, spreads)
+    assert laws.shape == (len(weights), 1 + len(spreads))
+    assert weights.sum() == pytest.approx(1.0)
+    # As many points of equal weight; of twice the variance, 130 or 94 of 256.
+    assert 1.0 / np.sum(weights**2) > 180
