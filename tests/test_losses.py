@@ -182,6 +182,34 @@ def test_weights_of_the_fixed_variance_loss_are_those_of_the_loss():
         torch.testing.assert_close(one, other)
 
 
+class Cut(torch.autograd.Function):
+    """A step that passes values on and no gradient back."""
+
+    @staticmethod
+    def forward(ctx, values):
+        return values.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return None
+
+
+def test_a_loss_that_nothing_follows_from_has_no_gradients():
+    features, y, means, log_variance, log_priors = random_case()
+    features.requires_grad_()
+    loss, *_ = fixed_variance_lgm_loss(
+        features,
+        y,
+        means,
+        float(log_variance),
+        log_priors,
+        margin=0.7,
+        likelihood_weight=0.2,
+    )
+    Cut.apply(loss).backward()
+    assert features.grad is None
+
+
 def test_the_fixed_variance_loss_leaves_a_frozen_backbone_alone():
     features, y, means, log_variance, log_priors = random_case()
     loss, *_ = fixed_variance_lgm_loss(

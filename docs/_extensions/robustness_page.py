@@ -108,10 +108,13 @@ def _wrong(each: dict[str, Any]) -> str:
 
 
 def _unnoticed(survivors: list[dict[str, Any]]) -> str:
+    """How many are left for a reason; a reason of null is a test written since."""
     n_explained = sum(bool(survivor["reason"]) for survivor in survivors)
+    n_since = sum(survivor["reason"] is None for survivor in survivors)
+    since = f", and tests that were written since notice {n_since}" if n_since else ""
     return (
         f"No test noticed {len(survivors)}, of which {n_explained} have a reason to be "
-        "left; :download:`robustness.json` lists them."
+        f"left{since}; :download:`robustness.json` lists them."
     )
 
 

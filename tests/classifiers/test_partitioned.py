@@ -204,3 +204,28 @@ def test_clones_have_seeds_of_their_own(blobs):
     clf = partitioned(DecisionTreeClassifier()).fit(*blobs)
     seeds = {e.random_state for e in clf.estimators_}
     assert len(seeds) == 5
+
+
+@pytest.mark.parametrize(("n_rows", "n_labels"), [(50, 60), (60, 50)])
+def test_rows_and_labels_are_as_many(n_rows, n_labels, blobs):
+    X, y = blobs
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        partitioned().fit(X[:n_rows], y[:n_labels])
+
+
+def test_rows_have_the_columns_of_the_training_rows(blobs):
+    clf = partitioned().fit(*blobs)
+    assert clf.n_features_in_ == 4
+    with pytest.raises(ValueError, match="X has 3 features, but PartitionedClassifier"):
+        clf.predict(blobs[0][:, :3])
+
+
+def test_one_row_is_judged_as_among_others(blobs):
+    clf = partitioned().fit(*blobs)
+    assert clf.predict(blobs[0][:1]).tolist() == clf.predict(blobs[0])[:1].tolist()
+
+
+def test_lists_of_numbers_are_taken(blobs):
+    X, y = blobs
+    found = partitioned().fit(X.tolist(), y.tolist()).predict(X.tolist())
+    np.testing.assert_array_equal(found, partitioned().fit(X, y).predict(X))

@@ -272,3 +272,27 @@ def test_rows_of_another_width_are_refused_and_not_learnt(covariance_type):
         with pytest.raises(ValueError, match="X has 3 features, but RobustGaussian"):
             getattr(clf, method)([[0.0, 1.0, 2.0]])
     assert clf.n_features_in_ == 2
+
+
+def test_a_boundary_is_shifted_by_the_log_of_the_priors():
+    # Half way from 0 to 2, and by log(9) / 2 to the mean of the rarer class.
+    clf = RobustGaussianClassifier.from_gaussians(
+        np.array([[0.0], [2.0]]),
+        1.0,
+        covariance_type="identity",
+        priors=[0.9, 0.1],
+        classes=[0, 1],
+    )
+    edge = 1.0 + np.log(9.0) / 2.0
+    assert clf.predict([[edge - 1e-6], [edge + 1e-6]]).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32])
+def test_rows_of_every_type_of_numbers_are_taken(dtype):
+    rng = np.random.default_rng(0)
+    y = np.arange(30) % 2
+    X = (rng.integers(0, 9, size=(30, 3)) + 20 * y[:, None]).astype(dtype)
+    clf = RobustGaussianClassifier(location="median").fit(X, y)
+    expected = RobustGaussianClassifier(location="median").fit(X.astype(float), y)
+    np.testing.assert_allclose(clf.means_, expected.means_)
+    np.testing.assert_allclose(clf.predict_proba(X), expected.predict_proba(X))

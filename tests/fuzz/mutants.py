@@ -107,23 +107,27 @@ def _name(file, mutation, source):
 
 
 def _asked(traced, file, mutation, source):
-    """Tests of a fault: those of its module first, and the quickest of each."""
+    """Tests of a fault: those about its file first, and the quickest of each."""
     found = tests_of(traced, file, mutation.line, mutation.stop_line)
     if not found:  # run on import, such as a default: of the function or the file
         first, last = _scope(source, mutation.line)
         found = tests_of(traced, file, first, last)
     seconds = traced["seconds"]
     chosen, total = [], 0.0
-    # Those of the file's own module first: they are about it.
-    own = Path(file).parts[1].removesuffix(".py")
-    for name in sorted(found, key=lambda name: (own not in name, seconds[name])):
+    # Those of the file, then those of its package: they are about it.
+    whole = _own_tests(file)
+    package = Path(file).parts[1].removesuffix(".py")
+
+    def order(name):
+        return not name.startswith(f"{whole}::"), package not in name, seconds[name]
+
+    for name in sorted(found, key=order):
         total += seconds[name]
         if chosen and total > _MOST_SECONDS:
             break
         chosen.append(name)
-    whole = _own_tests(file)  # where it was not traced
     if whole is not None and not any(n.startswith(f"{whole}::") for n in seconds):
-        chosen.append(whole)
+        chosen.append(whole)  # where it was not traced
     return chosen
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sklgm import LGMClassifier, RobustGaussianClassifier, SoftmaxClassifier
 from sklgm.gaussian import LocationBounds, estimate_gaussians
+from sklgm.gaussian._certificate import _chunks
 
 FAR = 1e6
 LOCATIONS = [("median", None), ("trimmed_mean", 0.25), ("trimmed_mean", 0.4)]
@@ -359,3 +360,39 @@ def test_a_head_by_gradient_has_no_bound(blobs):
     clf = LGMClassifier("identity", max_epochs=2, random_state=0).fit(*blobs)
     with pytest.raises(ValueError, match="location='gradient' has no bound"):
         clf.certified_poisons(blobs[0])
+
+
+@pytest.mark.parametrize("unit", [2.0**-40, 2.0**40])
+def test_as_many_are_certified_in_any_unit(unit):
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1, 2], 11)
+    X = 4.0 * np.eye(3)[y] + rng.normal(size=(33, 3))
+    expected = RobustGaussianClassifier(location="median").fit(X, y)
+    clf = RobustGaussianClassifier(location="median").fit(unit * X, y)
+    found = clf.certified_poisons(unit * X)
+    np.testing.assert_array_equal(found, expected.certified_poisons(X))
+    assert found.max() > 3
+
+
+@pytest.mark.parametrize("threat", ["one_class", "any"])
+def test_classes_that_are_alike_are_not_certified(threat):
+    clf = RobustGaussianClassifier(location="median", variance=1.0)
+    clf.fit(np.zeros((6, 2)), np.repeat([0, 1], 3))
+    assert clf.certified_poisons(np.zeros((1, 2)), threat=threat).tolist() == [0]
+
+
+def test_one_class_is_certified_while_its_location_has_a_bound():
+    clf = RobustGaussianClassifier(location="median", variance=1.0)
+    clf.fit(np.arange(5.0)[:, None], np.zeros(5))
+    assert clf.certified_poisons([[0.0], [99.0]]).tolist() == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "n_columns", "n_chunks"),
+    [(1000, 10, 1), (1000, 0, 1), (8, 2**20, 2), (3, 2**23, 3), (0, 5, 0)],
+)
+def test_differences_are_held_a_few_million_at_once(n_rows, n_columns, n_chunks):
+    chunks = _chunks(n_rows, n_columns)
+    assert len(chunks) == n_chunks
+    rows = [i for chunk in chunks for i in range(n_rows)[chunk]]
+    assert rows == list(range(n_rows))

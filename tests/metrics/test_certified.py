@@ -94,3 +94,10 @@ def test_lists_of_one_row_are_not_taken_for_all_rows(position):
     lists[position] = lists[position][:1]
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         certified_accuracy(*lists, n_poisons=1)
+
+
+def test_a_pipeline_of_one_step_is_that_step(blobs):
+    X, y = blobs
+    clf = RobustGaussianClassifier(location="median")
+    scorer = make_certified_scorer(4)
+    assert scorer(make_pipeline(clf).fit(X, y), X, y) == scorer(clf, X, y) > 0.5

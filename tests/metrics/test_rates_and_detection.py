@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from scipy.stats import multinomial, norm
+from scipy.stats import beta, multinomial, norm
 from scipy.stats import t as student_t
 from sklearn.base import clone
 from sklearn.dummy import DummyClassifier
@@ -216,6 +216,13 @@ def test_auroc_interval_contains_its_value_with_few_outliers(n_outliers):
     assert 0 <= low <= value <= high <= 1
 
 
+def test_one_outlier_has_the_interval_of_a_share_of_one_trial():
+    value, low, high = auroc_interval([1, 2, 3, 4, 5, 3.5], np.arange(6) == 5)
+    assert value == pytest.approx(3 / 5)
+    assert low == pytest.approx(beta.ppf(0.025, 3 / 5, 2 / 5 + 1))
+    assert high == pytest.approx(beta.ppf(0.975, 3 / 5 + 1, 2 / 5))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_auroc_interval_covers_the_true_area(seed):
@@ -271,6 +278,11 @@ def test_tpr_at_fpr_rate_carries_the_counts():
     assert rate == wilson_rate(rate.n_success, int(mask.sum()), confidence=0.9)
 
 
+def test_all_outliers_are_found_where_every_inlier_may_be_flagged():
+    assert tpr_at_fpr([3, 2, 1], [0, 1, 1], max_fpr=1) == 1.0
+    assert tpr_at_fpr([3, 2, 1], [0, 1, 1], max_fpr=0) == 0.0
+
+
 @pytest.mark.parametrize("max_fpr", [-0.1, 1.5, 5.0, float("nan")])
 def test_max_fpr_outside_the_unit_interval_raises(max_fpr):
     with pytest.raises(ValueError, match=f"max_fpr={max_fpr}"):
@@ -322,6 +334,12 @@ def test_attack_scorer_pickles(two_blobs):
     scorer = pickle.loads(pickle.dumps(make_attack_scorer(X[:3], "left")))
     assert scorer(KNeighborsClassifier().fit(X, y), X, y) == 0.0
     assert repr(scorer) == "make_attack_scorer(<3 targets>)"
+
+
+def test_attack_scorer_is_frozen():
+    scorer = make_attack_scorer([[0.0]], 1)
+    with pytest.raises(AttributeError, match="cannot assign to field"):
+        scorer.base_labels = [0]
 
 
 def test_attack_scorer_works_in_cross_validate_beside_accuracy(two_blobs):

@@ -3,13 +3,17 @@
 import inspect
 import math
 import re
+import warnings
 
 import numpy as np
 import pytest
 from numpydoc.docscrape import NumpyDocString
+from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 import sklgm.outliers
@@ -299,3 +303,61 @@ def test_a_filter_drops_the_rows_that_other_folds_reject():
     kept = np.flatnonzero(detector.fit_predict(X, claimed) == 1)
     np.testing.assert_array_equal(poison_filter.sample_indices_, kept)
     assert len(kept) == 285
+
+
+# Settings and checks
+
+
+@pytest.mark.parametrize("detector_class", DETECTORS)
+def test_detectors_share_their_defaults(detector_class):
+    shared = {
+        "estimator": None,
+        "contamination": None,
+        "false_alarm_rate": 0.01,
+        "calibration": "auto",
+        "cv": 5,
+        "n_jobs": None,
+        "random_state": None,
+    }
+    assert shared.items() <= detector_class().get_params().items()
+
+
+def test_another_fit_takes_other_columns():
+    detector = naive_bayes_detector()
+    for dim in (4, 3):
+        X, y = gaussian_rows(0, 90, dim=dim)
+        assert detector.fit(X, y).n_features_in_ == dim
+    with pytest.raises(ValueError, match="X has 4 features, but LGMOutlierDetector"):
+        detector.predict(gaussian_rows(0, 9)[0])
+
+
+@pytest.mark.parametrize(
+    ("settings", "warns"),
+    [
+        ({}, True),
+        ({"contamination": 0.1}, False),  # no p-value decides
+        ({"score_kind": "likelihood"}, False),
+    ],
+    ids=["level", "contamination", "likelihood"],
+)
+def test_only_p_values_of_posteriors_are_doubted(settings, warns):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(1000, 1)), np.arange(1000) % 2  # nothing to be learnt
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        naive_bayes_detector(**settings).fit(X, y)
+    doubts = [w for w in caught if "certain of hardly any row" in str(w.message)]
+    assert len(doubts) == warns
+
+
+def test_trusted_rows_pass_the_fixed_part_of_a_pipeline():
+    X, y = gaussian_rows(0, 90)
+    X_trusted, y_trusted = gaussian_rows(1, 60)
+    scaler = StandardScaler().fit(10.0 * X)
+    whole = make_pipeline(FrozenEstimator(scaler), GaussianNB())
+    detector = LGMOutlierDetector(whole, false_alarm_rate=0.1, random_state=0)
+    detector.fit(X, y, trusted=(X_trusted, y_trusted))
+    alone = naive_bayes_detector().fit(
+        scaler.transform(X), y, trusted=(scaler.transform(X_trusted), y_trusted)
+    )
+    np.testing.assert_allclose(detector.train_p_values_, alone.train_p_values_)

@@ -1,6 +1,7 @@
 """Calibration of claimed-label detectors: marginal, per class, weighted, q-values."""
 
 import math
+from dataclasses import FrozenInstanceError
 from typing import ClassVar
 
 import numpy as np
@@ -11,7 +12,7 @@ from sklearn.naive_bayes import GaussianNB
 
 from sklgm import LGMOutlierDetector
 from sklgm.outliers._base import ClaimedLabelDetector
-from sklgm.outliers._calibration import ScoreKind
+from sklgm.outliers._calibration import Calibration, RowScores, ScoreKind
 from sklgm.outliers._evidence import Evidence
 
 SEEDS = [0, 1, 2]
@@ -350,3 +351,54 @@ def test_false_discoveries_stay_below_the_level_on_average(calibration):
     # Benjamini and Hochberg's bound is the level times the share of clean rows.
     assert shares.mean() <= level * 0.85 + 3 * error
     assert n_found > 0.7 * 15 * n_draws
+
+
+@pytest.mark.parametrize("n_classes", [5, 6])
+def test_five_classes_with_too_few_rows_are_named(n_classes):
+    y = np.repeat(np.arange(n_classes), 10)
+    X = np.repeat(np.arange(len(y), dtype=float)[:, None], n_classes, axis=1)
+    detector = EveryRowCalibrates(calibration="per_class", false_alarm_rate=0.05)
+    end = r"4 \(10\)\. Give" if n_classes == 5 else r"4 \(10\), \.\.\.\. Give"
+    with pytest.warns(UserWarning, match=f"claim 0 .*{end}"):
+        detector.fit(X, y)
+
+
+def test_a_row_at_the_threshold_is_not_flagged():
+    # Of eleven rows the tenth percentile is the second lowest score.
+    X = np.repeat(np.arange(11.0)[:, None], 2, axis=1)
+    detector = EveryRowCalibrates(contamination=0.1)
+    flags = detector.fit_predict(X, np.arange(11) % 2)
+    assert np.flatnonzero(flags == -1).tolist() == [0]
+    assert detector.label_offset_ == 1.0
+
+
+def test_label_free_p_values_are_taken_against_trusted_rows():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 2)), np.arange(60) % 2
+    X_trusted, y_trusted = rng.normal(size=(24, 2)), np.arange(24) % 2
+    detector = ColumnScoreDetector(false_alarm_rate=0.1)
+    detector.fit(X, y, trusted=(X_trusted, y_trusted))
+    X_new = rng.normal(size=(40, 2))
+    lower = X_trusted.max(axis=1) <= X_new.max(axis=1)[:, None]
+    np.testing.assert_allclose(detector.p_values(X_new), (1 + lower.sum(axis=1)) / 25)
+
+
+def test_what_was_calibrated_is_not_changed():
+    nothing = np.zeros(0)
+    made = Calibration(ScoreKind(), nothing, nothing, (), 1, nothing, nothing)
+    for record in (made, RowScores(claims=nothing)):
+        with pytest.raises(FrozenInstanceError):
+            record.claims = nothing
+
+
+def test_a_posterior_tells_two_classes_apart_and_not_one():
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    X = rng.normal(size=(60, 2)) + 6.0 * y[:, None]
+    claimed = y.copy()
+    claimed[:3] = 1 - y[:3]
+    detector = LGMOutlierDetector(GaussianNB(), contamination=0.05, random_state=0)
+    flags = detector.fit_predict(X, claimed)
+    assert np.flatnonzero(flags == -1).tolist() == [0, 1, 2]
+    with pytest.raises(ValueError, match="class"):
+        detector.fit(X, np.zeros(60, dtype=int))

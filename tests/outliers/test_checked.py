@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sklgm.outliers._checked import recalibrate
+from sklgm.outliers._checked import _posterior, recalibrate
 
 
 def claims(n=20000, shift=0.0, seed=0):
@@ -90,3 +90,59 @@ def test_few_decisions_change_little():
         p_right, np.array([int(np.argmax(p_right))]), np.array([True])
     )
     assert abs(corrected.p_right[1:].mean() - p_right[1:].mean()) < 0.1
+
+
+def literal_posterior(odds, is_right, grids):
+    """Laws on a grid, and the probability of each, for grids of their parameters."""
+    laws = np.stack(np.meshgrid(*grids, indexing="ij"), axis=-1).reshape(-1, len(grids))
+    spreads = [1.5, 0.3] if len(grids) == 2 else [1.5, 0.7, 0.7]
+    log_prior = -0.5 * ((laws / spreads) ** 2).sum(axis=1)
+    corrected = literal_odds(laws, odds)
+    log_likelihood = -np.logaddexp(0.0, np.where(is_right, -corrected, corrected))
+    total = log_prior + 0.85 * log_likelihood.sum(axis=1)
+    weights = np.exp(total - total.max())
+    return laws, weights / weights.sum()
+
+
+def literal_odds(laws, odds):
+    slopes = np.where(odds > 0, np.exp(laws[:, 1:2]), np.exp(laws[:, -1:]))
+    return laws[:, :1] + slopes * odds
+
+
+def test_probabilities_and_share_are_means_over_the_posteriors_of_both_laws():
+    rng = np.random.default_rng(0)
+    odds = np.r_[rng.normal(2.0, 2.0, size=70), rng.uniform(0.1, 0.9, size=10)]
+    is_right = rng.random(80) < 1 / (1 + np.exp(-np.where(odds > 0, 0.4, 1.5) * odds))
+    rows, others = np.arange(0, 80, 3), np.setdiff1d(np.arange(80), np.arange(0, 80, 3))
+    expected, shares, ends = [], [], []
+    for sizes in ((101, 61), (61, 31, 31)):
+        widths = (6.0, 1.2) if len(sizes) == 2 else (6.0, 2.4, 2.4)
+        grids = [np.linspace(-w, w, n) for w, n in zip(widths, sizes, strict=True)]
+        laws, weights = literal_posterior(odds[rows], is_right[rows], grids)
+        of_laws = 1 / (1 + np.exp(-literal_odds(laws, odds[others])))
+        expected.append(weights @ of_laws)
+        share = (np.sum(~is_right[rows]) + (1 - of_laws).sum(axis=1)) / 80
+        shares.append(weights @ share)
+        order = np.argsort(share)
+        below = np.cumsum(weights[order])
+        ends.append([share[order][np.searchsorted(below, t)] for t in (0.025, 0.975)])
+    found = recalibrate(1 / (1 + np.exp(-odds)), rows, is_right[rows])
+    # 256 points of each posterior.
+    np.testing.assert_allclose(found.p_right[others], np.mean(expected, 0), atol=0.02)
+    assert found.noise_share == pytest.approx(np.mean(shares), abs=0.005)
+    low, high = found.noise_share_interval
+    assert low == pytest.approx(min(end[0] for end in ends), abs=0.015)
+    assert high == pytest.approx(max(end[1] for end in ends), abs=0.015)
+
+
+@pytest.mark.parametrize("spreads", [(0.3,), (0.7, 0.7)])
+@pytest.mark.parametrize("n", [10, 100])
+def test_points_of_a_posterior_lie_where_it_is(spreads, n):
+    rng = np.random.default_rng(0)
+    odds = rng.normal(2.0, 3.0, size=n)
+    is_right = rng.random(n) < 1 / (1 + np.exp(-0.6 * odds))
+    laws, weights = _posterior(odds, is_right, spreads)
+    assert laws.shape == (len(weights), 1 + len(spreads))
+    assert weights.sum() == pytest.approx(1.0)
+    # As many points of equal weight; of twice the variance, 130 or 94 of 256.
+    assert 1.0 / np.sum(weights**2) > 180

@@ -146,3 +146,14 @@ def test_fewest_rows_for_a_level_are_exact(level):
     n_rows = n_rows_for_level(float(level))
     assert Fraction(1, n_rows + 1) <= Fraction(level)
     assert n_rows == 0 or Fraction(1, n_rows) > Fraction(level)
+
+
+def test_groups_without_weights_are_refused():
+    scores = np.arange(5.0)
+    law = ConformalLaw((scores, scores), (np.arange(6.0),))
+    for method in (
+        lambda: law.thresholds(0.2),
+        lambda: law.p_values(scores, np.zeros(5, dtype=np.int64)),
+    ):
+        with pytest.raises(ValueError, match="zip"):
+            method()

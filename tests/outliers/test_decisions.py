@@ -1,5 +1,7 @@
 """sklgm.outliers: decisions by level, by share and by q-value, and ties."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from sklgm.outliers._decisions import (
     discovery_rates,
     q_values,
     upper_median,
+    warn_of_ties,
 )
 
 
@@ -100,3 +103,26 @@ def test_discovery_rates_flag_the_largest_set_that_keeps_the_promise():
     assert p_right[is_flagged].mean() <= 0.1
     nxt = np.sort(p_right[~is_flagged])[0]
     assert np.mean(np.r_[p_right[is_flagged], nxt]) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "n_flagged", "warns"),
+    [
+        (100, 4, True),
+        (100, 5, False),  # half of 10
+        (100, 15, False),
+        (100, 16, True),
+        (5, 1, False),  # of one half of a row
+        (5, 2, True),
+        (9, 0, False),
+        (10, 0, True),
+    ],
+)
+def test_ties_warn_below_half_and_above_three_halves(n_rows, n_flagged, warns):
+    scores = np.r_[np.zeros(n_flagged), np.ones(n_rows - n_flagged)]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_of_ties([scores], np.array([0.5]), 0.1, [], stacklevel=1)
+    messages = [str(warning.message) for warning in caught]
+    assert len(messages) == warns
+    assert all(f"{n_flagged} of {n_rows} rows are flagged" in m for m in messages)

@@ -286,3 +286,24 @@ def test_gaussians_that_were_not_estimated_from_features_are_told(blobs):
     for estimator, name in ((fixed, "RobustGauss"), (trained, "LGMClassifier")):
         with pytest.warns(UserWarning, match=f"takes the Gaussians of {name}"):
             chi2_detector(estimator, cv=2, false_alarm_rate=0.1).fit(X, y)
+
+
+def test_law_of_a_shared_covariance_is_that_of_hotelling():
+    counts = np.array([10, 14, 26])
+    law = DistanceLaw.of_shared_covariance(4, counts, 0.0)
+    # D / (1 + 1/n_z) is N d / (N - K - d + 1) times F(d, N - K - d + 1).
+    assert law.denominators.tolist() == [44.0] * 3
+    np.testing.assert_allclose(law.scales, (1 + 1 / counts) * 50 * 4 / 44)
+    assert law.n_dimensions == 4
+
+
+@pytest.mark.parametrize("n_constant", [0, 2])
+def test_one_column_that_varies_is_one_dimension(n_constant, monkeypatch):
+    monkeypatch.setattr("sklgm.outliers._distance_law._SIMULATED_ROWS", 6_000)
+    X, y = gaussian_rows(np.random.default_rng(0), 40, 1)
+    X = np.c_[X, np.full((len(X), n_constant), 3.0)]
+    law = DistanceLaw.of_classifier(
+        RobustGaussianClassifier(covariance_type="diag").fit(X, y)
+    )
+    assert law.n_dimensions == 1
+    np.testing.assert_allclose(law.scores(np.array([1.0, 5.0])), [0.0, -4 / 2**0.5])

@@ -215,3 +215,24 @@ def test_filters_drop_what_they_reject(detector_class, frozen):
             np.testing.assert_array_equal(dropped, np.flatnonzero(is_rejected))
         else:
             assert len(dropped) <= 12
+
+
+def test_posteriors_are_those_of_a_classifier_that_has_them(blobs):
+    X, y = blobs
+    clf = LGMClassifier("identity", location="mean", random_state=0).fit(X, y)
+    detector = ClassMahalanobisDetector(
+        FrozenEstimator(clf), false_alarm_rate=0.1, random_state=0
+    ).fit(X, y)
+    found = detector._read(detector.estimators_[0], X).log_proba
+    np.testing.assert_allclose(np.exp(found), clf.predict_proba(X), atol=1e-6)
+
+
+@of_features
+def test_wrong_claims_are_counted_unless_ranks_alone_decide(detector_class):
+    X, y = gaussian_rows(0, 300)
+    claimed = np.where(np.arange(300) < 30, (y + 1) % 3, y)
+    settings = {"contamination": 0.1, "cv": 3, "random_state": 0}
+    detector = detector_class(**settings).fit(X, claimed)
+    assert detector.noise_share_ == pytest.approx(0.1, abs=0.03)
+    ranks = detector_class(calibration="marginal", **settings).fit(X, claimed)
+    assert not hasattr(ranks, "noise_share_")

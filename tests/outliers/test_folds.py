@@ -96,3 +96,28 @@ def test_folds_that_miss_a_class_are_refused():
     y = np.repeat([0, 1, 2], 30)
     with pytest.raises(ValueError, match="without any row of class 0: give more rows"):
         make_folds(y, 90, cv=KFold(3), seed=0)
+
+
+def test_two_folds_hold_out_half_of_each_class():
+    y = np.arange(12) % 3
+    splits = make_folds(y, 12, cv=2, seed=0)
+    assert [np.bincount(y[rows]).tolist() for _, rows in splits] == [[2, 2, 2]] * 2
+
+
+@pytest.mark.parametrize("with_labels", [True, False])
+@pytest.mark.parametrize(("n_groups", "n_folds"), [(12, 5), (3, 3)])
+def test_rows_of_a_group_are_held_out_together(n_groups, n_folds, with_labels):
+    rng = np.random.default_rng(0)
+    groups = np.r_[np.arange(n_groups), rng.integers(n_groups, size=60)]
+    y = rng.integers(3, size=len(groups)) if with_labels else None
+    splits = make_folds(y, len(groups), cv=5, seed=0, groups=groups)
+    assert len(splits) == n_folds
+    np.testing.assert_array_equal(held_out_rows(splits), np.arange(len(groups)))
+    for train, rows in splits:
+        assert len(rows) > 0
+        assert not set(groups[train]) & set(groups[rows])
+
+
+def test_one_group_cannot_be_held_out():
+    with pytest.raises(ValueError, match="groups must hold at least 2 groups, got 1"):
+        make_folds(np.arange(9) % 2, 9, cv=5, seed=0, groups=np.zeros(9))

@@ -51,3 +51,44 @@ def test_more_features_than_rows_have_finite_scores(covariance):
         covariance=covariance, contamination=0.1, random_state=0
     ).fit(X, y)
     assert np.isfinite(detector.score_samples(X, labels=y)).all()
+
+
+@pytest.mark.parametrize("covariance", ["ledoit_wolf", "empirical"])
+def test_one_column_is_one_dimension(covariance):
+    X, y = gaussian_rows(0, 90, dim=3)
+    detector = ClassMahalanobisDetector(
+        covariance=covariance, contamination=0.1, random_state=0
+    ).fit(X[:, :1], y)
+    train, _ = first_fold(detector, X, y)
+    means = np.array([X[train][y[train] == k, 0].mean() for k in range(3)])
+    variance = np.mean((X[train, 0] - means[y[train]]) ** 2)
+    expected = (1 - (X[:, 0] - means[y]) ** 2 / variance) / np.sqrt(2)
+    np.testing.assert_allclose(
+        scores_of_first_fold(detector, X[:, :1], y), expected, atol=1e-9
+    )
+
+
+def empirical_scores(X, y):
+    detector = ClassMahalanobisDetector(
+        covariance="empirical", contamination=0.1, random_state=0
+    ).fit(X, y)
+    return scores_of_first_fold(detector, X, y)
+
+
+def test_a_constant_column_changes_nothing():
+    X, y = gaussian_rows(0, 90)
+    np.testing.assert_allclose(
+        empirical_scores(np.c_[X, np.full(90, 7.0)], y), empirical_scores(X, y)
+    )
+
+
+def test_a_column_that_varies_by_its_rounding_alone_is_constant():
+    X, y = gaussian_rows(0, 90)
+    column = np.full(90, 1e-3, dtype=np.float32)
+    column[::2] = np.nextafter(column[0], np.float32(1.0))
+    small = (1e-6 * X).astype(np.float32)
+    np.testing.assert_allclose(
+        empirical_scores(np.c_[small, column], y),
+        empirical_scores(small, y),
+        atol=1e-2,
+    )

@@ -8,7 +8,11 @@ from sklgm.outliers._decisions import discovery_rates
 from sklgm.outliers._right_claims import (
     LOWEST,
     RightClaimModel,
+    _between,
     _by_people,
+    _gain_of_ambiguous_noise,
+    _likely,
+    _misfit,
     _without_floor,
     precise_log_softmax,
 )
@@ -360,6 +364,7 @@ def test_noise_is_that_of_people_where_classes_are_alike(is_of_people):
     assert by_people(0.15) == 0.0
 
 
+<<<<<<< HEAD
 def test_few_wrong_claims_are_spread_evenly_unless_they_are_a_habit():
     log_proba, claimed, _ = labelled_rows(0.05, 1.0, n=400)
     even = RightClaimModel.fit(log_proba, claimed)
@@ -372,3 +377,171 @@ def test_few_wrong_claims_are_spread_evenly_unless_they_are_a_habit():
     assert habit.likely.prior_wrong == habit.cautious.prior_wrong == 0
     off = habit.noise_matrix - np.diag(np.diag(habit.noise_matrix))
     assert np.unravel_index(off.argmax(), off.shape) == (0, 1)
+=======
+# Noise of people, and what the model leaves open, by loops
+
+
+def rows_of_people(n=20_000, *, share=0.03, excess=10.0, sure=(3.0, 9.0)):
+    """Log posteriors, and claims that are wrong where classes are alike."""
+    n_classes = 4
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(n, n_classes))
+    logits[np.arange(n), rng.integers(n_classes, size=n)] += rng.uniform(*sure, size=n)
+    log_proba = log_softmax(logits, axis=1)
+    shares = np.exp(log_proba).cumsum(axis=1)
+    labels = (shares < rng.random((n, 1))).sum(axis=1).clip(0, n_classes - 1)
+    factor = 1.0 + excess * (1.0 - np.exp(log_proba).max(axis=1))
+    is_wrong = rng.random(n) < share * factor / factor.mean()
+    shift = np.where(is_wrong, rng.integers(1, n_classes, size=n), 0)
+    return log_proba, (labels + shift) % n_classes
+
+
+def confused_model(n_classes=4):
+    rng = np.random.default_rng(1)
+    matrix = rng.uniform(0.0, 0.03, size=(n_classes, n_classes))
+    matrix[0, 1] = 0.4
+    np.fill_diagonal(matrix, 0.0)
+    np.fill_diagonal(matrix, 1.0 - matrix.sum(axis=1))
+    start = TransitionModel.start(n_classes, np.full(n_classes, 1 / n_classes))
+    return replace(start, noise_matrix=matrix, stray_share=0.02)
+
+
+def test_likelihood_of_noise_that_is_ambiguous_is_that_of_loops():
+    log_proba, claimed = rows_of_people(300)
+    model = confused_model()
+    T, q = model.noise_matrix, model.class_proba(log_proba)
+    n, n_classes = q.shape
+    share = [sum(T[y, z] for z in range(n_classes) if z != y) for y in range(n_classes)]
+    factor = [1.0 + 4.0 * (1.0 - max(q[i])) for i in range(n)]
+    expected_wrong = sum(
+        factor[i] * q[i, y] * share[y] for i in range(n) for y in range(n_classes)
+    )
+    scale = 1.0
+    for _ in range(10):
+        right, wrong = [], []
+        for i, z in enumerate(claimed):
+            kept = max(1.0 - scale * factor[i] * share[z], 0.1)
+            right.append(q[i, z] * kept)
+            others = sum(q[i, y] * T[y, z] for y in range(n_classes) if y != z)
+            wrong.append(factor[i] * others)
+        of_rows = zip(right, wrong, strict=True)
+        scale = sum(scale * b / (scale * b + a) for a, b in of_rows) / expected_wrong
+    of_rows = zip(right, wrong, strict=True)
+    expected = np.mean([np.log(scale * b + a) for a, b in of_rows])
+    found = _gain_of_ambiguous_noise(model, log_proba, claimed)
+    assert found == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(1.0, 0.0), (2.0, 0.0), (3.0, 0.25), (6.0, 1.0), (9.0, 1.0)]
+)
+def test_between_is_linear_from_low_to_high(value, expected):
+    assert _between(value, 2.0, 6.0) == expected
+
+
+@pytest.mark.parametrize("n", [5_000, 8_000, 10_000, 14_000, 20_000])
+def test_share_of_people_is_the_product_of_what_speaks_for_them(n):
+    log_proba, claimed = (rows[:n] for rows in rows_of_people())
+    start = TransitionModel.start(4, np.full(4, 0.25))
+    model, _ = start.fit(log_proba, claimed)
+    right, wrong = model.right_and_wrong(log_proba, claimed)
+    noise = 1.0 - np.mean(right / (right + wrong))
+    gain = _gain_of_ambiguous_noise(model, log_proba, claimed)
+    gain -= np.log(right + wrong).mean()
+
+    def ramp(value, low, high):
+        return min(max((value - low) / (high - low), 0.0), 1.0)
+
+    for error in (0.02, 0.08, 0.12):
+        expected = (
+            ramp(gain / noise, 0.01, 0.025)
+            * ramp(gain * n, 4.0, 8.0)
+            * (1.0 - ramp(error, 0.1, 0.15))
+            * ramp(noise / (noise + error), 0.22, 0.3)
+        )
+        found = _by_people(model, error, log_proba, claimed)
+        assert found == pytest.approx(expected)
+    assert _by_people(model, 0.0, log_proba, claimed) == 0.0
+
+
+def test_classes_are_sharper_where_noise_is_that_of_people():
+    log_proba, claimed = rows_of_people(share=0.06, excess=40.0, sure=(5.0, 12.0))
+    model = RightClaimModel.fit(log_proba, claimed)
+    chosen = _without_floor(log_proba, model.floor)
+    priors = np.bincount(claimed) / len(claimed)
+    likely = _likely(chosen, claimed, TransitionModel.start(4, priors))
+    by_people = _by_people(likely, model.classifier_error, chosen, claimed)
+    assert 0.2 < by_people < 0.8
+    assert model.temperature == pytest.approx(likely.temperature / 1.7**by_people)
+    softer = 1.15 ** (1.0 - by_people)
+    assert model.cautious.temperature == pytest.approx(softer * model.temperature)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_interval_of_the_noise_share_is_what_the_model_leaves_open(temperature):
+    log_proba, claimed, _ = labelled_rows(0.2, temperature, n=2000)
+    model = RightClaimModel.fit(log_proba, claimed)
+    assert model.is_informative
+    chosen = _without_floor(log_proba, model.floor)
+    noise = 1.0 - model.likely.p_right(chosen, claimed).mean()
+    assert model.noise_share == pytest.approx(noise)
+    low = noise - 0.5 * model.classifier_error
+    high = max(np.mean(np.argmax(chosen, axis=1) != claimed), noise)
+    sampling = 2.0 * np.sqrt(high * (1.0 - high) / 2000)
+    expected = (low - sampling, high + sampling)
+    assert expected[0] > 0.0
+    assert model.noise_share_interval == pytest.approx(expected)
+
+
+def literal_misfit(model, log_proba, claimed):
+    halved, _ = model.fit(log_proba[::2], claimed[::2])
+    held_out, claims = log_proba[1::2], claimed[1::2]
+    expected = halved.class_proba(held_out) @ halved.noise_matrix
+    likeliest = expected.max(axis=1)
+    is_top = expected.argmax(axis=1) == claims
+    excess, deviations = [], []
+    for rows in np.array_split(np.argsort(likeliest, kind="stable"), 10):
+        excess.append(abs(is_top[rows].sum() - likeliest[rows].sum()))
+        deviations.append(np.sqrt(sum(p * (1 - p) for p in likeliest[rows])))
+    # Of a Gaussian of deviation s: E |x| = s sqrt(2 / pi), Var |x| = s^2 (1 - 2 / pi).
+    chance = sum(np.sqrt(2 / np.pi) * s for s in deviations)
+    chance += 3 * np.sqrt(sum((1 - 2 / np.pi) * s**2 for s in deviations))
+    return max(sum(excess) - chance, 0.0) / len(claims)
+
+
+@pytest.mark.parametrize("n", [200, 210, 2001])
+def test_misfit_is_that_of_loops(n):
+    log_proba, claimed, _ = labelled_rows(0.1, 1.0, n=n)
+    model = TransitionModel.start(N_CLASSES, np.full(N_CLASSES, 1 / N_CLASSES))
+    model = replace(model, temperature=4.0)
+    expected = literal_misfit(model, log_proba, claimed)
+    assert expected > 0.01
+    assert _misfit(model, log_proba, claimed) == pytest.approx(expected)
+    # Of fewer rows chance alone would be anything.
+    assert _misfit(model, log_proba[:199], claimed[:199]) == 0.0
+
+
+def test_misfit_is_none_where_chance_explains_it():
+    log_proba, claimed, _ = labelled_rows(0.0, 1.0, n=2000)
+    model = TransitionModel.start(N_CLASSES, np.full(N_CLASSES, 1 / N_CLASSES))
+    assert literal_misfit(model, log_proba, claimed) == 0.0
+    assert _misfit(model, log_proba, claimed) == 0.0
+
+
+def test_probabilities_that_underflow_keep_their_order_without_the_floor():
+    log_proba = log_softmax(np.array([[0.0, -800.0, -900.0, -3.0]]), axis=1)
+    sharpened = _without_floor(log_proba, 0.01)
+    assert np.isfinite(sharpened).all()
+    assert np.argsort(sharpened[0]).tolist() == [2, 1, 3, 0]
+    assert np.exp(sharpened).sum() == pytest.approx(1.0)
+
+
+def test_one_class_is_certain():
+    assert precise_log_softmax(np.array([[-7.0], [3.0]])).tolist() == [[0.0], [0.0]]
+
+
+def test_no_p_value_is_too_small_for_a_law_of_posteriors():
+    log_proba, claimed, _ = labelled_rows(0.1, 1.0, n=100)
+    model = RightClaimModel.fit(log_proba, claimed)
+    assert model.smallest_p_values().tolist() == [0.0]
+>>>>>>> mut

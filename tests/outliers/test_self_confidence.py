@@ -6,6 +6,7 @@ from imblearn.over_sampling import RandomOverSampler
 from imblearn.pipeline import make_pipeline as make_sampling_pipeline
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import KFold
 from sklearn.naive_bayes import GaussianNB
 
 from sklgm import SelfConfidenceDetector
@@ -55,3 +56,14 @@ def test_a_frozen_classifier_judges_every_row_whatever_cv_is():
     again = SelfConfidenceDetector(model, contamination=0.1, cv=3).fit(X, y)
     assert detector.train_scores_.shape == (60,)
     np.testing.assert_array_equal(detector.train_scores_, again.train_scores_)
+
+
+def test_densities_of_folds_are_brought_to_one_scale():
+    X, _ = gaussian_rows(0, 90)
+    X[30:60] *= 3.0
+    detector = SelfConfidenceDetector(contamination=0.1, cv=KFold(3)).fit(X)
+    of_folds = detector.train_scores_.reshape(3, 30)
+    medians = np.median(of_folds, axis=1)
+    spreads = np.median(np.abs(of_folds - medians[:, None]), axis=1)
+    np.testing.assert_allclose(medians, medians[0])
+    np.testing.assert_allclose(spreads, spreads[0])

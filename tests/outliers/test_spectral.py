@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.model_selection import KFold
 
 from sklgm import SpectralSignatureDetector
 from tests.outliers.rows import first_fold, gaussian_rows, scores_of_first_fold
@@ -37,3 +38,19 @@ def test_a_class_on_a_line_has_its_direction():
     centres = np.array([along[train][y[train] == k].mean() for k in range(2)])
     scores = scores_of_first_fold(detector, X, y)
     np.testing.assert_allclose(scores, -((along - centres[y]) ** 2), atol=1e-9)
+
+
+def test_label_free_scores_of_folds_are_brought_to_one_scale():
+    X, _ = gaussian_rows(0, 90)
+    X[30:60] *= 3.0
+    detector = SpectralSignatureDetector(contamination=0.1, cv=KFold(3)).fit(X)
+    medians = np.median(detector.train_scores_.reshape(3, 30), axis=1)
+    np.testing.assert_allclose(medians, medians[0])
+
+
+def test_a_class_of_equal_rows_has_no_direction():
+    X, y = gaussian_rows(0, 90)
+    X[y == 1] = 2.0
+    detector = SpectralSignatureDetector(contamination=0.1, random_state=0).fit(X, y)
+    scores = scores_of_first_fold(detector, X + 3.0, np.ones(90, dtype=np.int64))
+    assert (scores == 0.0).all()

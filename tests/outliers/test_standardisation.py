@@ -89,3 +89,11 @@ def test_standardised_rows_are_those_of_a_literal_loop():
         expected = (density[i] - centres[i]) / (own or pooled)
         np.testing.assert_allclose(left_out[i], expected, atol=1e-12)
     assert scales[-1] == pytest.approx(pooled)
+
+
+def test_scores_without_any_spread_keep_their_unit():
+    claimed = np.repeat([0, 1], [20, 3])
+    medians, scales, left_out = standardise(3.0 + claimed, claimed, 2)
+    assert medians.tolist() == [3.0, 4.0]
+    assert scales.tolist() == [1.0, 1.0]
+    assert (left_out == 0.0).all()

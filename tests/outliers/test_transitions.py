@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from sklgm.outliers._transitions import TransitionModel, _mostly_right
+from sklgm.outliers._transitions import TransitionModel, _even, _mostly_right
 
 N_CLASSES = 4
 PRIORS = np.full(N_CLASSES, 1 / N_CLASSES)
@@ -195,3 +195,12 @@ def test_a_fit_ends_where_another_step_changes_little(share):
     fitted, _ = TransitionModel.start(N_CLASSES, PRIORS).fit(log_proba, claimed)
     again, _ = fitted.fit(log_proba, claimed)
     np.testing.assert_allclose(again.noise_matrix, fitted.noise_matrix, atol=3e-4)
+
+
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_even_noise_is_spread_over_the_other_classes(n_classes):
+    matrix = _even(0.2, n_classes)
+    np.testing.assert_allclose(np.diag(matrix), 0.8)
+    np.testing.assert_allclose(matrix.sum(axis=1), 1.0)
+    others = matrix[~np.eye(n_classes, dtype=bool)]
+    np.testing.assert_allclose(others, 0.2 / (n_classes - 1))

@@ -12,7 +12,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.tree import DecisionTreeClassifier
 
 from sklgm import ClassMahalanobisDetector, LGMClassifier, LGMOutlierDetector, audit
-from sklgm.outliers._trusted import count_shared_rows
+from sklgm.outliers._trusted import check_rows, count_shared_rows
 
 ESTIMATORS = {
     "tree": lambda: DecisionTreeClassifier(random_state=0),
@@ -199,3 +199,9 @@ def test_bad_trusted_rows_are_named(settings, y, trusted, error, message):
     detector = LGMOutlierDetector(random_state=0, **settings)
     with pytest.raises(error, match=message):
         detector.fit(X, labels if y else None, trusted=given)
+
+
+def test_images_are_rows():
+    images, labels = check_rows(np.ones((4, 3, 2)), [0, 1, 0, 1], "X", "y")
+    assert images.shape == (4, 3, 2)
+    assert labels.tolist() == [0, 1, 0, 1]
