@@ -364,7 +364,6 @@ def test_noise_is_that_of_people_where_classes_are_alike(is_of_people):
     assert by_people(0.15) == 0.0
 
 
-<<<<<<< HEAD
 def test_few_wrong_claims_are_spread_evenly_unless_they_are_a_habit():
     log_proba, claimed, _ = labelled_rows(0.05, 1.0, n=400)
     even = RightClaimModel.fit(log_proba, claimed)
@@ -377,7 +376,8 @@ def test_few_wrong_claims_are_spread_evenly_unless_they_are_a_habit():
     assert habit.likely.prior_wrong == habit.cautious.prior_wrong == 0
     off = habit.noise_matrix - np.diag(np.diag(habit.noise_matrix))
     assert np.unravel_index(off.argmax(), off.shape) == (0, 1)
-=======
+
+
 # Noise of people, and what the model leaves open, by loops
 
 
@@ -544,4 +544,3 @@ def test_no_p_value_is_too_small_for_a_law_of_posteriors():
     log_proba, claimed, _ = labelled_rows(0.1, 1.0, n=100)
     model = RightClaimModel.fit(log_proba, claimed)
     assert model.smallest_p_values().tolist() == [0.0]
->>>>>>> mut
