@@ -469,7 +469,9 @@ def test_classes_are_sharper_where_noise_is_that_of_people():
     model = RightClaimModel.fit(log_proba, claimed)
     chosen = _without_floor(log_proba, model.floor)
     priors = np.bincount(claimed) / len(claimed)
-    likely = _likely(chosen, claimed, TransitionModel.start(4, priors))
+    start = TransitionModel.start(4, priors)
+    start = replace(start, prior_wrong=model.likely.prior_wrong)
+    likely = _likely(chosen, claimed, start)
     by_people = _by_people(likely, model.classifier_error, chosen, claimed)
     assert 0.2 < by_people < 0.8
     assert model.temperature == pytest.approx(likely.temperature / 1.7**by_people)
