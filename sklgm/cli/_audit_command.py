@@ -477,10 +477,16 @@ def _print_summary(result: AuditResult) -> None:
         console.print(f"Estimated share of wrong labels: {_share(result)}")
     else:
         console.print(f"Judged against {result.n_trusted} trusted rows.")
-    if result.n_expected_right is not None and n_suspects:
-        console.print(
-            f"Right labels among the suspects: {result.n_expected_right:.0f} expected"
-        )
+    if result.p_wrong is not None and n_suspects:
+        p_wrong = result.p_wrong[result.is_suspect]
+        told = f"Right labels among the suspects: {sum(1.0 - p_wrong):.0f} expected"
+        n_doubtful = sum(p_wrong < 0.5)
+        if n_doubtful:
+            told += (
+                f". The last {n_doubtful} are more likely right than wrong: look at "
+            )
+            told += "them before you relabel"
+        console.print(told)
     review = result.review
     if review is not None:
         console.print(

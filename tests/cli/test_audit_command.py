@@ -235,6 +235,20 @@ def test_audit_names_what_is_wrong(invoke, labelled_csv, tmp_path, arguments, me
     assert not (tmp_path / "o" / "suspects.csv").exists()
 
 
+def test_audit_says_which_suspects_are_likelier_right(invoke, labelled_csv, tmp_path):
+    out = tmp_path / "o"
+    options = ["--max-epochs", 20, "--cv", 2, "--contamination", 0.5]
+    outcome = invoke("audit", labelled_csv, "--out", out, *options)
+    assert outcome.exit_code == 0, outcome.output
+    with (out / "suspects.csv").open(newline="") as file:
+        p_wrong = [float(line["p_wrong"]) for line in csv.DictReader(file)]
+    n_doubtful = sum(value < 0.5 for value in p_wrong)
+    assert n_doubtful > 0
+    assert f"The last {n_doubtful} are more likely right than wrong" in " ".join(
+        outcome.stdout.split()
+    )
+
+
 def test_audit_skips_and_lists_images_that_cannot_be_read(invoke, tmp_path):
     X, y = make_stripe_images(40, 2, (1, 8, 8), noise=0.1, random_state=0)
     pets = tmp_path / "pets"
