@@ -23,6 +23,17 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items):
+    # joblib takes torch, imported by a worker that is reused, for a leak, and replaces
+    # the worker; as an error the warning ends the thread that would do it, and all
+    # waits. Marks hold whatever -W says.
+    mark = pytest.mark.filterwarnings(
+        "ignore:A worker stopped while some jobs were given to the executor:UserWarning"
+    )
+    for item in items:
+        item.add_marker(mark)
+
+
 def read_only(array):
     array.setflags(write=False)
     return array
