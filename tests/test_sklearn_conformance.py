@@ -193,6 +193,13 @@ FURTHER_SETTINGS = [
 ]
 
 
+def listed_checks(*args, **kwargs):
+    """Checks of imbalanced-learn, which 0.14 gives as a generator."""
+    mark = imbalanced_learn_checks(*args, **kwargs)
+    names, values = mark.args
+    return pytest.mark.parametrize(names, list(values), **mark.kwargs)
+
+
 @few_rows
 @random_labels
 @parametrize_with_checks(
@@ -219,7 +226,7 @@ def test_further_settings_conform_to_scikit_learn(estimator, check):
 
 @few_rows
 @random_labels
-@imbalanced_learn_checks(
+@listed_checks(
     [
         PoisonFilter(random_state=0),
         PoisonFilter(LGMOutlierDetector(contamination=0.1, random_state=0)),

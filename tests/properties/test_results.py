@@ -2,7 +2,7 @@
 
 import tempfile
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sklgm.results import Row, RunResult, Trial
@@ -34,7 +34,8 @@ def instances(cls):
     return st.builds(cls, **{name: BY_ANNOTATION[kind] for name, kind in fields})
 
 
-@settings(max_examples=30)
+# Drawing rows may be slow where tests run side by side.
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(instances(Row), max_size=3),
     st.lists(instances(Trial), max_size=3),
