@@ -27,7 +27,6 @@ from sklgm._running import (
     describe_environment,
     divided_threads,
 )
-from sklgm.auditing._chunks import has_nan
 from sklgm.auditing._decisions import check_decisions
 from sklgm.auditing._duplicates import Duplicates, find_duplicates, row_hashes
 from sklgm.auditing._fold_models import (
@@ -44,9 +43,10 @@ from sklgm.auditing._fold_models import (
 )
 from sklgm.auditing._given import check_pred_probs
 from sklgm.auditing._judgement import audit_result, judge
-from sklgm.auditing._number_columns import NumberColumns, numbers_in_memory
 from sklgm.auditing._outliers import outlier_p_values
 from sklgm.auditing._preparation import (
+    Table,
+    as_table,
     describe,
     make_preparation,
     make_sparse_preparation,
@@ -55,7 +55,6 @@ from sklgm.auditing._rare import describe_rare, is_rare, similar_names
 from sklgm.auditing._result import AuditResult
 from sklgm.auditing._rows import parted_rows
 from sklgm.auditing._rule import Rule
-from sklgm.auditing._table import Table, as_table
 from sklgm.classifiers._fixed_part import FixedPart
 from sklgm.outliers._calibration import (
     warn_if_doubtful,
@@ -111,10 +110,9 @@ def audit(
     ----------
     X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape), \
             frame, sparse matrix, sequence of str, mapping of columns, data set or None
-        Instances, images in [0, 1]. A frame is one of pandas, Polars or Dask; a data
-        set is a map-style torch ``Dataset`` or a ``Dataset`` of the Hugging Face Hub.
-        None where ``pred_probs`` or ``features`` are given. Of a Dask frame columns of
-        numbers are read, a partition at a time (see Notes).
+        Instances, images in [0, 1]. A frame is one of pandas or Polars; a data set is
+        a map-style torch ``Dataset`` or a ``Dataset`` of the Hugging Face Hub. None
+        where ``pred_probs`` or ``features`` are given.
     y : array-like of shape (n_samples,), str or None, default=None
         Claimed labels, of at least two classes; or the column of X that holds them.
         None takes the column label, labels, y, target or class, or the second element
@@ -122,9 +120,8 @@ def audit(
     estimator : classifier or None, default=None
         Cloned and fitted in every fold: anything with probabilities, and class
         Gaussians for ``score_kind="likelihood"``. It sees X as it is: of X only the
-        number of rows is checked; a Dask frame reaches it as an array, without names
-        of columns. A ``FrozenEstimator`` judges all rows as it is; it should not be
-        trained on them. None is an :class:`~sklgm.LGMClassifier` with
+        number of rows is checked. A ``FrozenEstimator`` judges all rows as it is; it
+        should not be trained on them. None is an :class:`~sklgm.LGMClassifier` with
         one-cycle learning rate; after a ``StandardScaler`` where X has rows of
         numbers, and after a preparation where it has text, categories, dates or
         missing values (see Notes).
@@ -204,11 +201,10 @@ def audit(
     Raises
     ------
     ValueError
-        If y has one class, if ``cv`` cannot split the rows; if a Dask frame holds
-        anything but numbers beside labels and groups, or lacks some and the estimator
-        is the default one; if parameters are out of range or exclude each other; if a
-        trusted label is none of y's, or ``score_kind="likelihood"`` misses a class
-        among the trusted rows; or if the estimator gives no probabilities.
+        If y has one class, if ``cv`` cannot split the rows; if parameters are out of
+        range or exclude each other; if a trusted label is none of y's, or
+        ``score_kind="likelihood"`` misses a class among the trusted rows; or if the
+        estimator gives no probabilities.
     TypeError
         If ``trusted`` is not a pair, ``decisions`` not a dict, or X holds no rows.
 
@@ -253,12 +249,6 @@ def audit(
     the median where they are missing, with an indicator; dates as numbers; categories
     one-hot; texts by TF-IDF in 100 dimensions. ``notes`` of the result say which column
     is what.
-
-    *Dask frames* hold numbers, booleans or lists of numbers. They are read a partition
-    at a time, in order, into one array, of the type that all columns have in common,
-    which from 1 GiB on lies in a temporary file. The result is that of the computed
-    frame. Beside ``pred_probs`` only the labels are read: no row is compared with
-    others to find duplicates and outliers.
 
     *Rare classes*: one of fewer rows than folds says nothing about what its rows look
     like. The others are judged as if it were not there; its rows are listed in
@@ -315,7 +305,7 @@ def audit(
         }
         _check_without_models(given)
         if X is not None:
-            rows, y, _ = parted_rows(X, y, only_labels=True)
+            rows, y, _ = parted_rows(X, y)
         if y is None or isinstance(y, str):
             raise ValueError(
                 f"y={y!r}: give the labels, one for each row of pred_probs"
@@ -345,10 +335,8 @@ def audit(
             )
         if estimator is None:
             rows, preparation = _prepared(rows, claimed_labels, seed)
-        elif isinstance(rows, NumberColumns):
-            rows, preparation = rows.values, _Preparation(names=rows.names)
         if trusted is not None:
-            known = _checked_trusted(trusted, rows, classes, preparation)
+            known = _checked_trusted(trusted, rows, classes, preparation.table)
             _check_enough_trusted(known, classes, score_kind, rule)
         n_splits = resolve_n_repeats(
             n_repeats, estimator, len(claimed), cv=cv, has_trusted=known is not None
@@ -472,7 +460,6 @@ class _Preparation:
     step: Any = None
     table: Table | None = None
     notes: tuple[str, ...] = ()
-    names: list[str] | None = None  # of columns of numbers that became an array
 
 
 def _prepared(
@@ -481,16 +468,11 @@ def _prepared(
     """Rows that the default estimator takes, after the step of the preparation."""
     if isinstance(rows, Dataset):
         return rows, _Preparation()
-    if isinstance(rows, NumberColumns):
-        _check_complete(rows)
-        warn_of_telling_columns(rows.columns(), claimed_labels, stacklevel=3)
-        check_array(rows.values, input_name="X")
-        return rows.values, _Preparation(names=rows.names)
     if sparse.issparse(rows):
         step = make_sparse_preparation(rows, seed)
         return rows, _Preparation(step, notes=("Sparse rows were projected.",))
     if isinstance(rows, np.ndarray) and rows.dtype.kind in "biuf" and rows.ndim > 1:
-        if rows.ndim > 2 or not has_nan(rows):
+        if rows.ndim > 2 or not np.isnan(rows).any():
             return check_array(rows, allow_nd=True, input_name="X"), _Preparation()
     elif isinstance(rows, np.ndarray) and rows.ndim == 1 and rows.dtype.kind in "biuf":
         check_array(rows, input_name="X")  # tells how to give one column
@@ -499,42 +481,24 @@ def _prepared(
         raise ValueError("X must have at least one column beside the labels")
     if hasattr(rows, "columns"):
         warn_of_telling_columns(
-            table.columns(),
+            ((name, table.values[:, j]) for j, name in enumerate(table.names)),
             claimed_labels,
             stacklevel=3,
         )
     if set(table.kinds) == {"number"} and hasattr(rows, "columns"):
-        if np.isfinite(table.values.astype(np.float64)).all():
-            numbers = numbers_in_memory(rows)
-            return numbers.values, _Preparation(names=numbers.names)
+        numbers = table.values.astype(np.float64)
+        if np.isfinite(numbers).all():
+            return rows, _Preparation()
     step = make_preparation(table, seed)
     return table.values, _Preparation(step, table, (describe(table),))
 
 
-def _check_complete(rows: NumberColumns) -> None:
-    incomplete = rows.incomplete()
-    if incomplete:
-        raise ValueError(
-            f"values are missing (NaN) in the columns {', '.join(incomplete[:5])} of "
-            "X, which the default estimator fills in only in memory: fill them "
-            "(X.fillna(...)), leave their rows out (X.dropna()), give an estimator "
-            "that takes NaN, or give X.compute() where that fits into memory"
-        )
-
-
 def _checked_trusted(
-    trusted: Any, rows: Any, classes: NDArray[Any], preparation: _Preparation
+    trusted: Any, rows: Any, classes: NDArray[Any], table: Table | None
 ) -> Trusted:
     """Check trusted rows, in whatever container rows are."""
     is_plain = isinstance(rows, np.ndarray) and rows.dtype.kind in "biuf"
-    is_pair = isinstance(trusted, tuple) and len(trusted) == 2
-    names, table = preparation.names, preparation.table
-    if is_pair and names is not None and hasattr(trusted[0], "columns"):
-        X, labels, _ = parted_rows(*trusted, X_name="X_trusted", y_name="y_trusted")
-        if not isinstance(X, NumberColumns):
-            X = numbers_in_memory(X)
-        trusted = (X.in_order_of(names), labels)
-    if not is_pair or is_plain:
+    if not isinstance(trusted, tuple) or len(trusted) != 2 or is_plain:
         return check_trusted(trusted, rows, classes, stacklevel=3)
     X, labels, _ = parted_rows(*trusted, X_name="X_trusted", y_name="y_trusted")
     if table is not None:
@@ -561,11 +525,7 @@ def _checked_trusted(
 
 def _comparable(rows: Any) -> Any:
     """Rows one after the other; a frame is iterated by its columns."""
-    if not hasattr(rows, "columns"):
-        return rows
-    table = as_table(rows)
-    has_numbers = set(table.kinds) == {"number"}
-    return table.values.astype(np.float64) if has_numbers else table.values
+    return as_table(rows).values if hasattr(rows, "columns") else rows
 
 
 def _duplicates(rows: Any) -> Duplicates:
@@ -592,10 +552,7 @@ def _are_equal_by_chance(rows: Any) -> bool:
     if len(shape) != 2 or shape[1] >= _LEAST_COLUMNS or sparse.issparse(rows):
         return False
     values = np.asarray(_comparable(rows))
-    if values.dtype.kind in "biuf":
-        n_values = [len(np.unique(column, equal_nan=False)) for column in values.T]
-    else:
-        n_values = [len({*column.tolist()}) for column in values.T]
+    n_values = [len({*column.tolist()}) for column in values.T]
     return max(n_values, default=0) < _MOST_DISTINCT * shape[0]
 
 

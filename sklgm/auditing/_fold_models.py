@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array
 from torch.utils.data import Dataset
 
@@ -26,7 +27,6 @@ from sklgm._running import (
     Progress,
     stage_key,
 )
-from sklgm.auditing._chunks import ChunkedScaler
 from sklgm.auditing._rows import taken_rows
 from sklgm.classifiers import LGMClassifier
 from sklgm.classifiers._fixed_part import FixedPart, FrozenNetwork
@@ -94,7 +94,7 @@ def default_estimator(
         return make_pipeline(preparation, classifier)
     if len(shape) > 2 or isinstance(rows, Dataset):
         return classifier
-    return make_pipeline(ChunkedScaler(), classifier)
+    return make_pipeline(StandardScaler(), classifier)
 
 
 def resolve_n_repeats(

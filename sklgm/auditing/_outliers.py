@@ -1,7 +1,5 @@
 """Rows that are unlike all others, whatever label they claim."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
@@ -12,8 +10,6 @@ from scipy import stats
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 from torch.nn.functional import adaptive_avg_pool2d
-
-from sklgm.auditing._chunks import has_nan, row_chunks
 
 _N_NEIGHBOURS = 10
 _FEWEST_ROWS = 50
@@ -68,10 +64,10 @@ def outlier_p_values(rows: NDArray[Any], seed: int) -> NDArray[np.float64] | Non
     """
     if len(rows) < _FEWEST_ROWS:
         return None
-    points = _pooled(rows) if rows.ndim > 2 else _Columns(rows)
-    distances = _neighbour_distances(points, seed)
-    if distances is None:  # rows are infinite
+    points = _points(rows)
+    if not np.isfinite(points).all():
         return None
+    distances = _neighbour_distances(points, seed)
     known = distances[distances > 0]
     if len(known) <= len(distances) // 2:
         return None
@@ -79,46 +75,21 @@ def outlier_p_values(rows: NDArray[Any], seed: int) -> NDArray[np.float64] | Non
     return _upper_tail(scores)
 
 
-class _Columns:
-    """Rows of numbers as points whose distances mean something, some at a time.
-
-    Columns are standardised and cut off; the median stands for what is missing.
-    """
-
-    def __init__(self, rows: NDArray[Any]) -> None:
-        self.rows = rows
-        self.middle = np.zeros(rows.shape[1])
-        self.has_value = np.ones(rows.shape[1], dtype=bool)
-        if has_nan(rows):
-            for j in range(rows.shape[1]):
-                column = rows[:, j].astype(np.float64)
-                known = column[~np.isnan(column)]
-                self.has_value[j] = len(known) > 0
-                self.middle[j] = np.median(known) if len(known) > 0 else 0.0
-        self.scaler: StandardScaler | None = None
-        scaler = StandardScaler()
-        for chunk in row_chunks(rows):
-            known = self._filled(chunk)
-            if known.shape[1] == 0 or not np.isfinite(known).all():
-                return
-            scaler.partial_fit(known)
-        self.scaler = scaler
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: Any) -> NDArray[np.float64]:
-        """Points (n_rows, n_columns); NaN where rows are infinite."""
-        rows = self._filled(index)
-        if self.scaler is None:
-            return np.full(self.rows[index].shape, np.nan)
-        scaled: NDArray[np.float64] = self.scaler.transform(rows)
-        return np.clip(scaled, -_MOST_DEVIATIONS, _MOST_DEVIATIONS)
-
-    def _filled(self, index: Any) -> NDArray[np.float64]:
-        rows = np.array(self.rows[index], dtype=np.float64)
-        rows = np.where(np.isnan(rows), self.middle, rows)
-        return rows[:, self.has_value]
+def _points(rows: NDArray[Any]) -> NDArray[np.floating[Any]]:
+    """Rows as points (n_samples, n_columns) whose distances mean something."""
+    if rows.ndim > 2:
+        return _pooled(rows)
+    points = np.array(rows, dtype=np.float64)
+    is_missing = np.isnan(points)
+    if is_missing.any():
+        has_value = ~is_missing.all(axis=0)
+        points, is_missing = points[:, has_value], is_missing[:, has_value]
+        middle = np.nanmedian(points, axis=0)
+        points = np.where(is_missing, middle, points)
+    if not np.isfinite(points).all():
+        return points
+    scaled: NDArray[np.float64] = StandardScaler().fit_transform(points)
+    return np.clip(scaled, -_MOST_DEVIATIONS, _MOST_DEVIATIONS)
 
 
 def _pooled(images: NDArray[Any]) -> NDArray[np.float32]:
@@ -139,8 +110,8 @@ def _pooled(images: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def _neighbour_distances(
-    points: NDArray[np.floating[Any]] | _Columns, seed: int
-) -> NDArray[np.float64] | None:
+    points: NDArray[np.floating[Any]], seed: int
+) -> NDArray[np.float64]:
     """Distance of each row to the tenth nearest of the others, or of many of them."""
     n_samples = len(points)
     n_references = min(n_samples, _MOST_REFERENCES, _MOST_COMPARISONS // n_samples)
@@ -148,23 +119,11 @@ def _neighbour_distances(
     if n_references < n_samples:
         rng = np.random.default_rng(seed)
         references = np.sort(rng.choice(n_samples, n_references, replace=False))
-    compared = points[references]
-    if not np.isfinite(compared).all():
-        return None
-    neighbours = NearestNeighbors(n_neighbors=_N_NEIGHBOURS + 1).fit(compared)
-    is_reference = np.zeros(n_samples, dtype=bool)
-    is_reference[references] = True
-    farthest = np.empty(n_samples)
-    for chunk in row_chunks(points if isinstance(points, np.ndarray) else points.rows):
-        some = points[chunk]
-        if not np.isfinite(some).all():
-            return None
-        distances = neighbours.kneighbors(some)[0]  # (n_rows, 11)
-        # The nearest of a row that is among them is itself.
-        last = np.where(is_reference[chunk], _N_NEIGHBOURS, _N_NEIGHBOURS - 1)
-        farthest[chunk] = np.take_along_axis(distances, last[:, np.newaxis], axis=1)[
-            :, 0
-        ]
+    neighbours = NearestNeighbors(n_neighbors=_N_NEIGHBOURS + 1).fit(points[references])
+    distances = neighbours.kneighbors(points)[0]  # (n_samples, 11)
+    farthest: NDArray[np.float64] = distances[:, -2].astype(np.float64)
+    # The nearest of a row that is among them is itself.
+    farthest[references] = distances[references, -1]
     return farthest
 
 

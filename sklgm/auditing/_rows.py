@@ -17,12 +17,6 @@ from torch.utils.data import Dataset, Subset
 from sklgm._inputs import StreamedInstances, as_array
 from sklgm._running import import_extra, scratch_array
 from sklgm._sklearn_private import safe_indexing
-from sklgm.auditing._number_columns import (
-    is_dask,
-    is_dask_frame,
-    numbers_by_partitions,
-)
-from sklgm.auditing._table import is_missing
 from sklgm.datasets._columns import features_of
 from sklgm.datasets._labelled_rows import LABEL_COLUMNS
 
@@ -31,21 +25,15 @@ _CHUNK = 4_096
 
 
 def parted_rows(
-    X: Any,
-    y: Any,
-    groups: Any = None,
-    *,
-    X_name: str = "X",
-    y_name: str = "y",
-    only_labels: bool = False,
+    X: Any, y: Any, groups: Any = None, *, X_name: str = "X", y_name: str = "y"
 ) -> tuple[Any, NDArray[Any], NDArray[Any] | None]:
     """Part what the user gave into rows, labels and groups.
 
     Parameters
     ----------
     X : object
-        Array-like, frame (of Dask, too), sparse matrix, sequence of texts, map-style
-        torch ``Dataset``, mapping of columns, or a ``Dataset`` of the Hugging Face Hub.
+        Array-like, frame, sparse matrix, sequence of texts, map-style torch
+        ``Dataset``, mapping of columns, or a ``Dataset`` of the Hugging Face Hub.
     y : array-like of shape (n_samples,), str or None
         Labels, or the column of X that holds them; None: the column ``label``,
         ``labels``, ``y``, ``target`` or ``class``, or the second element of items.
@@ -53,14 +41,11 @@ def parted_rows(
         Groups, or the column of X that holds them.
     X_name, y_name : str
         Names of the parameters, for errors.
-    only_labels : bool, default=False
-        Whether to read nothing but the labels of a frame of Dask.
 
     Returns
     -------
     rows : object
-        What estimators take, with :func:`taken_rows`. Of a frame of Dask
-        :class:`NumberColumns`; None if only its labels were read.
+        What estimators take, with :func:`taken_rows`.
     labels : ndarray of shape (n_samples,)
         The labels.
     groups : ndarray of shape (n_samples,) or None
@@ -70,12 +55,10 @@ def parted_rows(
     ------
     ValueError
         If there is no column of labels, or another number of labels or groups than
-        rows, labels are missing or continuous; or if a frame of Dask holds anything but
-        numbers beside them.
+        rows, labels are missing or continuous.
     TypeError
         If X holds no rows.
     """
-    y, groups = _computed(y), _computed(groups)
     if isinstance(X, Dataset) and not hasattr(X, "column_names"):
         rows: Any = X
         y = StreamedInstances(X).labels() if y is None else y
@@ -85,12 +68,6 @@ def parted_rows(
         if not isinstance(rows, np.ndarray) and rows.shape[1] == 1:
             values = rows.to_series().to_list()
             rows = values if all(isinstance(v, str) for v in values) else rows
-    elif is_dask_frame(X):
-        is_column = y is None or isinstance(y, str)
-        rows, y, groups = _parted_frame(X, y, groups, X_name, y_name)
-        y, groups = _computed(y), _computed(groups)
-        n_samples = len(y) if is_column or only_labels else len(X)
-        rows = None if only_labels else numbers_by_partitions(rows, n_samples, X_name)
     elif hasattr(X, "columns"):
         rows, y, groups = _parted_frame(X, y, groups, X_name, y_name)
     else:
@@ -100,8 +77,7 @@ def parted_rows(
             f"{y_name}={y!r} needs {X_name} with columns, got {type(X).__name__}: give "
             "one label for each row"
         )
-    n_samples = len(y) if rows is None else n_rows(rows)
-    labels = _checked_labels(y, n_samples, X_name, y_name)
+    labels = _checked_labels(y, n_rows(rows), X_name, y_name)
     if groups is not None:
         if isinstance(groups, str):
             raise ValueError(
@@ -194,16 +170,23 @@ def _checked_labels(y: Any, n_samples: int, X_name: str, y_name: str) -> NDArray
             f"{X_name}, got {len(labels)}"
         )
     if labels.dtype == object:
-        lacks = np.array([is_missing(label) for label in labels], dtype=bool)
-        if lacks.any():
+        is_missing = np.array([_is_missing(label) for label in labels], dtype=bool)
+        if is_missing.any():
             raise ValueError(
-                f"{y_name} lacks {lacks.sum()} of {n_samples} labels, row "
-                f"{np.flatnonzero(lacks)[0]} the first; leave these rows out"
+                f"{y_name} lacks {is_missing.sum()} of {n_samples} labels, row "
+                f"{np.flatnonzero(is_missing)[0]} the first; leave these rows out"
             )
         if len({type(label) for label in labels}) > 1:
             labels = np.array([str(label) for label in labels])
     check_classification_targets(labels)
     return labels
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether a value of a column is none: None, NaN, NA of pandas, NaT."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, float | np.floating) and bool(np.isnan(value))
 
 
 def _column_name(names: Any, asked: str | None, X_name: str, y_name: str) -> str:
@@ -223,7 +206,7 @@ def _column_name(names: Any, asked: str | None, X_name: str, y_name: str) -> str
 def _parted_frame(
     X: Any, y: Any, groups: Any, X_name: str, y_name: str
 ) -> tuple[Any, Any, Any]:
-    """Rows, labels and groups of a frame of pandas, Polars or Dask."""
+    """Rows, labels and groups of a frame of pandas or Polars."""
     if y is None or isinstance(y, str):
         name = _column_name(X.columns, y, X_name, y_name)
         X, y = _without(X, name), X[name]
@@ -231,11 +214,6 @@ def _parted_frame(
         name = _column_name(X.columns, groups, X_name, "groups")
         X, groups = _without(X, name), X[name]
     return X, y, groups
-
-
-def _computed(values: Any) -> Any:
-    """Labels or groups in memory, if they are a series or array of Dask."""
-    return values.compute() if is_dask(values) else values
 
 
 def _without(frame: Any, name: str) -> Any:

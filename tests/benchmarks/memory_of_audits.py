@@ -3,9 +3,7 @@
 ``python tests/benchmarks/memory_of_audits.py --out FILE`` audits rows of features in a
 memory-mapped file, images that are made when they are asked for, and an array of images
 that is a memory-mapped file (as are those of the folds, from 1 GiB on), each with a
-tenth of the rows and with all of them, in a process of its own. With ``--dask ROWS``
-also rows of features in a folder of Parquet files, as a frame of Dask and, to compare,
-as a frame in memory. Linux.
+tenth of the rows and with all of them, in a process of its own. Linux.
 """
 
 import argparse
@@ -79,21 +77,6 @@ def write_features(path, y):
     rows.flush()
 
 
-def write_parquet(folder, y, claimed):
-    """Files of 10,000 rows of features with a column of labels."""
-    import pandas as pd
-
-    folder.mkdir()
-    for first in range(0, len(y), 10_000):
-        rng = np.random.default_rng([2, first])
-        part = slice(first, first + 10_000)
-        rows = rng.normal(size=(len(y[part]), N_FEATURES)).astype(np.float32)
-        rows[:, :N_CLASSES] += 4.0 * np.eye(N_CLASSES, dtype=np.float32)[y[part]]
-        frame = pd.DataFrame(rows, columns=[f"f{j}" for j in range(N_FEATURES)])
-        path = folder / f"part-{first // 10_000:06d}.parquet"
-        frame.assign(label=claimed[part]).to_parquet(path)
-
-
 def as_file(path, images):
     """Array of images in a memory-mapped file."""
     shape = (len(images), 3, SIZE, SIZE)
@@ -116,14 +99,7 @@ def measured(kind, n_rows, folder):
     from sklgm import LGMClassifier, audit
 
     y, claimed = made_labels(n_rows)
-    is_table = kind in ("dask", "frame")
-    if is_table:
-        import dask.dataframe as dd
-
-        path = Path(folder) / "rows"
-        write_parquet(path, y, claimed)
-        rows = dd.read_parquet(path)
-    elif kind == "features":
+    if kind == "features":
         path = Path(folder) / f"{n_rows}.npy"
         write_features(path, y)
         rows = Features(path)
@@ -136,9 +112,6 @@ def measured(kind, n_rows, folder):
     )
     few = Images(y[:300])
     audit(few, claimed[:300], estimator=classifier, cv=2, random_state=0)
-    if is_table:  # so that its libraries are loaded
-        few = rows.partitions[0].compute()[:300]
-        audit(few, "label", estimator=classifier, cv=2, random_state=0)
     peak = before = anonymous_mib()
     is_over = threading.Event()
 
@@ -150,16 +123,12 @@ def measured(kind, n_rows, folder):
     watcher = threading.Thread(target=watch)
     watcher.start()
     start = time.perf_counter()
-    if kind == "frame":
-        rows = rows.compute()
-    labels = "label" if is_table else claimed
-    result = audit(rows, labels, estimator=classifier, cv=2, random_state=0)
+    result = audit(rows, claimed, estimator=classifier, cv=2, random_state=0)
     seconds = time.perf_counter() - start
     is_over.set()
     watcher.join()
     is_wrong, flags = claimed != y, result.is_suspect
-    has_features = is_table or kind == "features"
-    bytes_of_rows = 4 * (N_FEATURES if has_features else 3 * SIZE * SIZE)
+    bytes_of_rows = N_FEATURES * 4 if kind == "features" else 3 * SIZE * SIZE * 4
     return {
         "kind": kind,
         "n_rows": n_rows,
@@ -178,7 +147,6 @@ def main():
     parser.add_argument("--features", type=int, default=1_000_000)
     parser.add_argument("--images", type=int, default=200_000)
     parser.add_argument("--mapped", type=int, default=200_000)
-    parser.add_argument("--dask", type=int, default=0)
     parser.add_argument("--side", nargs=2, metavar=("KIND", "ROWS"), help="one, once")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -194,12 +162,8 @@ def main():
         "features": options.features,
         "images": options.images,
         "mapped images": options.mapped,
-        "dask": options.dask,
-        "frame": options.dask,
     }
     for kind, most in kinds.items():
-        if most == 0:
-            continue
         for n_rows in (most // 10, most):
             done = subprocess.run(
                 [sys.executable, __file__, "--side", kind, str(n_rows)],
@@ -213,7 +177,7 @@ def main():
     record = {
         "command": "python tests/benchmarks/memory_of_audits.py "
         f"--features {options.features} --images {options.images} "
-        f"--mapped {options.mapped} --dask {options.dask}",
+        f"--mapped {options.mapped}",
         "n_classes": N_CLASSES,
         "n_threads": 1,
         "environment": describe_environment(),
