@@ -159,11 +159,11 @@ def audit(
     cv : int, splitter or iterable of splits, default=5
         Folds, shuffled and stratified, or a splitter that holds out every row once.
     n_repeats : int >= 1 or "auto", default="auto"
-        Number of times that the rows are split into ``cv`` folds; probabilities of all
-        models that were not trained on a row are averaged. ``"auto"`` is 5 where an
-        ``estimator`` other than a network judges at most 1,000 rows, whose order then
-        depends less on the split, and 1 otherwise. Only for ``cv`` as a number and
-        without ``trusted`` rows.
+        Number of times that the rows are split into ``cv`` folds. A row has the
+        geometric mean of the probabilities by all models that were not trained on it,
+        where each class has at least 1e-6. ``"auto"`` is 5 where an ``estimator`` that
+        is neither frozen nor a network of sklgm judges at most 1,000 rows, and 1
+        otherwise. Only for ``cv`` as a number and without ``trusted`` rows.
     backbone : str, default="auto"
         Of the default estimator, as in :class:`~sklgm.LGMClassifier`; ``"identity"``
         where X holds precomputed features. ``"auto"`` trains colour images of at least
@@ -301,7 +301,7 @@ def audit(
             "trusted": trusted is not None,
             "score_kind": score_kind != "posterior",
             "resume_from": resume_from is not None,
-            "n_repeats": n_repeats not in ("auto", 1),
+            "n_repeats": n_repeats is not None and n_repeats not in ("auto", 1),
         }
         _check_without_models(given)
         if X is not None:

@@ -43,6 +43,7 @@ from sklgm.outliers._evidence import (
 )
 from sklgm.outliers._folds import Split
 from sklgm.outliers._lgm_detector import KINDS, claimed_density
+from sklgm.outliers._right_claims import LOWEST
 from sklgm.outliers._trusted import Trusted
 
 # Of the default estimator. Few rows make few steps an epoch.
@@ -110,18 +111,18 @@ def resolve_n_repeats(
         return 1
     why_not = None
     if not isinstance(cv, Integral):
-        why_not = f"cv={cv!r} is given: only folds that cv gives the number of"
+        why_not = "repeats need cv as a number"
     elif has_trusted:
-        why_not = (
-            "trusted rows are compared with the rows of one split, and only others"
-        )
+        why_not = "trusted rows are compared with the rows of one split"
     if n_repeats != "auto":
         if why_not is not None:
-            raise ValueError(f"n_repeats={n_repeats!r}, but {why_not} can be repeated")
+            raise ValueError(f"n_repeats={n_repeats!r}, but {why_not}")
         return int(n_repeats)
     # What takes longest, or what no fold trains.
-    is_network = estimator is None or isinstance(
-        split_steps(estimator)[1], NetworkClassifier | FrozenEstimator
+    is_network = (
+        estimator is None
+        or isinstance(estimator, FrozenEstimator)
+        or isinstance(split_steps(estimator)[1], NetworkClassifier)
     )
     few = n_samples <= _FEW_ROWS
     return _N_REPEATS if few and not is_network and why_not is None else 1
@@ -130,17 +131,23 @@ def resolve_n_repeats(
 def averaged(
     answers: list[FoldAnswer], n_first: int, n_samples: int, n_classes: int
 ) -> list[FoldAnswer]:
-    """Answers of the first splits, with the geometric mean of all probabilities."""
+    """Answers of the first splits, with the geometric mean of all probabilities.
+
+    A row to which some model gives no class at all has none.
+    """
     if len(answers) == n_first:
         return answers
     counts = np.zeros((n_samples, 1))
+    is_lost = np.zeros(n_samples, dtype=bool)
     log_sums = np.zeros((n_samples, n_classes))
     for answer in answers:
         log_proba = answer.scores.held_out.log_proba
         assert log_proba is not None
         counts[answer.scores.rows] += 1
+        is_lost[answer.scores.rows] |= (log_proba <= LOWEST).all(axis=1)
         log_sums[answer.scores.rows] += np.maximum(log_proba, _LEAST_LOG_PROBA)
     log_means = log_softmax(log_sums / counts, axis=1)
+    log_means[is_lost] = LOWEST
 
     def with_means(answer: FoldAnswer) -> FoldAnswer:
         means = RowScores(log_proba=log_means[answer.scores.rows])

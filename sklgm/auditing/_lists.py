@@ -2,8 +2,9 @@
 
 import csv
 import io
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sklgm.persistence import write_atomically
 
@@ -38,8 +39,19 @@ def write_csv(path: Path, lines: list[list[Any]], escape_formulas: bool) -> None
     text = io.StringIO(newline="")
     if escape_formulas:
         lines = [[inert(cell) for cell in line] for line in lines]
-    csv.writer(text, lineterminator="\n").writerows(lines)
+    csv.writer(text, lineterminator="\n", quoting=_quoting(lines)).writerows(lines)
     write_text(path, text.getvalue())
+
+
+def _quoting(lines: Iterable[Iterable[Any]]) -> Literal[0, 1]:
+    """Say which cells of a CSV to quote: all, if one holds a carriage return.
+
+    Python 3.11 quotes it by itself only where lines end in one.
+    """
+    is_odd = any(
+        "\r" in cell for line in lines for cell in line if isinstance(cell, str)
+    )
+    return csv.QUOTE_ALL if is_odd else csv.QUOTE_MINIMAL
 
 
 def inert(cell: Any) -> Any:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 else:
     typer = import_extra("typer", "cli")
 
-# Share of the way to the target beyond which poisons have not come near it.
+# Share of the distance to the target: poisons that keep more have not come near it.
 _FAR = 0.5
 _OPTIONS = {
     "estimator": "--estimator",
@@ -272,9 +272,9 @@ def _print_summary(result: RedTeamResult) -> None:
     }
     console.print(text[result.surrogate])
     ratio = result.summary()["collision_ratio"]
-    if ratio > _FAR:
+    if ratio is not None and ratio > _FAR:
         console.print(
-            "The attack did not get far: by the features it was crafted on, poisons "
+            "The attack did not get far: by the features of the surrogate, poisons "
             f"lie at {100 * ratio:.0f} % of the distance that their bases have to the "
             "target (median). Raise --max-iter, or give another --attack or "
             "--surrogate, before a low rate means anything."

@@ -188,8 +188,9 @@ def audit(
     n_repeats: Annotated[
         int,
         typer.Option(
+            min=1,
             help="Number of times that the rows are split into folds; probabilities "
-            "are averaged. More takes longer, and judges few rows better."
+            "are averaged. More takes longer, and judges few rows better.",
         ),
     ] = 1,
     device: Annotated[
@@ -483,9 +484,9 @@ def _print_summary(result: AuditResult) -> None:
         n_doubtful = sum(p_wrong < 0.5)
         if n_doubtful:
             told += (
-                f". The last {n_doubtful} are more likely right than wrong: look at "
+                f". More likely right than wrong: the last {n_doubtful}. Look before "
             )
-            told += "them before you relabel"
+            told += "you relabel"
         console.print(told)
     review = result.review
     if review is not None:

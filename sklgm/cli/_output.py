@@ -97,7 +97,7 @@ def errors_in_one_line(
         File or folder that appears when all is written, if it is one.
     """
     token = _ARE_WRITTEN.set(False)
-    was_there = _is_there(result)
+    was_there = _is_there(result)  # never raises
     try:
         yield
     except KeyboardInterrupt:
@@ -113,9 +113,12 @@ def errors_in_one_line(
 
 def _is_there(result: Path | None) -> bool:
     """Whether there is a file, or a folder with anything in it."""
-    if result is None or not result.is_dir():
-        return result is not None and result.exists()
-    return any(result.iterdir())
+    if result is None:
+        return False
+    try:
+        return any(result.iterdir()) if result.is_dir() else result.exists()
+    except OSError:  # it may not be read, or its name is too long
+        return False
 
 
 @contextmanager

@@ -128,7 +128,7 @@ class FolderSource(LabelSource):
         with to.open(
             "x", encoding="utf-8", errors="surrogateescape", newline=""
         ) as file:
-            lines = csv.writer(file, lineterminator="\n")
+            lines = csv.writer(file)
             lines.writerow(["path", "label"])
             for row in np.flatnonzero(corrections.kept(len(self.names))).tolist():
                 label = corrections.new_labels.get(row, str(self.labels[row]))

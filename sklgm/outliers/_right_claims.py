@@ -191,7 +191,7 @@ class RightClaimModel:
         priors = np.bincount(claimed, minlength=n_classes) / n_samples
         start = TransitionModel.start(n_classes, priors)
         likely = _likely(chosen, claims, start)
-        if _is_even(likely, chosen, claims):
+        if n_samples <= _MAX_FEW and _is_even(likely, chosen, claims):
             start = replace(start, prior_wrong=_PRIOR_WRONG)
             likely = _likely(chosen, claims, start)
         error = _classifier_error(likely, chosen)
@@ -514,9 +514,11 @@ def _is_even(
     model: TransitionModel, log_proba: NDArray[np.float64], claimed: NDArray[np.int64]
 ) -> bool:
     """Whether evenly spread noise tells more of held-out claims than habits do."""
-    if len(claimed) > _MAX_FEW:
+    if len(claimed) < _N_PARTS:
         return False
-    part = np.arange(len(claimed)) % _N_PARTS
+    # Parts with rows of all labels, in whatever order these come.
+    part = np.empty(len(claimed), dtype=np.intp)
+    part[np.argsort(claimed, kind="stable")] = np.arange(len(claimed)) % _N_PARTS
 
     def log_likelihood(prior_wrong: float) -> float:
         total = 0.0

@@ -143,11 +143,12 @@ class RedTeamResult:
         -------
         dict
             ``success_rate`` and ``changed_rate`` with intervals and counts,
-            ``control_accuracy``, ``poisoned_accuracy``, ``collision_ratio`` (median),
-            ``surrogate``, ``is_black_box``, ``agreement``, ``is_8_bit`` and
-            ``settings``.
+            ``control_accuracy``, ``poisoned_accuracy``, ``collision_ratio`` (median;
+            None where it is no number), ``surrogate``, ``is_black_box``,
+            ``agreement``, ``is_8_bit`` and ``settings``.
         """
         accuracy, low, high = mean_interval(self.accuracies, bounds=(0.0, 1.0))
+        ratio = float(np.median(self.collision_ratio))
         return {
             "success_rate": _plain(self.success_rate),
             "changed_rate": _plain(self.changed_rate),
@@ -158,7 +159,7 @@ class RedTeamResult:
                 "high": None if np.isnan(high) else high,
                 "n": len(self.accuracies),
             },
-            "collision_ratio": float(np.median(self.collision_ratio)),
+            "collision_ratio": ratio if np.isfinite(ratio) else None,
             "surrogate": self.surrogate,
             "is_black_box": self.is_black_box,
             "agreement": self.agreement,
@@ -308,6 +309,6 @@ def _scalar(value: Any) -> Any:
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

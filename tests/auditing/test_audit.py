@@ -34,6 +34,7 @@ from sklgm import (
 )
 from sklgm.auditing._fold_models import default_estimator
 from sklgm.auditing._judgement import typical_rows
+from sklgm.auditing._lists import write_csv
 from sklgm.metrics import wilson_rate
 from sklgm.poisoning import flip_labels
 
@@ -525,7 +526,10 @@ def test_progress_counts_folds(flipped):
         ({"cv": 1}, "cv must be at least 2 folds, got cv=1"),
         ({"n_repeats": 0}, "n_repeats must be 'auto' or an int of at least 1, got 0"),
         ({"n_repeats": True}, "n_repeats must be 'auto' or an int of at least 1"),
-        ({"n_repeats": 2, "cv": KFold(3)}, r"n_repeats=2, but cv=KFold.* is given"),
+        (
+            {"n_repeats": 2, "cv": KFold(3)},
+            "n_repeats=2, but repeats need cv as a number",
+        ),
         ({"estimator": RidgeClassifier()}, "estimator must have predict_log_proba or"),
         ({"max_epochs": True}, "max_epochs must be an int of at least 1, or None"),
         ({"device": "gpu9"}, "device"),
@@ -632,6 +636,24 @@ def test_repeated_splits_give_the_geometric_mean_of_probabilities(flipped):
     assert result.settings["n_repeats"] == 2
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_row_without_any_class_stays_one_in_repeated_splits():
+    X, y = load_iris(return_X_y=True)
+    fitted = FrozenEstimator(GaussianNB().fit(X, y))
+    X[7] = 1e200  # infinitely far from all classes
+    for n_repeats in (1, 3):
+        result = audit(
+            X,
+            y,
+            estimator=fitted,
+            false_alarm_rate=0.01,
+            n_repeats=n_repeats,
+            random_state=0,
+        )
+        assert result.p_values[7] == 0.0
+        assert result.is_suspect[7]
+
+
 def test_few_rows_are_split_several_times_unless_networks_are_trained(flipped):
     X, claimed, _ = flipped
     few = slice(0, 200)
@@ -644,6 +666,8 @@ def test_few_rows_are_split_several_times_unless_networks_are_trained(flipped):
     assert n_repeats(X[few], claimed[few], estimator=tree) == 5
     assert n_repeats(X[few], claimed[few], estimator=tree, n_repeats=1) == 1
     assert n_repeats(X, claimed, estimator=tree) == 1
+    frozen = FrozenEstimator(tree.fit(X[few], claimed[few]))
+    assert n_repeats(X[few], claimed[few], estimator=frozen) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # one epoch learns little
         assert n_repeats(X[few], claimed[few]) == 1
@@ -773,3 +797,16 @@ def test_nothing_to_judge_by_is_named(flipped):
         audit(None, flipped[1])
     with pytest.raises(TypeError, match="decisions must be a dict"):
         audit(*flipped[:2], estimator=LINEAR, decisions=["keep"])
+
+
+def test_names_with_a_carriage_return_survive_a_list(tmp_path):
+    path = tmp_path / "list.csv"
+    lines = [["row", "name"], [0, "Icon\r"], [1, "plain"]]
+    write_csv(path, lines, True)
+    with path.open(newline="") as file:
+        assert list(csv.reader(file)) == [
+            ["row", "name"],
+            ["0", "Icon\r"],
+            ["1", "plain"],
+        ]
+    assert path.read_bytes().count(b"\r") == 1

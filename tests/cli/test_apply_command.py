@@ -105,6 +105,16 @@ def test_interrupted_apply_says_whether_the_copy_is_there(
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".p")]
 
 
+def test_a_name_that_no_file_can_have_is_an_error_in_one_line(
+    invoke, stripes, tmp_path
+):
+    decisions = tmp_path / "decisions.csv"
+    decisions.write_text("row,decision\n0,drop\n")
+    outcome = invoke("apply", decisions, stripes, "--to", tmp_path / ("n" * 300))
+    assert outcome.exit_code == 1
+    assert outcome.stderr.splitlines()[-1].startswith("Error: ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

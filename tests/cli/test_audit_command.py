@@ -244,9 +244,8 @@ def test_audit_says_which_suspects_are_likelier_right(invoke, labelled_csv, tmp_
         p_wrong = [float(line["p_wrong"]) for line in csv.DictReader(file)]
     n_doubtful = sum(value < 0.5 for value in p_wrong)
     assert n_doubtful > 0
-    assert f"The last {n_doubtful} are more likely right than wrong" in " ".join(
-        outcome.stdout.split()
-    )
+    said = " ".join(outcome.stdout.split())
+    assert f"More likely right than wrong: the last {n_doubtful}." in said
 
 
 def test_audit_skips_and_lists_images_that_cannot_be_read(invoke, tmp_path):

@@ -546,3 +546,14 @@ def test_no_p_value_is_too_small_for_a_law_of_posteriors():
     log_proba, claimed, _ = labelled_rows(0.1, 1.0, n=100)
     model = RightClaimModel.fit(log_proba, claimed)
     assert model.smallest_p_values().tolist() == [0.0]
+
+
+def test_a_habit_is_one_in_whatever_order_the_rows_come():
+    log_proba, _, _ = labelled_rows(0.0, 1.0, n=800, n_classes=4)
+    y = np.argmax(log_proba, axis=1)
+    claimed = np.where((y == 0) & (np.arange(len(y)) % 7 == 0), 1, y)
+    by_turns = np.argsort(np.argsort(np.argsort(y, kind="stable")) % 200, kind="stable")
+    shuffled = np.random.default_rng(0).permutation(len(y))
+    for order in (np.argsort(y, kind="stable"), by_turns, shuffled):
+        model = RightClaimModel.fit(log_proba[order], claimed[order])
+        assert model.likely.prior_wrong == 0.0
