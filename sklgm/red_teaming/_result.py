@@ -144,7 +144,7 @@ class RedTeamResult:
         dict
             ``success_rate`` and ``changed_rate`` with intervals and counts,
             ``control_accuracy``, ``poisoned_accuracy``, ``collision_ratio`` (median;
-            None where it is no number), ``surrogate``, ``is_black_box``,
+            None where it is not finite), ``surrogate``, ``is_black_box``,
             ``agreement``, ``is_8_bit`` and ``settings``.
         """
         accuracy, low, high = mean_interval(self.accuracies, bounds=(0.0, 1.0))
