@@ -513,25 +513,27 @@ def _likely(
 def _is_even(
     model: TransitionModel, log_proba: NDArray[np.float64], claimed: NDArray[np.int64]
 ) -> bool:
-    """Whether evenly spread noise tells more of held-out claims than habits do."""
-    if len(claimed) < _N_PARTS:
+    """Whether held-out claims tell of no habits, by the rule of one standard error."""
+    n_samples = len(claimed)
+    if n_samples < _N_PARTS:
         return False
     # Parts with rows of all labels, in whatever order these come.
-    part = np.empty(len(claimed), dtype=np.intp)
-    part[np.argsort(claimed, kind="stable")] = np.arange(len(claimed)) % _N_PARTS
+    part = np.empty(n_samples, dtype=np.intp)
+    part[np.argsort(claimed, kind="stable")] = np.arange(n_samples) % _N_PARTS
 
-    def log_likelihood(prior_wrong: float) -> float:
-        total = 0.0
+    def log_likelihoods(prior_wrong: float) -> NDArray[np.float64]:
+        values = np.empty(n_samples)
         for number in range(_N_PARTS):
             is_out = part == number
             fitted, _ = replace(model, prior_wrong=prior_wrong).fit(
                 log_proba[~is_out], claimed[~is_out]
             )
             right, wrong = fitted.right_and_wrong(log_proba[is_out], claimed[is_out])
-            total += float(log(right + wrong).sum())
-        return total
+            values[is_out] = log(right + wrong)
+        return values
 
-    return log_likelihood(_PRIOR_WRONG) > log_likelihood(0.0)
+    gains = log_likelihoods(0.0) - log_likelihoods(_PRIOR_WRONG)
+    return float(gains.sum()) <= float(np.sqrt(n_samples) * gains.std())
 
 
 def _classifier_error(model: TransitionModel, log_proba: NDArray[np.float64]) -> float:
