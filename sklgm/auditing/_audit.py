@@ -281,7 +281,7 @@ def audit(
     array([0, 0, 0])
     """
     rule = Rule.of(fdr, false_alarm_rate, contamination)
-    _check_settings(score_kind, max_epochs, trusted is not None)
+    _check_settings(score_kind, max_epochs, n_repeats, trusted is not None)
     seed = draw_seed(random_state)
     settings: dict[str, Any] = {
         "score_kind": score_kind,
@@ -301,7 +301,7 @@ def audit(
             "trusted": trusted is not None,
             "score_kind": score_kind != "posterior",
             "resume_from": resume_from is not None,
-            "n_repeats": n_repeats is not None and n_repeats not in ("auto", 1),
+            "n_repeats": n_repeats not in ("auto", 1),
         }
         _check_without_models(given)
         if X is not None:
@@ -338,7 +338,7 @@ def audit(
         if trusted is not None:
             known = _checked_trusted(trusted, rows, classes, preparation.table)
             _check_enough_trusted(known, classes, score_kind, rule)
-        n_splits = resolve_n_repeats(
+        n_repeats = resolve_n_repeats(
             n_repeats, estimator, len(claimed), cv=cv, has_trusted=known is not None
         )
         repeats = [
@@ -350,7 +350,7 @@ def audit(
                 groups=groups,
                 trains_all_classes=False,
             )
-            for number in range(n_splits)
+            for number in range(n_repeats)
         ]
         splits = [split for of_repeat in repeats for split in of_repeat]
         folds = np.empty(len(claimed), dtype=np.intp)
@@ -373,7 +373,7 @@ def audit(
             )
         settings["estimator"] = without_addresses(estimator)
         settings["cv"] = int(cv) if isinstance(cv, Integral) else without_addresses(cv)
-        settings["n_repeats"] = len(repeats)
+        settings["n_repeats"] = n_repeats
         n_workers = count_workers(n_jobs, len(splits))
         n_threads = divided_threads(n_workers)
         environment |= {"n_threads": n_threads, "n_workers": n_workers}
@@ -571,7 +571,9 @@ def _crossing(duplicates: Duplicates, folds: NDArray[np.intp]) -> list[str]:
     ]
 
 
-def _check_settings(score_kind: str, max_epochs: int | None, has_trusted: bool) -> None:
+def _check_settings(
+    score_kind: str, max_epochs: int | None, n_repeats: int | str, has_trusted: bool
+) -> None:
     if score_kind not in SCORE_KINDS:
         raise ValueError(
             f"score_kind must be one of {', '.join(SCORE_KINDS)}, got {score_kind!r}"
@@ -580,6 +582,15 @@ def _check_settings(score_kind: str, max_epochs: int | None, has_trusted: bool) 
     if max_epochs is not None and (not is_count or max_epochs < 1):
         raise ValueError(
             f"max_epochs must be an int of at least 1, or None, got {max_epochs!r}"
+        )
+    if isinstance(n_repeats, str):
+        is_known = n_repeats == "auto"
+    else:
+        is_count = isinstance(n_repeats, Integral) and n_repeats is not True
+        is_known = is_count and n_repeats >= 1
+    if not is_known:
+        raise ValueError(
+            f"n_repeats must be 'auto' or an int of at least 1, got {n_repeats!r}"
         )
     if score_kind == "likelihood" and not has_trusted:
         raise ValueError(

@@ -99,14 +99,14 @@ def default_estimator(
 
 
 def resolve_n_repeats(
-    n_repeats: Any, estimator: Any, n_samples: int, *, cv: Any, has_trusted: bool
+    n_repeats: int | str,
+    estimator: Any,
+    n_samples: int,
+    *,
+    cv: Any,
+    has_trusted: bool,
 ) -> int:
     """Decide how often the rows are split into folds."""
-    is_count = isinstance(n_repeats, Integral) and n_repeats is not True
-    if n_repeats != "auto" and (not is_count or n_repeats < 1):
-        raise ValueError(
-            f"n_repeats must be 'auto' or an int of at least 1, got {n_repeats!r}"
-        )
     if n_repeats == 1:
         return 1
     why_not = None
@@ -118,14 +118,14 @@ def resolve_n_repeats(
         if why_not is not None:
             raise ValueError(f"n_repeats={n_repeats!r}, but {why_not}")
         return int(n_repeats)
-    # What takes longest, or what no fold trains.
-    is_network = (
+    # Networks take longest; what no fold trains says the same each time.
+    is_costly = (
         estimator is None
         or isinstance(estimator, FrozenEstimator)
         or isinstance(split_steps(estimator)[1], NetworkClassifier)
     )
-    few = n_samples <= _FEW_ROWS
-    return _N_REPEATS if few and not is_network and why_not is None else 1
+    has_few = n_samples <= _FEW_ROWS
+    return _N_REPEATS if has_few and not is_costly and why_not is None else 1
 
 
 def averaged(

@@ -190,7 +190,7 @@ def audit(
         typer.Option(
             min=1,
             help="Number of times that the rows are split into folds; probabilities "
-            "are averaged. More takes longer, and judges few rows better.",
+            "are averaged. Higher values take longer and rank few rows better.",
         ),
     ] = 1,
     device: Annotated[
@@ -483,10 +483,7 @@ def _print_summary(result: AuditResult) -> None:
         told = f"Right labels among the suspects: {sum(1.0 - p_wrong):.0f} expected"
         n_doubtful = sum(p_wrong < 0.5)
         if n_doubtful:
-            told += (
-                f". More likely right than wrong: the last {n_doubtful}. Look before "
-            )
-            told += "you relabel"
+            told += f". More likely right than wrong: the last {n_doubtful}"
         console.print(told)
     review = result.review
     if review is not None:

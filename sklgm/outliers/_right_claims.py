@@ -46,8 +46,8 @@ _PEOPLE_SHARPER = 1.7
 _AMBIGUOUS_WEIGHT = 4.0
 _GAIN, _STRONG, _NOISY = (0.01, 0.025), (0.1, 0.15), (0.22, 0.3)
 _LEAST_GAIN = (4.0, 8.0)
-# Wrong claims of each class that evenly spread noise counts for, if held-out claims say
-# that it should. Of many rows it makes no difference.
+# Wrong claims of each class that evenly spread noise counts for, unless held-out claims
+# tell of habits. Of many rows it makes no difference.
 _PRIOR_WRONG, _MAX_FEW, _N_PARTS = 3.0, 20_000, 4
 _N_BINS = 10
 _LEAST_IN_BIN = 10
@@ -101,6 +101,10 @@ class RightClaimModel:
     z follows ``T[y, z]`` (:class:`TransitionModel`). tau and T maximise the likelihood
 
         sum_i log sum_y q_y(x_i) T[y, z_i].
+
+    Of up to 20,000 rows evenly spread noise counts for three wrong claims of each class
+    in T, unless T without them says more of held-out claims (four parts) by over one
+    standard error.
 
     A right claim has the score s or a lower one with probability
 

@@ -674,6 +674,10 @@ def test_few_rows_are_split_several_times_unless_networks_are_trained(flipped):
     known = (X[few] + np.float32(1e-3), claimed[few])
     level = {"false_alarm_rate": 0.01}
     assert n_repeats(X[few], claimed[few], estimator=tree, trusted=known, **level) == 1
+    with pytest.raises(ValueError, match="n_repeats must be 'auto' or an int"):
+        audit(None, claimed, pred_probs=np.eye(10)[claimed], n_repeats=True)
+    with pytest.raises(ValueError, match="n_repeats needs models"):
+        audit(None, claimed, pred_probs=np.eye(10)[claimed], n_repeats=2)
     with pytest.raises(ValueError, match="n_repeats=3, but trusted rows are compared"):
         audit(X, claimed, estimator=tree, trusted=known, n_repeats=3, **level)
 

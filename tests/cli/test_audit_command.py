@@ -245,7 +245,7 @@ def test_audit_says_which_suspects_are_likelier_right(invoke, labelled_csv, tmp_
     n_doubtful = sum(value < 0.5 for value in p_wrong)
     assert n_doubtful > 0
     said = " ".join(outcome.stdout.split())
-    assert f"More likely right than wrong: the last {n_doubtful}." in said
+    assert f"More likely right than wrong: the last {n_doubtful}" in said
 
 
 def test_audit_skips_and_lists_images_that_cannot_be_read(invoke, tmp_path):

@@ -16,7 +16,6 @@ is broken, or if the attack finds more than there is.
 """
 
 import argparse
-import json
 import time
 from collections import Counter
 from pathlib import Path
@@ -30,6 +29,7 @@ from tests.poisoning.location_problems import (
     strongly_searched,
     true_margins,
 )
+from tests.properties._record import write_record
 
 #: Of a rounding of scores: a tie counts as a change.
 _TIE = 1e-12
@@ -122,11 +122,7 @@ def main():
         "minutes": round((time.perf_counter() - start) / 60, 1),
         "environment": describe_environment(),
     }
-    text = json.dumps(found, indent=2) + "\n"
-    if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(text, "utf-8")
-    print(text, end="")
+    write_record(found, options.out)
     if not is_sound(counts):
         raise SystemExit("a certificate is broken")
 

@@ -13,7 +13,6 @@ from each set, in random order, as other data would be.
 """
 
 import argparse
-import json
 import warnings
 from pathlib import Path
 
@@ -22,6 +21,7 @@ import numpy as np
 from sklgm import audit
 from sklgm._running import describe_environment
 from sklgm.datasets import get_data_home
+from tests.properties._record import write_record
 
 SIZES = (2_000, 10_000)
 
@@ -112,11 +112,7 @@ def main():
         "sets": count(options.n_draws, options.n_checked, options.seed),
         "environment": describe_environment(),
     }
-    text = json.dumps(record, indent=2) + "\n"
-    if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(text, "utf-8")
-    print(text, end="")
+    write_record(record, options.out)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ rate of 0.1, and how many right labels are among it.
 """
 
 import argparse
-import json
 import warnings
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from sklearn.preprocessing import StandardScaler
 from sklgm import audit
 from sklgm._running import describe_environment
 from sklgm.poisoning import flip_labels
+from tests.properties._record import write_record
 
 SETS = {
     "iris": load_iris,
@@ -140,11 +140,7 @@ def main():
         "by_number_of_splits": count(options.n_seeds),
         "environment": describe_environment(),
     }
-    text = json.dumps(record, indent=2) + "\n"
-    if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(text, "utf-8")
-    print(text, end="")
+    write_record(record, options.out)
 
 
 if __name__ == "__main__":
