@@ -15,6 +15,7 @@ from sklgm.gaussian import (
     squared_mahalanobis,
 )
 from sklgm.losses import (
+    diag_lgm_loss,
     fixed_variance_lgm_loss,
     lgm_classification_loss,
     lgm_likelihood_loss,
@@ -118,60 +119,81 @@ def test_lgm_loss_matches_the_literal_loop(
     assert float(found) == pytest.approx(expected, rel=1e-12)
 
 
+# The losses with a gradient of their own
+
+FUSED = ("identity", "diag")
+
+
+def fused_loss(covariance_type, features, y, means, log_variances, log_priors, **terms):
+    """The fused loss of a covariance type, with gradients in what is learnt."""
+    if covariance_type == "diag":
+        return diag_lgm_loss(features, y, means, log_variances, log_priors, **terms)
+    return fixed_variance_lgm_loss(
+        features, y, means, float(log_variances), log_priors, **terms
+    )
+
+
+def learnt(covariance_type, case):
+    """What of a case has a gradient."""
+    features, _, means, log_variances, _ = case
+    inputs = [features, means] + [log_variances] * (covariance_type == "diag")
+    return [values.requires_grad_() for values in inputs]
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(("margin", "weight"), [(0.0, 0.0), (0.7, 0.0), (0.7, 0.2)])
-def test_fixed_variance_loss_matches_the_literal_loop(margin, weight, seed):
-    features, y, means, log_variance, log_priors = random_case(seed=seed)
-    found, logits, squares = fixed_variance_lgm_loss(
-        features,
-        y,
-        means,
-        float(log_variance),
-        log_priors,
-        margin=margin,
-        likelihood_weight=weight,
+@pytest.mark.parametrize("covariance_type", FUSED)
+def test_fused_losses_match_the_literal_loop(covariance_type, margin, weight, seed):
+    case = random_case(covariance_type, seed=seed)
+    features, y, means, log_variances, log_priors = case
+    found, logits, distances = fused_loss(
+        covariance_type, *case, margin=margin, likelihood_weight=weight
     )
-    expected = literal_loss(
-        features, y, means, log_variance, log_priors, "identity", margin, weight
-    )
+    expected = literal_loss(*case, covariance_type, margin, weight)
     assert float(found) == pytest.approx(float(expected), rel=1e-12)
-    torch.testing.assert_close(squares, (features - means[y]).square().sum(dim=1))
-    densities = (
-        log_priors
-        - 0.5 * math.exp(-log_variance) * torch.cdist(features, means).square()
-    )
+    of_classes = squared_mahalanobis(features, means, log_variances, covariance_type)
+    own = of_classes.gather(1, y[:, None])[:, 0]
+    unit = torch.exp(log_variances) if covariance_type == "identity" else 1.0
+    torch.testing.assert_close(distances, own * unit)
+    log_determinants = log_determinant(log_variances, covariance_type, *means.shape)
+    densities = log_priors - 0.5 * (of_classes + log_determinants)
     torch.testing.assert_close(logits.softmax(dim=1), densities.softmax(dim=1))
 
 
 @pytest.mark.parametrize(("margin", "weight"), [(0.0, 0.0), (0.7, 0.0), (0.7, 0.2)])
-def test_fixed_variance_loss_has_the_right_gradients(margin, weight):
-    features, y, means, log_variance, log_priors = random_case()
+@pytest.mark.parametrize("covariance_type", FUSED)
+def test_fused_losses_have_the_right_gradients(covariance_type, margin, weight):
+    case = random_case(covariance_type)
+    features, y, means, log_variances, log_priors = case
 
-    def loss(features, means):
-        return fixed_variance_lgm_loss(
+    def loss(features, means, log_variances=log_variances):
+        return fused_loss(
+            covariance_type,
             features,
             y,
             means,
-            float(log_variance),
+            log_variances,
             log_priors,
             margin=margin,
             likelihood_weight=weight,
         )[0]
 
-    inputs = (features.requires_grad_(), means.requires_grad_())
-    assert torch.autograd.gradcheck(loss, inputs)
+    assert torch.autograd.gradcheck(loss, learnt(covariance_type, case))
 
 
-def test_weights_of_the_fixed_variance_loss_are_those_of_the_loss():
-    features, y, means, log_variance, log_priors = random_case()
+@pytest.mark.parametrize("covariance_type", FUSED)
+def test_weights_of_the_fused_losses_are_those_of_the_loss(covariance_type):
+    case = random_case(covariance_type)
+    features, y, means, log_variances, log_priors = case
     weight = torch.tensor([0.0, 1.0, 2.5, 0.0, 1.0, 0.5, 2.0], dtype=torch.float64)
-    inputs = [values.requires_grad_() for values in (features, means)]
+    inputs = learnt(covariance_type, case)
     settings = {"margin": 0.7, "likelihood_weight": 0.2, "sample_weight": weight}
-    found, *_ = fixed_variance_lgm_loss(
-        features, y, means, float(log_variance), log_priors, **settings
-    )
+    found, *_ = fused_loss(covariance_type, *case, **settings)
     expected = lgm_loss(
-        features, y, means, log_variance, log_priors=log_priors, **settings
+        *(features, y, means, log_variances),
+        covariance_type=covariance_type,
+        log_priors=log_priors,
+        **settings,
     )
     torch.testing.assert_close(found, expected)
     for one, other in zip(
@@ -180,6 +202,33 @@ def test_weights_of_the_fixed_variance_loss_are_those_of_the_loss():
         strict=True,
     ):
         torch.testing.assert_close(one, other)
+
+
+def test_log_variances_below_the_floor_count_as_the_floor_and_have_no_gradient():
+    features, y, means, log_variances, log_priors = random_case("diag")
+    floor = torch.tensor(0.1, dtype=torch.float64)
+    is_below = log_variances < floor
+    assert is_below.any()
+    assert not is_below.all()
+    log_variances.requires_grad_()
+    settings = {"margin": 0.7, "likelihood_weight": 0.2}
+    found, *_ = diag_lgm_loss(
+        *(features, y, means, log_variances, log_priors),
+        min_log_variance=floor,
+        **settings,
+    )
+    floored = torch.where(is_below, floor, log_variances)
+    expected = lgm_loss(
+        *(features, y, means, floored),
+        covariance_type="diag",
+        log_priors=log_priors,
+        **settings,
+    )
+    torch.testing.assert_close(found, expected)
+    (one,) = torch.autograd.grad(found, log_variances)
+    (other,) = torch.autograd.grad(expected, log_variances)
+    torch.testing.assert_close(one, other)
+    assert (one[is_below] == 0).all()
 
 
 class Cut(torch.autograd.Function):
@@ -194,49 +243,63 @@ class Cut(torch.autograd.Function):
         return None
 
 
-def test_a_loss_that_nothing_follows_from_has_no_gradients():
-    features, y, means, log_variance, log_priors = random_case()
-    features.requires_grad_()
-    loss, *_ = fixed_variance_lgm_loss(
-        features,
-        y,
-        means,
-        float(log_variance),
-        log_priors,
-        margin=0.7,
-        likelihood_weight=0.2,
-    )
+@pytest.mark.parametrize("covariance_type", FUSED)
+def test_a_loss_that_nothing_follows_from_has_no_gradients(covariance_type):
+    case = random_case(covariance_type)
+    inputs = learnt(covariance_type, case)
+    terms = {"margin": 0.7, "likelihood_weight": 0.2}
+    loss, *_ = fused_loss(covariance_type, *case, **terms)
     Cut.apply(loss).backward()
-    assert features.grad is None
+    assert all(values.grad is None for values in inputs)
 
 
-def test_the_fixed_variance_loss_leaves_a_frozen_backbone_alone():
-    features, y, means, log_variance, log_priors = random_case()
-    loss, *_ = fixed_variance_lgm_loss(
-        features,
-        y,
-        means.requires_grad_(),
-        float(log_variance),
-        log_priors,
-        margin=0.7,
-        likelihood_weight=0.2,
-    )
+@pytest.mark.parametrize("covariance_type", FUSED)
+def test_the_fused_losses_leave_a_frozen_backbone_alone(covariance_type):
+    case = random_case(covariance_type)
+    features, _, means, *_ = case
+    means.requires_grad_()
+    terms = {"margin": 0.7, "likelihood_weight": 0.2}
+    loss, *_ = fused_loss(covariance_type, *case, **terms)
     loss.backward()
     assert features.grad is None
     assert (means.grad != 0).all()
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1e3, 1e12])
-def test_extreme_features_keep_the_fixed_variance_loss_finite(scale):
-    features, y, means, _, log_priors = random_case()
-    features = (scale * features).float().requires_grad_()
-    means = means.float().requires_grad_()
-    loss, *_ = fixed_variance_lgm_loss(
-        features, y, means, 0.0, log_priors.float(), margin=0.3, likelihood_weight=0.1
-    )
+@pytest.mark.parametrize("covariance_type", FUSED)
+def test_extreme_features_keep_the_fused_losses_finite(covariance_type, scale):
+    features, y, means, log_variances, log_priors = random_case(covariance_type)
+    features = scale * features
+    case = [v.float() if v.is_floating_point() else v for v in (features, y, means)]
+    case += [log_variances.float(), log_priors.float()]
+    inputs = learnt(covariance_type, case)
+    loss, *_ = fused_loss(covariance_type, *case, margin=0.3, likelihood_weight=0.1)
     loss.backward()
-    for values in (loss, features.grad, means.grad):
+    for values in (loss, *(values.grad for values in inputs)):
         assert torch.isfinite(values).all()
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e2])
+def test_the_fused_gradients_keep_their_digits_in_float32(offset):
+    # Wide of the origin by many deviations, as features after ReLU are.
+    case = random_case("diag", n=64, dim=16)
+    features, y, means, log_variances, log_priors = case
+    features, means = means[y] + 0.1 * features[:64] + offset, means + offset
+    log_variances = log_variances - 4.0
+    gradients = []
+    for dtype in (torch.float64, torch.float32):
+        typed = [v.detach().to(dtype) for v in (features, means, log_variances)]
+        inputs = [values.requires_grad_() for values in typed]
+        loss, *_ = diag_lgm_loss(
+            *(typed[0], y, typed[1], typed[2], log_priors.to(dtype)),
+            margin=0.3,
+            likelihood_weight=0.1,
+        )
+        gradients.append(torch.autograd.grad(loss, inputs))
+    for exact, single in zip(*gradients, strict=True):
+        # What float32 cannot hold of the inputs themselves is 6e-8 of the offset.
+        error = (single.double() - exact).abs().max() / exact.abs().max()
+        assert error < 1e-4 + 1e-5 * offset
 
 
 def test_margin_and_weight_zero_match_the_cross_entropy_of_half_the_distances():

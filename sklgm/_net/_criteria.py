@@ -11,6 +11,7 @@ from sklgm.gaussian import (
     log_determinant,
 )
 from sklgm.losses import (
+    diag_lgm_loss,
     fixed_variance_lgm_loss,
     lgm_classification_loss,
     lgm_likelihood_loss,
@@ -107,9 +108,22 @@ class LGMCriterion(Criterion):
         head: nn.Module,
         sample_weight: Tensor | None,
     ) -> TrainingLoss:
-        """Loss of a training batch, in few operations where classes share variances."""
+        """Loss of a training batch, in few operations but for ``"spherical"``."""
         assert isinstance(head, GaussianMixtureHead)
         means: Tensor = head.means
+        if head.covariance_type == "diag":
+            fused = diag_lgm_loss(
+                features,
+                y_encoded,
+                means,
+                head.log_variances,
+                head.log_priors,
+                min_log_variance=head.min_log_variance,
+                margin=self.margin,
+                likelihood_weight=self.likelihood_weight,
+                sample_weight=sample_weight,
+            )
+            return TrainingLoss(*fused)
         log_variance = 0.0
         if head.covariance_type == "identity":
             log_variance = float(head.log_variances)  # its floor is below: not learnt

@@ -28,7 +28,8 @@ from tests.fuzz._mutations import mutations_of
 #: metrics and the detection engine.
 FILES = (
     *("gaussian/_certificate.py", "gaussian/_class_rows.py"),
-    *("gaussian/_distances.py", "gaussian/_robust.py", "losses.py"),
+    *("gaussian/_distances.py", "gaussian/_robust.py"),
+    *("losses/_fused.py", "losses/_terms.py"),
     *("metrics/_certified.py", "metrics/_detection.py", "metrics/_levels.py"),
     *("metrics/_rates.py", "classifiers/_partitioned.py"),
     *("classifiers/_robust_gaussian.py", "outliers/_base.py"),
