@@ -286,6 +286,9 @@ def audit(
     settings: dict[str, Any] = {
         "score_kind": score_kind,
         **rule.settings(),
+        "random_state": (
+            int(random_state) if isinstance(random_state, Integral) else None
+        ),
         "seed": seed,
     }
     environment = {**describe_environment(), "device": device_name(device)}

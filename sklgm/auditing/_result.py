@@ -340,6 +340,12 @@ class AuditResult:
         """Rows that were not flagged, ascending."""
         return np.flatnonzero(~self.is_suspect)
 
+    @property
+    def asks_for_checks(self) -> bool:
+        """Whether checking ``rows_to_check`` would settle what is open."""
+        has_rows = self.rows_to_check is not None and len(self.rows_to_check) > 0
+        return has_rows and self.review is None
+
     def describe_findings(self) -> list[str]:
         """Say which rows are unlike all others, and which classes overlap.
 
@@ -414,6 +420,9 @@ class AuditResult:
         ``row``, ``other_row``, both labels, ``kind`` (exact or near).
         ``outliers.csv``, where there are any, holds the ``row`` (and ``name``), both
         labels and the ``p_value`` of rows unlike all others, the most unlike first.
+        ``rows_to_check.csv``, unless rows were checked or are trusted, holds the
+        ``row`` (and ``name``), both labels and an empty ``decision`` of the rows that
+        settle most: filled in, :func:`~sklgm.auditing.read_decisions` reads it.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -444,6 +453,14 @@ class AuditResult:
                 p_value = repr(float(self.outlier_p_values[row]))
                 lines.append([*first(row), *labels, p_value])
             write_csv(folder / "outliers.csv", lines, escape_formulas)
+        (folder / "rows_to_check.csv").unlink(missing_ok=True)
+        if self.asks_for_checks:
+            assert self.rows_to_check is not None
+            lines = [["row", *named, "claimed_label", "likely_label", "decision"]]
+            for row in self.rows_to_check.tolist():
+                labels = [self.claimed_labels[row], self.likely_labels[row]]
+                lines.append([*first(row), *labels, ""])
+            write_csv(folder / "rows_to_check.csv", lines, escape_formulas)
         text = json.dumps(self.summary(), indent=2) + "\n"
         write_text(folder / "audit.json", text)
 

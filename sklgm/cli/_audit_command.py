@@ -62,7 +62,7 @@ _OPTIONS = {
 # what training takes grows with its square.
 _LONGEST_SIDE = 40
 #: Lists that there are of some audits.
-_LISTS = ("duplicates.csv", "outliers.csv", "skipped.csv")
+_LISTS = ("duplicates.csv", "outliers.csv", "rows_to_check.csv", "skipped.csv")
 
 
 def audit(
@@ -208,8 +208,8 @@ def audit(
         Path | None,
         typer.Option(
             help="Folder for suspects.csv, clean_index.csv, audit.json, report.html "
-            "and, where there are any, duplicates.csv, outliers.csv and skipped.csv. "
-            "Default: sklgm-audit/NAME."
+            "and, where there are any, duplicates.csv, outliers.csv, rows_to_check.csv "
+            "and skipped.csv. Default: sklgm-audit/NAME."
         ),
     ] = None,
     restart: Annotated[
@@ -304,6 +304,8 @@ def audit(
         names.append("duplicates.csv")
     if len(result.outliers) > 0:
         names.append("outliers.csv")
+    if result.asks_for_checks:
+        names.append("rows_to_check.csv")
     if rows.skipped:
         names.append("skipped.csv")
     share = len(result.suspects) / len(result.p_values)
@@ -492,11 +494,10 @@ def _print_summary(result: AuditResult) -> None:
             f"({review.n_wrong_expected:.1f} expected). Worth checking still: "
             f"{review.n_worth_checking} rows."
         )
-    elif result.rows_to_check is not None and len(result.rows_to_check):
-        rows = ", ".join(str(row) for row in result.rows_to_check.tolist())
+    elif result.asks_for_checks:
         console.print(
-            "Checking these rows, and giving --decisions, settles most of what is "
-            f"open: {rows}"
+            "Deciding on the rows of rows_to_check.csv, and giving it as --decisions, "
+            "settles most of what is open."
         )
 
 

@@ -56,12 +56,13 @@ def test_audit_writes_lists_and_report(invoke, labelled_csv, tmp_path):
 def test_lists_of_an_audit_before_are_gone(invoke, labelled_csv, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
-    for name in ("duplicates.csv", "outliers.csv", "skipped.csv", "notes.txt"):
+    lists = ("duplicates.csv", "outliers.csv", "rows_to_check.csv")
+    for name in (*lists, "skipped.csv", "notes.txt"):
         (out / name).write_text("of other data")
     outcome = invoke("audit", labelled_csv, "--out", out, "--max-epochs", 1, "--cv", 2)
     assert outcome.exit_code == 0, outcome.output
     assert not (out / "skipped.csv").exists()
-    for name in ("duplicates.csv", "outliers.csv"):
+    for name in lists:
         assert not (out / name).exists() or (out / name).read_text() != "of other data"
     assert (out / "notes.txt").read_text() == "of other data"
 
