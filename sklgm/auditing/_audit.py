@@ -45,8 +45,6 @@ from sklgm.auditing._given import check_pred_probs
 from sklgm.auditing._judgement import audit_result, judge
 from sklgm.auditing._outliers import outlier_p_values
 from sklgm.auditing._preparation import (
-    Table,
-    as_table,
     describe,
     make_preparation,
     make_sparse_preparation,
@@ -55,6 +53,7 @@ from sklgm.auditing._rare import describe_rare, is_rare, similar_names
 from sklgm.auditing._result import AuditResult
 from sklgm.auditing._rows import parted_rows
 from sklgm.auditing._rule import Rule
+from sklgm.auditing._table import Table, as_table
 from sklgm.classifiers._fixed_part import FixedPart
 from sklgm.outliers._calibration import (
     warn_if_doubtful,

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-from dataclasses import dataclass
-from decimal import Decimal
-from numbers import Number
 from typing import Any, Self
 
 import numpy as np
@@ -20,90 +16,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
-from sklgm.auditing._rows import _is_missing
+from sklgm.auditing._table import Table
 
-# A column of text is a category where it has at most so many values, or values a row.
-_MOST_CATEGORIES = 20
-_CATEGORY_SHARE = 0.02
 _MOST_COLUMNS = 100  # of one-hot columns of one category
 _N_COMPONENTS = 100  # of texts and of wide sparse rows
 _MOST_WORDS = 50_000
 # Texts of fewer letters on average are compared by letters, not by words.
 _SHORT_TEXT = 30
 _NAMED = 8
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    """Rows of columns of several kinds, as one array of objects.
-
-    Attributes
-    ----------
-    values : ndarray of object of shape (n_samples, n_columns)
-        Floats (NaN where missing), or texts (None where missing).
-    names : list of str
-        Columns.
-    kinds : list of {"number", "date", "category", "text"}
-        What each holds.
-    """
-
-    values: NDArray[Any]
-    names: list[str]
-    kinds: list[str]
-
-
-def as_table(X: Any, like: Table | None = None) -> Table:
-    """Read rows as a table.
-
-    Parameters
-    ----------
-    X : frame, ndarray of shape (n_samples, n_columns) or sequence of texts
-        Of pandas or Polars, or of numpy.
-    like : Table or None, default=None
-        Table whose columns and kinds the rows must have.
-
-    Returns
-    -------
-    Table
-        The table.
-
-    Raises
-    ------
-    ValueError
-        If columns are missing, or hold something that is not a feature.
-    """
-    columns: list[tuple[str, str, NDArray[Any]]] = []
-    if hasattr(X, "columns"):
-        names = [str(name) for name in X.columns]
-        repeated = [name for name in names if names.count(name) > 1]
-        if repeated:
-            raise ValueError(f"X has several columns of the name {repeated[0]!r}")
-        for name, column in zip(names, X.columns, strict=True):
-            columns += _columns(name, X[column])
-    elif isinstance(X, np.ndarray) and X.ndim > 1:
-        for j, values in enumerate(X.reshape(len(X), -1).T):
-            columns += _columns(f"column {j}", values)
-    else:
-        values = np.empty(len(X), dtype=object)
-        values[:] = [None if _is_missing(text) else str(text) for text in X]
-        columns = [("text", "text", values)]
-    table = Table(
-        np.column_stack([values for _, _, values in columns])
-        if columns
-        else np.empty((0, 0), dtype=object),
-        [name for name, _, _ in columns],
-        [kind for _, kind, _ in columns],
-    )
-    if like is None:
-        return table
-    if set(table.names) != set(like.names):
-        only = sorted(set(table.names) ^ set(like.names))
-        raise ValueError(
-            "trusted rows must have the columns of X; only one of them has "
-            f"{', '.join(map(repr, only[:5]))}"
-        )
-    order = [table.names.index(name) for name in like.names]
-    return Table(table.values[:, order], like.names, like.kinds)
 
 
 def make_preparation(table: Table, random_state: int) -> ColumnTransformer:
@@ -301,63 +221,6 @@ def make_sparse_preparation(X: Any, random_state: int) -> Any:
     return make_pipeline(
         TruncatedSVD(n_components, random_state=random_state), StandardScaler()
     )
-
-
-def _columns(name: str, column: Any) -> list[tuple[str, str, NDArray[Any]]]:
-    """Name, kind and values of a column; several where it holds lists."""
-    dtype = getattr(column, "dtype", None)
-    is_category = str(dtype).lower().startswith(("category", "categorical", "enum"))
-    if getattr(dtype, "kind", "O") in ("b", "i", "u", "f") and hasattr(column, "iloc"):
-        values = column.to_numpy(dtype="float64", na_value=np.nan)
-    elif getattr(dtype, "tz", None) is not None and hasattr(column, "dt"):
-        values = column.dt.tz_convert(None).to_numpy()
-    else:
-        values = np.asarray(
-            column.to_numpy() if hasattr(column, "to_numpy") else column
-        )
-    if values.dtype.kind in "Mm":
-        is_missing = np.isnat(values)
-        unit = "datetime64[us]" if values.dtype.kind == "M" else "timedelta64[us]"
-        seconds = values.astype(unit).astype(np.int64) / 1e6
-        return [(name, "date", _objects(np.where(is_missing, np.nan, seconds)))]
-    if values.dtype.kind in "biuf" and values.ndim == 1 and not is_category:
-        return [(name, "number", _objects(values.astype(np.float64)))]
-    if values.ndim > 1:  # lists of one length
-        return [
-            (f"{name}[{j}]", "number", _objects(place.astype(np.float64)))
-            for j, place in enumerate(values.reshape(len(values), -1).T)
-        ]
-    return _columns_of_objects(name, values, is_category)
-
-
-def _columns_of_objects(
-    name: str, values: NDArray[Any], is_category: bool
-) -> list[tuple[str, str, NDArray[Any]]]:
-    known = [value for value in values if not _is_missing(value)]
-    if known and not is_category:
-        if all(isinstance(value, Number | Decimal | np.bool_) for value in known):
-            floats = [np.nan if _is_missing(v) else float(v) for v in values]
-            return [(name, "number", _objects(np.array(floats)))]
-        if all(isinstance(value, datetime.date | np.datetime64) for value in known):
-            dates = [None if _is_missing(v) else np.datetime64(v, "us") for v in values]
-            return _columns(name, np.array(dates, dtype="datetime64[us]"))
-        if all(isinstance(value, list | tuple | np.ndarray) for value in known):
-            if len(known) < len(values) or len({len(value) for value in known}) > 1:
-                raise ValueError(
-                    f"column {name!r} holds lists of several lengths, or none in some "
-                    "rows; features need as many numbers in each row"
-                )
-            return _columns(name, np.array([list(v) for v in known], dtype=np.float64))
-    texts = np.array([None if _is_missing(v) else str(v) for v in values], dtype=object)
-    n_values = len({text for text in texts if text is not None})
-    most = max(_MOST_CATEGORIES, _CATEGORY_SHARE * len(known))
-    is_rare = n_values == len(known) and len(known) > _MOST_CATEGORIES // 2
-    kind = "category" if is_category or (n_values <= most and not is_rare) else "text"
-    return [(name, kind, texts)]
-
-
-def _objects(values: NDArray[Any]) -> NDArray[Any]:
-    return values.astype(object)
 
 
 def _floats(X: NDArray[Any]) -> NDArray[np.float64]:

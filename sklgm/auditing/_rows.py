@@ -17,6 +17,7 @@ from torch.utils.data import Dataset, Subset
 from sklgm._inputs import StreamedInstances, as_array
 from sklgm._running import import_extra, scratch_array
 from sklgm._sklearn_private import safe_indexing
+from sklgm.auditing._table import is_missing
 from sklgm.datasets._columns import features_of
 from sklgm.datasets._labelled_rows import LABEL_COLUMNS
 
@@ -170,23 +171,16 @@ def _checked_labels(y: Any, n_samples: int, X_name: str, y_name: str) -> NDArray
             f"{X_name}, got {len(labels)}"
         )
     if labels.dtype == object:
-        is_missing = np.array([_is_missing(label) for label in labels], dtype=bool)
-        if is_missing.any():
+        lacks = np.array([is_missing(label) for label in labels], dtype=bool)
+        if lacks.any():
             raise ValueError(
-                f"{y_name} lacks {is_missing.sum()} of {n_samples} labels, row "
-                f"{np.flatnonzero(is_missing)[0]} the first; leave these rows out"
+                f"{y_name} lacks {lacks.sum()} of {n_samples} labels, row "
+                f"{np.flatnonzero(lacks)[0]} the first; leave these rows out"
             )
         if len({type(label) for label in labels}) > 1:
             labels = np.array([str(label) for label in labels])
     check_classification_targets(labels)
     return labels
-
-
-def _is_missing(value: Any) -> bool:
-    """Whether a value of a column is none: None, NaN, NA of pandas, NaT."""
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    return isinstance(value, float | np.floating) and bool(np.isnan(value))
 
 
 def _column_name(names: Any, asked: str | None, X_name: str, y_name: str) -> str:
