@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sklgm._running import row_chunks
+
 # Rows from which the distance of neighbouring values of a column is taken.
 _N_SAMPLED = 1000
 # Share of that distance that rounding may move a value.
@@ -34,17 +36,28 @@ def is_lost_in_float32(X: NDArray[Any]) -> NDArray[np.bool_]:
     sampled = np.unique(np.linspace(0, len(X) - 1, _N_SAMPLED).astype(np.intp))
     for start in range(0, X.shape[1], _CHUNK):
         chunk = X[:, start : start + _CHUNK]
-        with np.errstate(over="ignore", invalid="ignore"):
-            moved = np.abs(chunk - chunk.astype(np.float32).astype(chunk.dtype))
-        most_moved = np.nan_to_num(moved, posinf=np.inf).max(axis=0)
+        most_moved = _most_moved(chunk)
         for j in np.flatnonzero(most_moved > 0):
-            column = chunk[:, j].astype(np.float64)
-            values = np.unique(column[sampled])
+            values = np.unique(chunk[sampled, j].astype(np.float64))
             gaps = np.diff(values[np.isfinite(values)])
-            # Where the rows that were looked at are alike, the others decide.
-            gap = np.median(gaps) if len(gaps) > 0 else np.nanmax(column) - column[0]
+            if len(gaps) > 0:
+                gap = np.median(gaps)
+            else:  # the rows that were looked at are alike, and the others decide
+                column = chunk[:, j].astype(np.float64)
+                gap = np.nanmax(column) - column[0]
             is_lost[start + j] = gap > 0 and most_moved[j] > _MOST_MOVED * gap
     return is_lost
+
+
+def _most_moved(X: NDArray[Any]) -> NDArray[np.floating[Any]]:
+    """How far a cast to float32 moves a value of each column, at most."""
+    most = np.zeros(X.shape[1])
+    for part in row_chunks(X):
+        rows = X[part]
+        with np.errstate(over="ignore", invalid="ignore"):
+            moved = np.abs(rows - rows.astype(np.float32).astype(rows.dtype))
+        most = np.maximum(most, np.nan_to_num(moved, posinf=np.inf).max(axis=0))
+    return most
 
 
 def column_offsets(X: NDArray[Any]) -> NDArray[np.float64] | None:

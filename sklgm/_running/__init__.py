@@ -11,7 +11,7 @@ from sklgm._running._extras import import_extra, installed_extras
 from sklgm._running._interrupts import interrupts_are_raised, interrupts_raised
 from sklgm._running._progress import progress_bar
 from sklgm._running._runner import Progress, Runner, stage_key, stages_folder
-from sklgm._running._scratch import scratch_array
+from sklgm._running._scratch import is_large_file, row_chunks, scratch_array
 from sklgm._running._workers import count_workers, divided_threads, limited_threads
 
 __all__ = [
@@ -26,8 +26,10 @@ __all__ = [
     "import_extra",
     "installed_extras",
     "installed_version",
+    "is_large_file",
     "limited_threads",
     "progress_bar",
+    "row_chunks",
     "scratch_array",
     "interrupts_are_raised",
     "interrupts_raised",

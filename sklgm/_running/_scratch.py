@@ -5,6 +5,7 @@ import math
 import os
 import tempfile
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from numpy.typing import DTypeLike, NDArray
 
 # Bytes from which on an array is a file.
 _LARGE = 2**30
+# Rows that are looked at together, and bytes that they take as float64.
+_CHUNK_ROWS, _CHUNK_BYTES = 65_536, 2**24
 
 
 def scratch_array(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
@@ -50,6 +53,46 @@ def scratch_array(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         os.close(handle)
     weakref.finalize(array, _delete, path)
     return array
+
+
+def is_large_file(array: Any) -> bool:
+    """Whether something is an array that is a file too large for memory.
+
+    Parameters
+    ----------
+    array : object
+        Anything.
+
+    Returns
+    -------
+    bool
+        True of a ``numpy.memmap``, or a view of one, of 1 GiB and more.
+    """
+    if not isinstance(array, np.ndarray) or array.nbytes < _LARGE:
+        return False
+    base: Any = array
+    while base is not None and not isinstance(base, np.memmap):
+        base = getattr(base, "base", None)
+    return base is not None
+
+
+def row_chunks(rows: NDArray[Any]) -> Iterator[slice]:
+    """Cut rows into parts that fit into memory, copies of them too.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_samples, ...)
+        The rows.
+
+    Yields
+    ------
+    slice
+        Of at most 65,536 rows, and 16 MiB as float64 unless one row takes more.
+    """
+    n_values = max(math.prod(rows.shape[1:]), 1)
+    n_rows = min(_CHUNK_ROWS, max(_CHUNK_BYTES // (8 * n_values), 1))
+    for start in range(0, len(rows), n_rows):
+        yield slice(start, min(start + n_rows, len(rows)))
 
 
 def _delete(path: str) -> None:

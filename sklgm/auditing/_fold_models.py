@@ -12,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax
 from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array
 from torch.utils.data import Dataset
@@ -25,8 +25,10 @@ from sklgm._inputs import (
 )
 from sklgm._running import (
     Progress,
+    is_large_file,
     stage_key,
 )
+from sklgm.auditing._large_scaler import LargeScaler
 from sklgm.auditing._rows import taken_rows
 from sklgm.classifiers import LGMClassifier
 from sklgm.classifiers._fixed_part import FixedPart, FrozenNetwork
@@ -95,7 +97,8 @@ def default_estimator(
         return make_pipeline(preparation, classifier)
     if len(shape) > 2 or isinstance(rows, Dataset):
         return classifier
-    return make_pipeline(StandardScaler(), classifier)
+    scaler = LargeScaler() if is_large_file(rows) else StandardScaler()
+    return Pipeline([("standardscaler", scaler), ("lgmclassifier", classifier)])
 
 
 def resolve_n_repeats(

@@ -11,6 +11,9 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 from torch.nn.functional import adaptive_avg_pool2d
 
+from sklgm._running import is_large_file, row_chunks
+from sklgm.auditing._large_scaler import LargeScaler
+
 _N_NEIGHBOURS = 10
 _FEWEST_ROWS = 50
 # Levels whose quantiles tell the law of the distances.
@@ -64,10 +67,15 @@ def outlier_p_values(rows: NDArray[Any], seed: int) -> NDArray[np.float64] | Non
     """
     if len(rows) < _FEWEST_ROWS:
         return None
-    points = _points(rows)
-    if not np.isfinite(points).all():
+    if rows.ndim == 2 and is_large_file(rows):
+        distances = _distances_by_chunks(rows, seed)
+    else:
+        points = _points(rows)
+        if not np.isfinite(points).all():
+            return None
+        distances = _neighbour_distances(points, seed)
+    if distances is None:
         return None
-    distances = _neighbour_distances(points, seed)
     known = distances[distances > 0]
     if len(known) <= len(distances) // 2:
         return None
@@ -109,18 +117,69 @@ def _pooled(images: NDArray[Any]) -> NDArray[np.float32]:
     return pooled
 
 
+def _distances_by_chunks(rows: NDArray[Any], seed: int) -> NDArray[np.float64] | None:
+    """Distances of rows of numbers that are not in memory; None of infinite ones."""
+    n_missing = np.zeros(rows.shape[1], dtype=np.intp)
+    for part in row_chunks(rows):
+        n_missing += np.isnan(rows[part].astype(np.float64)).sum(axis=0)
+    middle = np.zeros(rows.shape[1])
+    for j in np.flatnonzero((n_missing > 0) & (n_missing < len(rows))):
+        middle[j] = np.nanmedian(rows[:, j].astype(np.float64))
+    has_value = n_missing < len(rows)
+
+    def filled(part: NDArray[Any]) -> NDArray[np.float64]:
+        values = part.astype(np.float64)
+        return np.where(np.isnan(values), middle, values)[:, has_value]
+
+    scaler = LargeScaler()
+    for part in row_chunks(rows):
+        values = filled(rows[part])
+        if not np.isfinite(values).all():
+            return None
+        scaler.partial_fit(values)
+
+    def points(part: NDArray[Any]) -> NDArray[np.float64]:
+        scaled: NDArray[np.float64] = scaler.transform(filled(part))
+        return np.clip(scaled, -_MOST_DEVIATIONS, _MOST_DEVIATIONS)
+
+    references = _references(len(rows), seed)
+    neighbours = _fitted_neighbours(points(rows[references]))
+    farthest = np.concatenate(
+        [
+            neighbours.kneighbors(points(rows[part]))[0][:, -2:]
+            for part in row_chunks(rows)
+        ]
+    )
+    return _to_tenth(farthest, references)
+
+
 def _neighbour_distances(
     points: NDArray[np.floating[Any]], seed: int
 ) -> NDArray[np.float64]:
     """Distance of each row to the tenth nearest of the others, or of many of them."""
-    n_samples = len(points)
+    references = _references(len(points), seed)
+    neighbours = _fitted_neighbours(points[references])
+    return _to_tenth(neighbours.kneighbors(points)[0], references)
+
+
+def _references(n_samples: int, seed: int) -> NDArray[np.intp]:
+    """Rows with which all are compared."""
     n_references = min(n_samples, _MOST_REFERENCES, _MOST_COMPARISONS // n_samples)
-    references = np.arange(n_samples)
-    if n_references < n_samples:
-        rng = np.random.default_rng(seed)
-        references = np.sort(rng.choice(n_samples, n_references, replace=False))
-    neighbours = NearestNeighbors(n_neighbors=_N_NEIGHBOURS + 1).fit(points[references])
-    distances = neighbours.kneighbors(points)[0]  # (n_samples, 11)
+    if n_references == n_samples:
+        return np.arange(n_samples)
+    rng = np.random.default_rng(seed)
+    chosen: NDArray[np.intp] = rng.choice(n_samples, n_references, replace=False)
+    return np.sort(chosen)
+
+
+def _fitted_neighbours(points: NDArray[np.floating[Any]]) -> NearestNeighbors:
+    return NearestNeighbors(n_neighbors=_N_NEIGHBOURS + 1).fit(points)
+
+
+def _to_tenth(
+    distances: NDArray[np.floating[Any]], references: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """Distance to the tenth of the others, of those (n_samples, ..., 10th, 11th)."""
     farthest: NDArray[np.float64] = distances[:, -2].astype(np.float64)
     # The nearest of a row that is among them is itself.
     farthest[references] = distances[references, -1]

@@ -5,6 +5,7 @@ import torch
 from sklgm import LGMClassifier, SoftmaxClassifier
 from sklgm._inputs import column_offsets, to_float
 from sklgm._inputs._precision import is_lost_in_float32
+from sklgm._running import _scratch
 from sklgm.datasets import make_gaussian_classes
 from sklgm.poisoning._network_surrogate import make_surrogate
 
@@ -64,3 +65,14 @@ def test_partial_fit_keeps_the_offsets_of_the_first_chunk():
         for rows in (slice(0, 150), slice(150, 300)):
             classifier.partial_fit(X[rows], y[rows], classes=np.unique(y))
     assert classifier.score(X, y) > 0.95
+
+
+def test_a_lost_column_is_told_by_any_chunk_of_rows(monkeypatch):
+    X = np.zeros((50, 3))
+    X[:, 0] = np.arange(50.0)
+    X[:, 1] = 1.7e9 + np.arange(50.0)
+    X[40:, 2] = 1.7e9 + np.arange(10.0)  # the first chunks hold zeros
+    expected = is_lost_in_float32(X)
+    assert expected.tolist()[:2] == [False, True]
+    monkeypatch.setattr(_scratch, "_CHUNK_ROWS", 7)
+    np.testing.assert_array_equal(is_lost_in_float32(X), expected)
