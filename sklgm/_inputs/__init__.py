@@ -32,7 +32,7 @@ from sklgm._inputs._targets import (
     validate_targets,
     weight_by_class,
 )
-from sklgm._inputs._telling_columns import warn_of_telling_columns
+from sklgm._inputs._telling_columns import rows_looked_at, warn_of_telling_columns
 
 __all__ = [
     "ARRAYS",
@@ -53,6 +53,7 @@ __all__ = [
     "read_entry",
     "resolve_device",
     "resolve_dtype",
+    "rows_looked_at",
     "split_off_validation",
     "split_steps",
     "to_float",

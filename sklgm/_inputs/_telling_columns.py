@@ -40,9 +40,7 @@ def warn_of_telling_columns(
     Such as an identifier in sorted rows, a file name, or a copy of the labels: a
     classifier learns the claims themselves from them, and no label looks wrong.
     """
-    rows = np.unique(
-        np.linspace(0, len(labels) - 1, min(len(labels), _MOST_ROWS)).astype(np.intp)
-    )
+    rows = rows_looked_at(len(labels))
     if len(rows) < _LEAST_ROWS:
         return
     _, y = np.unique(labels[rows], return_inverse=True)
@@ -67,6 +65,24 @@ def warn_of_telling_columns(
                 UserWarning,
                 stacklevel=stacklevel + 1,
             )
+
+
+def rows_looked_at(n_rows: int) -> NDArray[np.intp]:
+    """Rows that :func:`warn_of_telling_columns` looks at.
+
+    Parameters
+    ----------
+    n_rows : int
+        Number of all rows.
+
+    Returns
+    -------
+    ndarray of int of shape (n_looked_at,)
+        At most 5,000 rows, evenly spread.
+    """
+    return np.unique(
+        np.linspace(0, n_rows - 1, min(n_rows, _MOST_ROWS)).astype(np.intp)
+    )
 
 
 def _ranks(values: NDArray[Any]) -> NDArray[np.intp] | None:

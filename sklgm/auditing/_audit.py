@@ -26,7 +26,9 @@ from sklgm._running import (
     count_workers,
     describe_environment,
     divided_threads,
+    row_chunks,
 )
+from sklgm.auditing._dask_frames import is_of_dask, numbers_of_frame
 from sklgm.auditing._decisions import check_decisions
 from sklgm.auditing._duplicates import Duplicates, find_duplicates, row_hashes
 from sklgm.auditing._fold_models import (
@@ -43,6 +45,11 @@ from sklgm.auditing._fold_models import (
 )
 from sklgm.auditing._given import check_pred_probs
 from sklgm.auditing._judgement import audit_result, judge
+from sklgm.auditing._number_columns import (
+    NumberColumns,
+    check_columns,
+    check_names,
+)
 from sklgm.auditing._outliers import outlier_p_values
 from sklgm.auditing._preparation import (
     describe,
@@ -51,7 +58,7 @@ from sklgm.auditing._preparation import (
 )
 from sklgm.auditing._rare import describe_rare, is_rare, similar_names
 from sklgm.auditing._result import AuditResult
-from sklgm.auditing._rows import parted_rows
+from sklgm.auditing._rows import check_no_series, parted_rows
 from sklgm.auditing._rule import Rule
 from sklgm.auditing._table import Table, as_table
 from sklgm.classifiers._fixed_part import FixedPart
@@ -294,6 +301,7 @@ def audit(
     preparation, known = _Preparation(), None
     seen: Any = None
     rows: Any = None
+    columns: NumberColumns | None = None  # of a frame of Dask
     said: list[str] = []
     rows_of_rare: list[NDArray[np.intp]] = []
     if pred_probs is not None:
@@ -308,6 +316,8 @@ def audit(
         _check_without_models(given)
         if X is not None:
             rows, y, _ = parted_rows(X, y)
+            rows, columns = _unwrapped(rows)
+        check_no_series("y", y)
         if y is None or isinstance(y, str):
             raise ValueError(
                 f"y={y!r}: give the labels, one for each row of pred_probs"
@@ -328,6 +338,7 @@ def audit(
         source = X if features is None else features
         name = "X" if features is None else "features"
         rows, claimed_labels, groups = parted_rows(source, y, groups, X_name=name)
+        rows, columns = _unwrapped(rows)
         classes, claimed, counts = np.unique(
             claimed_labels, return_inverse=True, return_counts=True
         )
@@ -336,9 +347,14 @@ def audit(
                 f"y must have at least 2 classes to audit, got {classes.tolist()}"
             )
         if estimator is None:
-            rows, preparation = _prepared(rows, claimed_labels, seed)
+            if columns is not None:
+                check_columns(columns, claimed_labels, name, stacklevel=2)
+            else:
+                rows, preparation = _prepared(rows, claimed_labels, seed)
+        elif columns is not None:
+            check_names(estimator, columns)
         if trusted is not None:
-            known = _checked_trusted(trusted, rows, classes, preparation.table)
+            known = _checked_trusted(trusted, rows, classes, preparation.table, columns)
             _check_enough_trusted(known, classes, score_kind, rule)
         n_repeats = resolve_n_repeats(
             n_repeats, estimator, len(claimed), cv=cv, has_trusted=known is not None
@@ -426,7 +442,7 @@ def audit(
     )
     if judged.model is not None:
         warn_if_doubtful(judged.model, stacklevel=2)
-    duplicates = _duplicates(rows)
+    duplicates = _duplicates(rows, columns)
     unlike = _numbers(seen, preparation.table)
     if rows is not None and not _are_equal_by_chance(rows):
         said += _crossing(duplicates, folds)
@@ -474,7 +490,7 @@ def _prepared(
         step = make_sparse_preparation(rows, seed)
         return rows, _Preparation(step, notes=("Sparse rows were projected.",))
     if isinstance(rows, np.ndarray) and rows.dtype.kind in "biuf" and rows.ndim > 1:
-        if rows.ndim > 2 or not np.isnan(rows).any():
+        if rows.ndim > 2 or not _has_nan(rows):
             return check_array(rows, allow_nd=True, input_name="X"), _Preparation()
     elif isinstance(rows, np.ndarray) and rows.ndim == 1 and rows.dtype.kind in "biuf":
         check_array(rows, input_name="X")  # tells how to give one column
@@ -495,16 +511,37 @@ def _prepared(
     return table.values, _Preparation(step, table, (describe(table),))
 
 
+def _has_nan(rows: NDArray[Any]) -> bool:
+    return any(bool(np.isnan(rows[part]).any()) for part in row_chunks(rows))
+
+
+def _unwrapped(rows: Any) -> tuple[Any, NumberColumns | None]:
+    """Rows, and their columns where they come from a frame of Dask."""
+    return (rows.values, rows) if isinstance(rows, NumberColumns) else (rows, None)
+
+
 def _checked_trusted(
-    trusted: Any, rows: Any, classes: NDArray[Any], table: Table | None
+    trusted: Any,
+    rows: Any,
+    classes: NDArray[Any],
+    table: Table | None,
+    columns: NumberColumns | None,
 ) -> Trusted:
     """Check trusted rows, in whatever container rows are."""
     is_plain = isinstance(rows, np.ndarray) and rows.dtype.kind in "biuf"
+    is_plain &= columns is None
+    if isinstance(trusted, tuple) and columns is None and any(map(is_of_dask, trusted)):
+        raise TypeError(
+            "trusted holds a frame of Dask, but X is none: give X_trusted.compute()"
+        )
     if not isinstance(trusted, tuple) or len(trusted) != 2 or is_plain:
         return check_trusted(trusted, rows, classes, stacklevel=3)
     X, labels, _ = parted_rows(*trusted, X_name="X_trusted", y_name="y_trusted")
     if table is not None:
         X = as_table(X, like=table).values
+    if columns is not None:
+        X = numbers_of_frame(X, "X_trusted") if hasattr(X, "columns") else X
+        X = X.in_order_of(columns.names) if isinstance(X, NumberColumns) else X
     shapes = [getattr(each, "shape", (0,))[1:] for each in (rows, X)]
     if shapes[0] != shapes[1]:
         raise ValueError(
@@ -512,8 +549,9 @@ def _checked_trusted(
             f"{shapes[1]}"
         )
     if not isinstance(rows, Dataset) and not isinstance(X, Dataset):
-        own = set(row_hashes(_comparable(rows)))
-        n_shared = sum(value in own for value in row_hashes(_comparable(X)))
+        own = set(row_hashes(_comparable(rows, columns is not None)))
+        theirs = row_hashes(_comparable(X, columns is not None))
+        n_shared = sum(value in own for value in theirs)
         if n_shared > 0:
             warnings.warn(
                 f"{n_shared} trusted rows are rows of X too: models are trained on "
@@ -525,16 +563,20 @@ def _checked_trusted(
     return X, encode_labels(labels, classes, name="y_trusted")
 
 
-def _comparable(rows: Any) -> Any:
+def _comparable(rows: Any, as_floats: bool = False) -> Any:
     """Rows one after the other; a frame is iterated by its columns."""
+    if as_floats:
+        parts = (rows[part].astype(np.float64) for part in row_chunks(rows))
+        return (row for part in parts for row in part)
     return as_table(rows).values if hasattr(rows, "columns") else rows
 
 
-def _duplicates(rows: Any) -> Duplicates:
+def _duplicates(rows: Any, columns: NumberColumns | None) -> Duplicates:
     # A data set is read a batch at a time: not again for this.
     if rows is None or isinstance(rows, Dataset):
         return Duplicates(np.empty((0, 2), dtype=np.intp), np.empty(0, dtype=bool))
-    return find_duplicates(_comparable(rows))
+    # Of frames in memory near duplicates are not looked for, either.
+    return find_duplicates(_comparable(rows), only_exact=columns is not None)
 
 
 def _numbers(rows: Any, table: Table | None) -> NDArray[Any] | None:

@@ -47,13 +47,15 @@ class Duplicates:
     is_exact: NDArray[np.bool_]
 
 
-def find_duplicates(X: Any) -> Duplicates:
+def find_duplicates(X: Any, only_exact: bool = False) -> Duplicates:
     """Find rows that are equal, or nearly.
 
     Parameters
     ----------
     X : ndarray of shape (n_samples, ...), sparse matrix or sequence of str
         Rows.
+    only_exact : bool, default=False
+        Whether near duplicates are passed over.
 
     Returns
     -------
@@ -78,7 +80,7 @@ def find_duplicates(X: Any) -> Duplicates:
         if known != row:
             exact.append((known, row))
     rows = np.array(list(first.values()), dtype=np.intp)
-    near = _near_pairs(X, rows)
+    near = [] if only_exact else _near_pairs(X, rows)
     pairs = np.array([*exact, *near], dtype=np.intp).reshape(-1, 2)
     is_exact = np.arange(len(pairs)) < len(exact)
     order = np.lexsort((pairs[:, 1], pairs[:, 0]))

@@ -17,6 +17,8 @@ from torch.utils.data import Dataset, Subset
 from sklgm._inputs import StreamedInstances, as_array
 from sklgm._running import import_extra, scratch_array
 from sklgm._sklearn_private import safe_indexing
+from sklgm.auditing._dask_frames import is_dask_frame, is_of_dask, parted_dask_frame
+from sklgm.auditing._number_columns import NumberColumns
 from sklgm.auditing._table import is_missing
 from sklgm.datasets._columns import features_of
 from sklgm.datasets._labelled_rows import LABEL_COLUMNS
@@ -36,8 +38,9 @@ def parted_rows(
         Array-like, frame, sparse matrix, sequence of texts, map-style torch
         ``Dataset``, mapping of columns, or a ``Dataset`` of the Hugging Face Hub.
     y : array-like of shape (n_samples,), str or None
-        Labels, or the column of X that holds them; None: the column ``label``,
-        ``labels``, ``y``, ``target`` or ``class``, or the second element of items.
+        Labels, or the column of X that holds them, as it must be for a frame of Dask;
+        None: the column ``label``, ``labels``, ``y``, ``target`` or ``class``, or the
+        second element of items.
     groups : array-like of shape (n_samples,), str or None, default=None
         Groups, or the column of X that holds them.
     X_name, y_name : str
@@ -46,7 +49,8 @@ def parted_rows(
     Returns
     -------
     rows : object
-        What estimators take, with :func:`taken_rows`.
+        What estimators take, with :func:`taken_rows`; :class:`NumberColumns` of a frame
+        of Dask.
     labels : ndarray of shape (n_samples,)
         The labels.
     groups : ndarray of shape (n_samples,) or None
@@ -58,10 +62,20 @@ def parted_rows(
         If there is no column of labels, or another number of labels or groups than
         rows, labels are missing or continuous.
     TypeError
-        If X holds no rows.
+        If X holds no rows, or something is a column of Dask without its frame.
     """
-    if isinstance(X, Dataset) and not hasattr(X, "column_names"):
-        rows: Any = X
+    if is_of_dask(X) and not is_dask_frame(X):
+        raise TypeError(
+            f"{X_name} is a {type(X).__name__} of Dask: give a frame of Dask with a "
+            f"column of labels, or {X_name}.compute()"
+        )
+    check_no_series(y_name, y, X_name)
+    check_no_series("groups", groups, X_name)
+    rows: Any
+    if is_dask_frame(X):
+        rows, y, groups = _parted_dask_frame(X, y, groups, X_name, y_name)
+    elif isinstance(X, Dataset) and not hasattr(X, "column_names"):
+        rows = X
         y = StreamedInstances(X).labels() if y is None else y
     elif isinstance(X, Mapping) or hasattr(X, "column_names"):
         columns = _columns_of(X, X_name)
@@ -93,6 +107,31 @@ def parted_rows(
             )
         groups = groups.astype(str) if groups.dtype.kind == "O" else groups
     return rows, labels, groups
+
+
+def check_no_series(name: str, values: Any, X_name: str = "X") -> None:
+    """Refuse a column of a Dask frame that is not given by its name.
+
+    Parameters
+    ----------
+    name : str
+        Name of the parameter.
+    values : object
+        What was given.
+    X_name : str, default="X"
+        Name of the parameter that holds rows.
+
+    Raises
+    ------
+    TypeError
+        If it is one.
+    """
+    if is_of_dask(values):
+        raise TypeError(
+            f"{name} is a {type(values).__name__} of Dask, whose values may come in "
+            "another order each time that they are computed: give the name of its "
+            f"column in {X_name}, or {name}.compute()"
+        )
 
 
 def n_rows(rows: Any) -> int:
@@ -208,6 +247,29 @@ def _parted_frame(
         name = _column_name(X.columns, groups, X_name, "groups")
         X, groups = _without(X, name), X[name]
     return X, y, groups
+
+
+def _parted_dask_frame(
+    X: Any, y: Any, groups: Any, X_name: str, y_name: str
+) -> tuple[NumberColumns, Any, Any]:
+    """Numbers, labels and groups of a frame of Dask, by the names of columns."""
+    for values, name in ((y, y_name), (groups, "groups")):
+        if values is not None and not isinstance(values, str):
+            raise TypeError(
+                f"{name} must be the name of a column where {X_name} is a frame of "
+                f"Dask, got {type(values).__name__}: its rows may come in another "
+                f"order each time that it is computed. Make {name} a column of "
+                f"{X_name}, or give {X_name}.compute()"
+            )
+    labels = _column_name(X.columns, y, X_name, y_name)
+    others = [column for column in X.columns if str(column) != labels]
+    group = None
+    if groups is not None:
+        group = _column_name(others, groups, X_name, "groups")
+    columns = {str(column): column for column in X.columns}
+    return parted_dask_frame(
+        X, columns[labels], None if group is None else columns[group], X_name
+    )
 
 
 def _without(frame: Any, name: str) -> Any:
