@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sklgm._running import row_chunks
+from sklgm._running import is_large_file, row_chunks, scratch_array
 
 # Rows from which the distance of neighbouring values of a column is taken.
 _N_SAMPLED = 1000
@@ -95,9 +95,14 @@ def to_float(X: NDArray[Any]) -> NDArray[np.floating[Any]]:
     Returns
     -------
     ndarray of float32 or float64, of the shape of X
-        The same numbers.
+        The same numbers; a file where X is a large one.
     """
     flat = X.reshape(len(X), -1)
     dtype = np.float64 if is_lost_in_float32(flat).any() else np.float32
     with np.errstate(over="ignore"):
-        return np.ascontiguousarray(X, dtype=dtype)
+        if X.dtype == dtype or not is_large_file(X):
+            return np.ascontiguousarray(X, dtype=dtype)
+        cast = scratch_array(X.shape, dtype)
+        for part in row_chunks(X):
+            cast[part] = X[part]
+    return cast

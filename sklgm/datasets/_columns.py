@@ -101,10 +101,10 @@ def features_of(
     columns: list[Any] = []
     single: list[tuple[str, NDArray[Any]]] = []
     table = table.with_columns(pl.selectors.float().fill_nan(None))
-    ordinary = _ordinary_numbers(table, pl)
+    ordinary = ordinary_numbers(table)
     for column in table.get_columns():
         is_ordinary = column.name in ordinary
-        made = [column] if is_ordinary else _feature_columns(column, source, pl)
+        made = [column] if is_ordinary else feature_columns(column, source)
         columns += made
         if len(made) == 1:
             single.append((column.name, made[0].to_numpy()))
@@ -116,8 +116,20 @@ def features_of(
     return Features(pl.DataFrame(columns), names)
 
 
-def _ordinary_numbers(table: polars.DataFrame, pl: Any) -> set[str]:
-    """Columns of numbers that any type can hold, asked by one call for all."""
+def ordinary_numbers(table: polars.DataFrame) -> set[str]:
+    """Find columns of numbers that any type can hold, by one call for all.
+
+    Parameters
+    ----------
+    table : polars.DataFrame of shape (n_samples, n_columns)
+        The table; no float is NaN.
+
+    Returns
+    -------
+    set of str
+        Names of the columns.
+    """
+    pl = import_extra("polars", "cli")
     kinds = [(c, c.dtype) for c in table]
     numbers = pl.DataFrame(
         {c.name: c for c, k in kinds if k.is_float() or k.is_integer()}
@@ -126,8 +138,27 @@ def _ordinary_numbers(table: polars.DataFrame, pl: Any) -> set[str]:
     return {c.name for c in largest if len(c) > 0 and (c[0] or 0) < _MOST_INTEGER}
 
 
-def _feature_columns(column: Any, source: Any, pl: Any) -> list[Any]:
-    """Numbers, text, category or date of a column; one for each place of its lists."""
+def feature_columns(column: Any, source: Any) -> list[Any]:
+    """Make numbers, text, a category or a date of a column.
+
+    Parameters
+    ----------
+    column : polars.Series of shape (n_samples,)
+        Any column.
+    source : object
+        Where it comes from, for messages.
+
+    Returns
+    -------
+    list of polars.Series of shape (n_samples,)
+        One; of a column of lists one for each of their places.
+
+    Raises
+    ------
+    ValueError
+        As :func:`features_of`.
+    """
+    pl = import_extra("polars", "cli")
     dtype, name = column.dtype, column.name
     if dtype == pl.Null:
         column = column.cast(pl.Float64)

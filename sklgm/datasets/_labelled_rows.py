@@ -18,12 +18,14 @@ from sklgm._running import import_extra
 from sklgm.datasets._columns import features_of
 from sklgm.datasets._folder import check_image_size, read_class_folders
 from sklgm.datasets._labelled_splits import scale_pixels
+from sklgm.datasets._large_table import features_of_large, is_large
 from sklgm.datasets._npz import read_npz_rows
 from sklgm.datasets._tables import (
     TABLES,
     TEXT_TABLES,
     check_names,
     read_table,
+    scan_parquet,
 )
 from sklgm.datasets._text_columns import parsed_columns, parsed_labels
 
@@ -223,6 +225,10 @@ def load_rows(
                 f"{image_size!r} for {path}."
             )
         return LabelledRows(path.stem, *read_npz_rows(path))
+    if suffix == ".parquet" and not isinstance(size, tuple):
+        rows = _rows_of_large_parquet(path, label_column, drop_columns, group_column)
+        if rows is not None:
+            return rows
     if suffix in TABLES:
         table, has_decimal_comma = read_table(path, label_column)
         return rows_of_table(
@@ -242,6 +248,47 @@ def load_rows(
         f"path must be a folder or .zip archive with one folder of images per class, "
         f"or a .npz, {', '.join(TABLES[:-1])} or {TABLES[-1]} file, got {path}."
     )
+
+
+def _rows_of_large_parquet(
+    path: Path,
+    label_column: str | None,
+    drop_columns: Sequence[str],
+    group_column: str | None,
+) -> LabelledRows | None:
+    """Rows of a file that memory need not hold; None where all is read at once.
+
+    What is an error is left to :func:`rows_of_table`, so that it is told the same way.
+    """
+    lazy, n_rows = scan_parquet(path)
+    all_columns = lazy.collect_schema().names()
+    columns = [name for name in all_columns if name not in drop_columns]
+    is_known = group_column is None or group_column in columns
+    if not is_known or not {*drop_columns} <= {*all_columns}:
+        return None
+    label_column = found_label_column(columns, label_column, path)
+    names = [name for name in columns if name not in (label_column, group_column)]
+    known = [name for name in columns if name not in names]
+    is_odd = not names or group_column == label_column
+    if is_odd or not is_large(lazy.select(names), n_rows, path.stat().st_size):
+        return None
+    try:
+        table = lazy.select(known).collect()
+        y = labels_of(table[label_column], path)
+    except Exception:  # a damaged table may raise anything
+        return None
+    if table.null_count().sum_horizontal()[0] > 0:
+        return None
+    features = features_of_large(lazy.select(names), n_rows, y, path, stacklevel=3)
+    if features is None:
+        return None
+    groups = None if group_column is None else _groups_of(table[group_column])
+    return LabelledRows(path.stem, features.X, y, None, features.names, groups)
+
+
+def _groups_of(column: Any) -> NDArray[Any]:
+    groups: NDArray[Any] = column.to_numpy()
+    return groups.astype(str) if groups.dtype.kind == "O" else groups
 
 
 def rows_of_table(
@@ -297,8 +344,7 @@ def rows_of_table(
             raise ValueError(f"{source} has no group_column {group_column!r}.")
         groups, table = table[group_column], _without(table, group_column)
         check_no_missing(groups, "group_column", source)
-        groups = groups.to_numpy()
-        groups = groups.astype(str) if groups.dtype.kind == "O" else groups
+        groups = _groups_of(groups)
     if len(table) == 0 or len(table.columns) == 0:
         raise ValueError(
             f"{source} must hold rows with at least one column of features beside the "

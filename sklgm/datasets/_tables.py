@@ -107,7 +107,27 @@ def read_table(
     return table, separator == ";" or holds_decimal_commas(table)
 
 
-def _read_parquet(path: Path, polars: Any) -> Any:
+def scan_parquet(path: Path) -> tuple[polars.LazyFrame, int]:
+    """Look at a Parquet file without reading its rows.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+
+    Returns
+    -------
+    lazy : polars.LazyFrame
+        The table.
+    n_rows : int
+        Its number of rows.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, or small for what it expands to.
+    """
+    polars = import_extra("polars", "cli")
     try:
         lazy = polars.scan_parquet(path)
         schema = lazy.collect_schema()
@@ -122,6 +142,11 @@ def _read_parquet(path: Path, polars: Any) -> Any:
         str(path),
         "if you trust the file, store it as .csv",
     )
+    return lazy, n_rows
+
+
+def _read_parquet(path: Path, polars: Any) -> Any:
+    scan_parquet(path)
     try:
         return polars.read_parquet(path)
     except Exception as error:
