@@ -102,7 +102,7 @@ def to_float(X: NDArray[Any]) -> NDArray[np.floating[Any]]:
     with np.errstate(over="ignore"):
         if X.dtype == dtype or not is_large_file(X):
             return np.ascontiguousarray(X, dtype=dtype)
-        cast = scratch_array(X.shape, dtype)
+        cast = scratch_array(X.shape, dtype, of_file=True)
         for part in row_chunks(X):
             cast[part] = X[part]
     return cast

@@ -11,13 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-# Bytes from which on an array is a file.
-_LARGE = 2**30
+# Bytes from which on an array is a file, and from which on that of rows which need not
+# have been in memory.
+_LARGE, _LARGE_OF_FILE = 2**30, 2**27
 # Rows that are looked at together, and bytes that they take as float64.
 _CHUNK_ROWS, _CHUNK_BYTES = 65_536, 2**24
 
 
-def scratch_array(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+def scratch_array(
+    shape: tuple[int, ...], dtype: DTypeLike, *, of_file: bool = False
+) -> NDArray[Any]:
     """Make an array to be filled: in memory, or memory-mapped where it is large.
 
     Parameters
@@ -26,15 +29,18 @@ def scratch_array(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         Its shape.
     dtype : dtype
         Its type.
+    of_file : bool, default=False
+        Whether it is for rows that come from a file, and are not in memory.
 
     Returns
     -------
     ndarray of the shape
-        Of 1 GiB and more a ``numpy.memmap``, in the folder for temporary files
-        (``TMPDIR``), if that has room; its file is deleted with the array.
+        Of 1 GiB and more, or of 128 MiB and more for rows of a file, a
+        ``numpy.memmap``, in the folder for temporary files (``TMPDIR``), if that has
+        room; its file is deleted with the array.
     """
     n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
-    if n_bytes < _LARGE:
+    if n_bytes < (min(_LARGE, _LARGE_OF_FILE) if of_file else _LARGE):
         return np.empty(shape, dtype)
     try:
         handle, path = tempfile.mkstemp(prefix="sklgm-")
@@ -56,7 +62,7 @@ def scratch_array(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
 
 
 def is_large_file(array: Any) -> bool:
-    """Whether something is an array that is a file too large for memory.
+    """Whether something is an array that is a file, and should not be in memory.
 
     Parameters
     ----------
@@ -66,9 +72,10 @@ def is_large_file(array: Any) -> bool:
     Returns
     -------
     bool
-        True of a ``numpy.memmap``, or a view of one, of 1 GiB and more.
+        True of a ``numpy.memmap``, or a view of one, of 128 MiB and more.
     """
-    if not isinstance(array, np.ndarray) or array.nbytes < _LARGE:
+    large = min(_LARGE, _LARGE_OF_FILE)
+    if not isinstance(array, np.ndarray) or array.nbytes < large:
         return False
     base: Any = array
     while base is not None and not isinstance(base, np.memmap):

@@ -192,7 +192,7 @@ def _joined(parts: Sequence[_Part], names: list[str], X_name: str) -> NumberColu
                 )
     dtype = np.result_type(*{dtype for part in parts for dtype in part.dtypes})
     joined = [place for of_column in places for place in of_column]
-    values = scratch_array((n_rows, len(joined)), dtype)
+    values = scratch_array((n_rows, len(joined)), dtype, of_file=True)
     start = 0
     for part in parts:
         if not part.path.exists():

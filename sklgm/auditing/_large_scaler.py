@@ -59,7 +59,7 @@ class LargeScaler(StandardScaler, auto_wrap_output_keys=None):  # type: ignore[c
         if not is_large_file(X):
             return np.asarray(super().transform(X, copy=copy))
         dtype = super().transform(X[:1]).dtype
-        scaled = scratch_array(X.shape, dtype)
+        scaled = scratch_array(X.shape, dtype, of_file=True)
         for rows in row_chunks(X):
             scaled[rows] = super().transform(X[rows], copy=True)
         return scaled

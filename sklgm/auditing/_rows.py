@@ -15,7 +15,7 @@ from sklearn.utils.validation import column_or_1d
 from torch.utils.data import Dataset, Subset
 
 from sklgm._inputs import StreamedInstances, as_array
-from sklgm._running import import_extra, scratch_array
+from sklgm._running import import_extra, is_large_file, scratch_array
 from sklgm._sklearn_private import safe_indexing
 from sklgm.auditing._dask_frames import is_dask_frame, is_of_dask, parted_dask_frame
 from sklgm.auditing._number_columns import NumberColumns
@@ -169,7 +169,8 @@ def taken_rows(rows: Any, indices: NDArray[np.intp]) -> Any:
     if isinstance(rows, Dataset):
         return Subset(rows, indices.tolist())
     if isinstance(rows, np.ndarray) and rows.dtype != object:
-        taken = scratch_array((len(indices), *rows.shape[1:]), rows.dtype)
+        shape = (len(indices), *rows.shape[1:])
+        taken = scratch_array(shape, rows.dtype, of_file=is_large_file(rows))
         for start in range(0, len(indices), _CHUNK):
             chunk = slice(start, start + _CHUNK)
             taken[chunk] = rows[indices[chunk]]

@@ -91,7 +91,8 @@ def features_of_large(
         counters.look_at(table)
         if values is None:
             names, single = read.names, read.single
-            values = scratch_array((n_rows, len(names)), np.float64)
+            shape = (n_rows, len(names))
+            values = scratch_array(shape, np.float64, of_file=True)
             step = max(_N_VALUES // len(names), 1)
         values[start : start + len(table)] = read.values
         start += len(table)

@@ -1,9 +1,10 @@
 """Memory of an audit of few and of many rows that are read a batch at a time.
 
 ``python tests/benchmarks/memory_of_audits.py --out FILE`` audits rows of features in a
-memory-mapped file, images that are made when they are asked for, and an array of images
-that is a memory-mapped file (as are those of the folds, from 1 GiB on), each with a
-tenth of the rows and with all of them, in a process of its own. Linux.
+memory-mapped file, images that are made when they are asked for, an array of images
+that is a memory-mapped file (as are those of the folds, from 1 GiB on), and embeddings
+in Parquet, as one file and as a frame of Dask of a folder, each with a tenth of the
+rows and with all of them, in a process of its own. Linux.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from torch.utils.data import Dataset
 
-N_CLASSES, N_FEATURES, SIZE = 10, 32, 32
+N_CLASSES, N_FEATURES, N_PLACES, SIZE = 10, 32, 384, 32
 
 
 class Features(Dataset):
@@ -77,6 +78,35 @@ def write_features(path, y):
     rows.flush()
 
 
+def write_embeddings(folder, y, claimed):
+    """Write a folder of Parquet files of 10,000 embeddings, and one file of all."""
+    import polars as pl
+
+    (folder / "parts").mkdir()
+    for first in range(0, len(y), 10_000):
+        rng = np.random.default_rng([3, first])
+        part = slice(first, first + 10_000)
+        rows = rng.normal(size=(len(y[part]), N_PLACES)).astype(np.float32)
+        rows[:, :N_CLASSES] += 4.0 * np.eye(N_CLASSES, dtype=np.float32)[y[part]]
+        lists = pl.Series(rows, dtype=pl.Array(pl.Float32, N_PLACES))
+        table = pl.DataFrame({"embedding": lists, "label": claimed[part]})
+        table.write_parquet(folder / "parts" / f"{first:09d}.parquet")
+    whole = pl.scan_parquet(folder / "parts" / "*.parquet")
+    whole.sink_parquet(folder / "all.parquet", row_group_size=10_000)
+
+
+def read_embeddings(kind, folder):
+    """Rows and labels of embeddings, as an audit takes them."""
+    if kind == "parquet":
+        from sklgm.datasets import load_rows
+
+        rows = load_rows(folder / "all.parquet")
+        return rows.X, rows.y
+    import dask.dataframe as dd
+
+    return dd.read_parquet(folder / "parts"), "label"
+
+
 def as_file(path, images):
     """Array of images in a memory-mapped file."""
     shape = (len(images), 3, SIZE, SIZE)
@@ -99,7 +129,13 @@ def measured(kind, n_rows, folder):
     from sklgm import LGMClassifier, audit
 
     y, claimed = made_labels(n_rows)
-    if kind == "features":
+    is_parquet = kind in ("parquet", "dask")
+    if is_parquet:
+        write_embeddings(Path(folder), y, claimed)
+        with tempfile.TemporaryDirectory() as few:  # so that libraries are loaded
+            write_embeddings(Path(few), y[:300], claimed[:300])
+            read_embeddings(kind, Path(few))
+    elif kind == "features":
         path = Path(folder) / f"{n_rows}.npy"
         write_features(path, y)
         rows = Features(path)
@@ -123,12 +159,16 @@ def measured(kind, n_rows, folder):
     watcher = threading.Thread(target=watch)
     watcher.start()
     start = time.perf_counter()
-    result = audit(rows, claimed, estimator=classifier, cv=2, random_state=0)
+    labels = claimed
+    if is_parquet:
+        rows, labels = read_embeddings(kind, Path(folder))
+    result = audit(rows, labels, estimator=classifier, cv=2, random_state=0)
     seconds = time.perf_counter() - start
     is_over.set()
     watcher.join()
     is_wrong, flags = claimed != y, result.is_suspect
-    bytes_of_rows = N_FEATURES * 4 if kind == "features" else 3 * SIZE * SIZE * 4
+    n_values = N_PLACES if is_parquet else 3 * SIZE * SIZE
+    bytes_of_rows = 4 * (N_FEATURES if kind == "features" else n_values)
     return {
         "kind": kind,
         "n_rows": n_rows,
@@ -147,6 +187,8 @@ def main():
     parser.add_argument("--features", type=int, default=1_000_000)
     parser.add_argument("--images", type=int, default=200_000)
     parser.add_argument("--mapped", type=int, default=200_000)
+    parser.add_argument("--parquet", type=int, default=1_000_000)
+    parser.add_argument("--dask", type=int, default=1_000_000)
     parser.add_argument("--side", nargs=2, metavar=("KIND", "ROWS"), help="one, once")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -162,6 +204,8 @@ def main():
         "features": options.features,
         "images": options.images,
         "mapped images": options.mapped,
+        "parquet": options.parquet,
+        "dask": options.dask,
     }
     for kind, most in kinds.items():
         for n_rows in (most // 10, most):
@@ -177,7 +221,8 @@ def main():
     record = {
         "command": "python tests/benchmarks/memory_of_audits.py "
         f"--features {options.features} --images {options.images} "
-        f"--mapped {options.mapped}",
+        f"--mapped {options.mapped} --parquet {options.parquet} "
+        f"--dask {options.dask}",
         "n_classes": N_CLASSES,
         "n_threads": 1,
         "environment": describe_environment(),

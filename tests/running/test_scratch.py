@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sklgm._running import _scratch, scratch_array
+from sklgm._running import _scratch, is_large_file, scratch_array
 
 
 @pytest.fixture
@@ -59,3 +59,15 @@ def test_without_a_folder_for_files_an_array_is_in_memory(few_bytes, monkeypatch
     array = scratch_array((5, 7), np.float32)
     assert type(array) is np.ndarray
     assert array.shape == (5, 7)
+
+
+def test_rows_of_files_are_files_sooner(few_bytes, monkeypatch):
+    monkeypatch.setattr(_scratch, "_LARGE_OF_FILE", 40)
+    assert type(scratch_array((5, 3), np.float32)) is np.ndarray
+    array = scratch_array((5, 3), np.float32, of_file=True)
+    assert type(array) is np.memmap
+    assert is_large_file(array)
+    assert is_large_file(np.asarray(array))
+    assert not is_large_file(array[:3])
+    assert not is_large_file(np.zeros((50, 30)))
+    assert type(scratch_array((3, 3), np.float32, of_file=True)) is np.ndarray
