@@ -116,11 +116,13 @@ def audit(
     ----------
     X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape), \
             frame, sparse matrix, sequence of str, mapping of columns, data set or None
-        Instances, images in [0, 1]. A frame is one of pandas or Polars; a data set is
+        Instances, images in [0, 1]. A frame is one of pandas, Polars or Dask, the last
+        of numbers alone, which need not fit into memory (see Notes); a data set is
         a map-style torch ``Dataset`` or a ``Dataset`` of the Hugging Face Hub. None
         where ``pred_probs`` or ``features`` are given.
     y : array-like of shape (n_samples,), str or None, default=None
-        Claimed labels, of at least two classes; or the column of X that holds them.
+        Claimed labels, of at least two classes; or the column of X that holds them,
+        as it must be where X is a frame of Dask.
         None takes the column label, labels, y, target or class, or the second element
         of the items of a torch ``Dataset``.
     estimator : classifier or None, default=None
@@ -141,7 +143,7 @@ def audit(
         ``pred_probs`` for typical rows and the map only.
     groups : array-like of shape (n_samples,), str or None, default=None
         Rows of one group are held out together, such as photos of one scene; or the
-        column of X that says so. Not for splits given by ``cv``.
+        column of X that says so, as for ``y``. Not for splits given by ``cv``.
     trusted : tuple of (X_trusted, y_trusted) or None, default=None
         Rows whose labels are known to be right, and which are none of X. p-values
         are then the split-conformal ones against these rows; None takes them from a
@@ -212,7 +214,8 @@ def audit(
         ``score_kind="likelihood"`` misses a class among the trusted rows; or if the
         estimator gives no probabilities.
     TypeError
-        If ``trusted`` is not a pair, ``decisions`` not a dict, or X holds no rows.
+        If ``trusted`` is not a pair, ``decisions`` not a dict, X holds no rows, or a
+        column of a frame of Dask is not given by its name.
 
     Warns
     -----
@@ -255,6 +258,12 @@ def audit(
     the median where they are missing, with an indicator; dates as numbers; categories
     one-hot; texts by TF-IDF in 100 dimensions. ``notes`` of the result say which column
     is what.
+
+    *Frames of Dask*: each partition is computed once, and its numbers, booleans or
+    lists of numbers are stored in one array, a temporary file where it is large. Rows
+    are numbered in the order of the partitions. Text, categories, dates, and missing
+    numbers for the default estimator, are refused; an estimator of your own sees an
+    array. For the same rows, results are those of the frame in memory.
 
     *Rare classes*: one of fewer rows than folds says nothing about what its rows look
     like. The others are judged as if it were not there; its rows are listed in

@@ -2,7 +2,9 @@
 
 import gc
 import re
+import textwrap
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -435,6 +437,21 @@ def test_folder_of_parquet_files_is_one_frame(frame, tmp_path):
         part.to_parquet(tmp_path / f"part.{number}.parquet")
     given = dd.read_parquet(tmp_path)
     assert_same(audit(given, "label", **QUICK), audit(rows, "label", **QUICK))
+
+
+# Of Dask 2026.8 where it writes, with pandas 3.1; until Dask leaves it.
+@pytest.mark.filterwarnings("ignore:The inplace keyword in DataFrame")
+def test_the_user_guide_prints_what_it_says(tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parents[2] / "docs/user_guide/scale.rst").read_text("utf-8")
+    section = page[page.index("Parquet larger than memory\n===") :]
+    block = r"\.\. code-block:: {}\n\n((?:   .*\n|\n)+)"
+    code, said = (
+        textwrap.dedent(re.search(block.format(kind), section)[1])
+        for kind in ("python", "text")
+    )
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "scale.rst", "exec"), {})
+    assert capsys.readouterr().out.strip() == said.strip()
 
 
 def test_lists_that_are_no_columns_are_refused(frame):
