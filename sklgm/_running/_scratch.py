@@ -78,7 +78,7 @@ def is_large_file(array: Any) -> bool:
     if not isinstance(array, np.ndarray) or array.nbytes < large:
         return False
     base: Any = array
-    while base is not None and not isinstance(base, np.memmap):
+    while base is not None and getattr(base, "filename", None) is None:
         base = getattr(base, "base", None)
     return base is not None
 

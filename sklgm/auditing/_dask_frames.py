@@ -123,8 +123,9 @@ def numbers_of_frame(frame: Any, X_name: str) -> NumberColumns:
         The numbers.
     """
     read = [_numbers(str(name), frame[name], X_name) for name in frame.columns]
+    no_columns = np.empty((len(frame), 0), dtype=bool)  # of no influence on the type
     return NumberColumns(
-        np.concatenate([column.values for column in read], axis=1),
+        np.concatenate([no_columns, *(column.values for column in read)], axis=1),
         [place for column in read for place in column.places],
     )
 
@@ -226,7 +227,9 @@ def _numbers(name: str, column: Any, X_name: str) -> _Column:
     dtype = column.dtype
     if isinstance(dtype, np.dtype) and dtype.kind in "biuf":
         return _Column([name], column.to_numpy().reshape(-1, 1))
-    lists = _lists(column) if getattr(dtype, "kind", "O") == "O" else None
+    lists = None
+    if getattr(dtype, "kind", "O") == "O":
+        lists = _lists(name, column, X_name)
     if lists is not None:
         return _Column([f"{name}[{j}]" for j in range(lists.shape[1])], lists)
     read = columns_of(name, column)
@@ -237,7 +240,7 @@ def _numbers(name: str, column: Any, X_name: str) -> _Column:
     return _Column([place for place, _, _ in read], values)
 
 
-def _lists(column: Any) -> NDArray[Any] | None:
+def _lists(name: str, column: Any, X_name: str) -> NDArray[Any] | None:
     """Join lists of as many numbers to one array; None of anything else."""
     values = column.to_numpy()
     if not all(isinstance(value, list | tuple | np.ndarray) for value in values):
@@ -246,7 +249,9 @@ def _lists(column: Any) -> NDArray[Any] | None:
         array = np.stack([np.asarray(value) for value in values])
     except ValueError:  # of several lengths, which is told elsewhere
         return None
-    return array if array.ndim == 2 and array.dtype.kind in "biuf" else None
+    if array.dtype.kind not in "biufO":
+        raise ValueError(_not_numbers(name, f"lists of {array.dtype}", X_name))
+    return array if array.ndim == 2 and array.dtype.kind != "O" else None
 
 
 def _not_numbers(name: str, kind: str, X_name: str) -> str:

@@ -464,6 +464,8 @@ def test_lists_that_are_no_columns_are_refused(frame):
             ([[1.0], [1.0, 2.0]] * 30, "'e' holds lists of several lengths, or none"),
             ([None, [1.0, 2.0]] * 30, "'e' holds lists of several lengths, or none"),
             (["text"] * 60, "'e' of X holds category"),
+            ([["x", "y"]] * 60, "'e' of X holds lists of <U1, but of a Dask frame"),
+            ([["2020-01-01", 1.0]] * 60, "'e' of X holds lists of <U32, but of a Dask"),
         ):
             given = from_parts(
                 [first.assign(e=[[1.0, 2.0]] * 60), second.assign(e=lists)], meta
@@ -488,6 +490,15 @@ def test_columns_of_dask_are_given_by_name(frame, name):
     settings[name] = frame[column].to_numpy()
     with pytest.raises(TypeError, match=rf"{name} must be the name of a column where"):
         audit(given, **settings)
+
+
+def test_features_may_be_a_frame(frame):
+    rows = frame.drop(columns="patient")
+    given = dd.from_pandas(rows, npartitions=3)
+    expected = audit(None, "label", features=rows, **QUICK)
+    assert_same(audit(None, "label", features=given, **QUICK), expected)
+    with pytest.raises(TypeError, match="y must be the name of a column where feat"):
+        audit(None, rows["label"], features=given, **QUICK)
 
 
 def test_labels_of_dask_beside_probabilities_are_refused(frame):
@@ -559,6 +570,8 @@ def test_trusted_rows_of_another_kind(frame):
     trusted = (known.drop(columns="time"), "label")
     with pytest.raises(ValueError, match="only one of them has 'time'"):
         audit(given, "label", trusted=trusted, **QUICK)
+    with pytest.raises(ValueError, match="only one of them has 'a', 'b', 'c'"):
+        audit(given, "label", trusted=(known[["label"]], "label"), **QUICK)
     trusted = (known.assign(time=pd.Timestamp("2020-01-01")), "label")
     with pytest.raises(ValueError, match="'time' of X_trusted holds date"):
         audit(given, "label", trusted=trusted, **QUICK)
