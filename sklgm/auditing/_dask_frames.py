@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
 import tempfile
+import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,9 @@ from numpy.typing import NDArray
 from sklgm._running import import_extra, scratch_array
 from sklgm.auditing._number_columns import NumberColumns
 from sklgm.auditing._table import columns_of
+
+# To delete a folder in which other threads make files.
+_MOST_ATTEMPTS = 100
 
 
 def is_of_dask(values: Any) -> bool:
@@ -92,7 +99,7 @@ def parted_dask_frame(
         raise ValueError(f"{X_name} has several columns of the name {repeated[0]!r}")
     for name, column in zip(names, kept, strict=True):
         _check_type(name, X[column].dtype, X_name)
-    with tempfile.TemporaryDirectory(prefix="sklgm-") as folder:
+    with _scratch_folder() as folder:
         tasks = [
             dask.delayed(_stored)(part, folder, kept, label, group, X_name)
             for part in X.to_delayed()
@@ -128,6 +135,20 @@ def numbers_of_frame(frame: Any, X_name: str) -> NumberColumns:
         np.concatenate([no_columns, *(column.values for column in read)], axis=1),
         [place for column in read for place in column.places],
     )
+
+
+@contextlib.contextmanager
+def _scratch_folder() -> Iterator[str]:
+    """Folder that is gone afterwards, though tasks may still write after an error."""
+    folder = tempfile.mkdtemp(prefix="sklgm-")
+    try:
+        yield folder
+    finally:
+        for _ in range(_MOST_ATTEMPTS):
+            shutil.rmtree(folder, ignore_errors=True)
+            if not os.path.exists(folder):  # no file can be made in it any more
+                break
+            time.sleep(0.05)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,6 +3,8 @@
 import gc
 import re
 import textwrap
+import threading
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -207,6 +209,8 @@ def test_each_partition_is_computed_once(frame):
 
 
 def test_files_are_in_one_folder_and_vanish(frame, tmp_path, monkeypatch):
+    frame = frame.drop(columns="patient")
+    expected = audit(frame, "label", **QUICK)
     monkeypatch.setattr(_scratch.tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(_scratch, "_LARGE", 1_000)
     monkeypatch.setattr(_scratch, "_CHUNK_ROWS", 17)
@@ -217,8 +221,6 @@ def test_files_are_in_one_folder_and_vanish(frame, tmp_path, monkeypatch):
         return numbers(*args)
 
     monkeypatch.setattr(_dask_frames, "_numbers", noted)
-    frame = frame.drop(columns="patient")
-    expected = audit(frame, "label", **QUICK)
     given = dd.from_pandas(frame, npartitions=4)
     rows = parted_rows(given, "label")[0]
     assert type(rows.values) is np.memmap
@@ -231,6 +233,34 @@ def test_files_are_in_one_folder_and_vanish(frame, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="at least 2 classes"):
         audit(given.assign(label="cat"), "label", **QUICK)
     gc.collect()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tasks_that_outlive_an_error_leave_no_files(frame, tmp_path, monkeypatch):
+    monkeypatch.setattr(_scratch.tempfile, "tempdir", str(tmp_path))
+    rows = frame[["a", "label"]]
+    parts = [rows[10 * number : 10 * number + 10] for number in range(12)]
+    parts[0] = parts[0].assign(a="text")
+    save, not_numbers = np.save, _dask_frames._not_numbers
+    is_about_to_write, is_told = threading.Event(), threading.Event()
+
+    def late(path, values):
+        is_about_to_write.set()
+        is_told.wait(1)
+        save(path, values)
+
+    def error_after_that(*args):
+        assert is_about_to_write.wait(10)
+        return not_numbers(*args)
+
+    monkeypatch.setattr(_dask_frames.np, "save", late)
+    monkeypatch.setattr(_dask_frames, "_not_numbers", error_after_that)
+    with dask.config.set(scheduler="threads", num_workers=6):
+        with pytest.raises(ValueError, match="'a' of X holds category"):
+            audit(from_parts(parts, rows.iloc[:0]), "label", **QUICK)
+        assert list(tmp_path.iterdir()) == []
+        is_told.set()
+        time.sleep(0.2)
     assert list(tmp_path.iterdir()) == []
 
 
