@@ -9,6 +9,7 @@ import pytest
 
 from tests.fuzz.__main__ import COMMANDS
 from tests.fuzz._mutations import mutations_of
+from tests.fuzz.order import _outcomes
 
 ROOT = Path(__file__).parents[1]
 SOURCE = '''"""Text."""
@@ -21,6 +22,29 @@ def between(x: int, low: float = 0.5, *, is_open: bool = True) -> bool:
     # Comment.
     return (x - 1) * 2 >= max(low, -1)
 '''
+
+
+REPORT = """<?xml version="1.0" encoding="utf-8"?>
+<testsuites><testsuite name="pytest">
+<testcase classname="tests.a" name="passes" />
+<testcase classname="tests.a" name="fails"><failure message="x">x</failure></testcase>
+<testcase classname="tests.b" name="breaks"><error message="x">x</error></testcase>
+<testcase classname="tests.b" name="waits"><skipped type="pytest.skip" /></testcase>
+<testcase classname="tests.b" name="known"><skipped type="pytest.xfail" /></testcase>
+</testsuite></testsuites>
+"""
+
+
+def test_outcomes_of_tests_are_read_from_their_report(tmp_path):
+    report = tmp_path / "report.xml"
+    report.write_text(REPORT)
+    assert list(_outcomes(report)) == [
+        ("tests.a::passes", "passed"),
+        ("tests.a::fails", "failed"),
+        ("tests.b::breaks", "error"),
+        ("tests.b::waits", "skipped"),
+        ("tests.b::known", "failed as expected"),
+    ]
 
 
 def test_faults_are_found_and_compile():

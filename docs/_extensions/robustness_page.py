@@ -52,6 +52,11 @@ TITLES = {
         "atheris on the model file and the loaders. Wrong would be anything "
         "executed, or an error that is not documented.",
     ),
+    "order": (
+        "The tests in random order",
+        "With two workers, and warnings as errors. Wrong would be a test that fails. "
+        "What they cover of the package is measured with branches.",
+    ),
     "mutants": (
         "Faults that the tests must notice",
         "Drawn from all small faults of the Gaussians, the certificates, the "

@@ -19,6 +19,7 @@ COMMANDS = {
     "inputs": (500, 60, "hostile images, archives, tables, arrays and names"),
     "threads": (100, 30, "seeded fits in four threads"),
     "loaders": (0, 4, "coverage-guided fuzzing by atheris"),
+    "order": (3, 120, "the tests in random order, with branch coverage"),
     "mutants": (400, 240, "faults in the code that the tests must notice"),
 }
 
