@@ -37,6 +37,21 @@ RECORD = {
 }
 
 
+PROFILES = {
+    **{key: value for key, value in RECORD.items() if key != "rows"},
+    "command": "OMP_NUM_THREADS=1 python tests/benchmarks/profiles.py",
+    "profiles": [
+        {
+            "what": "a step",
+            "seconds": 0.00123,
+            "n_operators": 1234,
+            "shares": [["aten::mm", 0.5], ["aten::add", 0.1]],
+        },
+        {"what": "a fit", "seconds": 2.0, "shares": [["infer", 0.2]]},
+    ],
+}
+
+
 @pytest.fixture(scope="module")
 def speed_page():
     before = list(sys.path)
@@ -68,6 +83,21 @@ def test_the_page_shows_figures_bounds_and_machine(speed_page, tmp_path):
     assert "skorch" not in page
 
 
+def test_the_page_shows_where_time_goes(speed_page, tmp_path):
+    (tmp_path / "results").mkdir()
+    for name, record in (("speed", RECORD), ("profiles", PROFILES)):
+        (tmp_path / "results" / f"{name}.json").write_text(json.dumps(record))
+    speed_page.write_page(tmp_path)
+    page = (tmp_path / "speed.rst").read_text()
+    section = page[page.index("Where the time goes") :]
+    assert "tests/benchmarks/profiles.py" in section
+    rows = section.split("   * - ")[2:]
+    assert [[cell.strip(" -") for cell in row.strip().split("\n")] for row in rows] == [
+        ["a step", "0.00123 s", "1,234", "``aten::mm`` 50%, ``aten::add`` 10%"],
+        ["a fit", "2 s", "", "``infer`` 20%"],
+    ]
+
+
 def test_without_a_measurement_the_page_says_so(speed_page, tmp_path):
     speed_page.write_page(tmp_path)
     assert "No measurement is committed." in (tmp_path / "speed.rst").read_text()
@@ -84,5 +114,7 @@ def test_a_damaged_measurement_fails_the_build(speed_page, tmp_path):
 
 def test_the_committed_measurement_can_be_shown(speed_page):
     source = EXTENSIONS.parent / "results" / "speed.json"
-    record = json.loads(source.read_text()) if source.exists() else None
-    assert speed_page.render_page(record).count("list-table") == (record is not None)
+    sources = [source, source.with_name("profiles.json")]
+    records = [json.loads(s.read_text()) if s.exists() else None for s in sources]
+    n_tables = sum(record is not None for record in records)
+    assert speed_page.render_page(*records).count("list-table") == n_tables

@@ -5,25 +5,29 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from sphinx.errors import ExtensionError
 
 
 def write_page(
-    source: Path, page: Path, render: Callable[[dict[str, Any] | None], str]
+    source: Path, page: Path, render: Callable[..., str], *further: Path
 ) -> None:
-    """Write a page for what a JSON file holds, or for None where there is none.
+    """Write a page for what JSON files hold, or for None where there is none.
 
     Raises
     ------
     ExtensionError
-        If the file is damaged; the message names it.
+        If a file is damaged; the message names them.
     """
+    sources = (source, *further)
     try:
-        text = render(json.loads(source.read_text()) if source.exists() else None)
+        records = [
+            json.loads(each.read_text()) if each.exists() else None for each in sources
+        ]
+        text = render(*records)
     except (ValueError, KeyError, TypeError) as error:
-        raise ExtensionError(f"{source}: {error!r}") from error
+        named = " or ".join(map(str, sources))
+        raise ExtensionError(f"{named}: {error!r}") from error
     # Untouched where nothing changed, so that Sphinx does not read it again.
     if not page.exists() or page.read_text() != text:
         page.write_text(text)

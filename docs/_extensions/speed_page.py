@@ -23,27 +23,18 @@ hand.
 
 
 def write_page(folder: Path) -> None:
-    """Write ``speed.rst`` in `folder` for its ``results/speed.json``."""
+    """Write ``speed.rst`` in `folder` for what lies in its ``results``."""
     source = folder / "results" / "speed.json"
-    generated.write_page(source, folder / "speed.rst", render_page)
+    of_profiles = folder / "results" / "profiles.json"
+    generated.write_page(source, folder / "speed.rst", render_page, of_profiles)
 
 
-def render_page(record: dict[str, Any] | None) -> str:
-    """Text of the page for a record of ``tests/benchmarks/run.py``, or for none."""
+def render_page(
+    record: dict[str, Any] | None, profiles: dict[str, Any] | None = None
+) -> str:
+    """Text of the page for records of ``run.py`` and ``profiles.py``, or for none."""
     if record is None:
         return f"{FOREWORD}\nNo measurement is committed.\n"
-    environment = record["environment"]
-    packages = ", ".join(
-        f"{name} {environment['packages'][name]}"
-        for name in ("torch", "scikit-learn", "skorch", "numpy")
-        if environment["packages"].get(name)
-    )
-    machine = (
-        f"Measured on {record['date']} by ``{record['command']}`` on "
-        f"{record['processor'] or 'an unnamed processor'}, {environment['cpu_count']} "
-        f"CPUs, {environment['platform']}, Python {environment['python']}, {packages}; "
-        f"the load of the machine was {record['load_at_start']} at the start."
-    )
     threads = sorted({row["threads"] for row in record["rows"]})
     names = list(dict.fromkeys(row["what"] for row in record["rows"]))
     found = {(row["what"], row["threads"]): row for row in record["rows"]}
@@ -55,7 +46,47 @@ def render_page(record: dict[str, Any] | None) -> str:
         asked = f"{first['asked']:g}{_unit(first)}"
         rows.append([name, asked, *map(_cell, own)])
     lines = generated.table(["What", "Asked", *header], rows)
-    return "\n".join([FOREWORD, machine, "", *lines]) + "\n"
+    lines = [FOREWORD, _machine(record), "", *lines]
+    if profiles is not None:
+        lines += _profiles(profiles)
+    return "\n".join(lines) + "\n"
+
+
+def _machine(record: dict[str, Any]) -> str:
+    """Sentence on when, how and where a record was measured."""
+    environment = record["environment"]
+    packages = ", ".join(
+        f"{name} {environment['packages'][name]}"
+        for name in ("torch", "scikit-learn", "skorch", "numpy")
+        if environment["packages"].get(name)
+    )
+    return (
+        f"Measured on {record['date']} by ``{record['command']}`` on "
+        f"{record['processor'] or 'an unnamed processor'}, {environment['cpu_count']} "
+        f"CPUs, {environment['platform']}, Python {environment['python']}, {packages}; "
+        f"the load of the machine was {record['load_at_start']} at the start."
+    )
+
+
+def _profiles(record: dict[str, Any]) -> list[str]:
+    """Lines of where the time goes of what costs more than it should."""
+    rows = []
+    for profile in record["profiles"]:
+        n_operators = profile.get("n_operators")
+        counted = "" if n_operators is None else f"{n_operators:,}"
+        shares = [f"``{name}`` {part:.0%}" for name, part in profile["shares"]]
+        seconds = f"{profile['seconds']:.3g} s"
+        rows.append([profile["what"], seconds, counted, ", ".join(shares)])
+    return [
+        "",
+        "Where the time goes",
+        "===================",
+        "",
+        _machine(record),
+        "The profilers of torch and of Python cost time themselves.",
+        "",
+        *generated.table(["What", "Time", "Operators", "Shares"], rows),
+    ]
 
 
 def _cell(row: dict[str, Any] | None) -> str:

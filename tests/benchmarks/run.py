@@ -8,15 +8,13 @@ expression of ``pytest -k``. A bound that is missed is recorded and ends nothing
 import argparse
 import json
 import os
-import platform
 import shlex
 import subprocess
 import sys
 import tempfile
-from datetime import UTC, datetime
 from pathlib import Path
 
-from sklgm._running import describe_environment
+from sides import write_record
 
 HERE = Path(__file__).parent
 FILES = ("test_training_speed", "test_gaussian_speed", "test_import_speed")
@@ -40,16 +38,6 @@ def measure(n_threads, select):
         return [json.loads(line) for line in lines.read_text().splitlines()]
 
 
-def processor():
-    """Name of the processor, where the system says."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     default = HERE.parents[1] / "docs" / "results" / "speed.json"
@@ -64,15 +52,8 @@ def main():
     rows = [row for n in options.threads for row in measure(n, options.select)]
     if not rows:
         sys.exit("no benchmark was measured")
-    record = {
-        "command": " ".join(["python tests/benchmarks/run.py", *given]),
-        "date": datetime.now(UTC).date().isoformat(),
-        "processor": processor(),
-        "load_at_start": round(loads, 2),
-        "environment": describe_environment(),
-        "rows": rows,
-    }
-    options.out.write_text(json.dumps(record, indent=1) + "\n")
+    command = " ".join(["python tests/benchmarks/run.py", *given])
+    write_record(options.out, command, load_at_start=loads, rows=rows)
     missed = sum(row["median"] > row["asked"] for row in rows)
     print(f"{len(rows)} rows in {options.out}, {missed} of them beyond what was asked")
 

@@ -1,9 +1,15 @@
-"""Sides that are measured in turns, and the rows that they get."""
+"""Sides that are measured in turns, the rows that they get, and records of them."""
 
+import json
+import platform
 import time
+from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 from sklearn.datasets import load_digits
+
+from sklgm._running import describe_environment
 
 
 def process_time(call):
@@ -29,3 +35,26 @@ def noisy_digits(n_rows):
         part = X[start : start + 4096]
         part += 0.5 * rng.normal(size=part.shape)
     return X, digits.target[drawn]
+
+
+def processor():
+    """Name of the processor, where the system says."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def write_record(path, command, *, load_at_start, **measured):
+    """Write what a command measured, and on which machine."""
+    record = {
+        "command": command,
+        "date": datetime.now(UTC).date().isoformat(),
+        "processor": processor(),
+        "load_at_start": round(load_at_start, 2),
+        "environment": describe_environment(),
+        **measured,
+    }
+    path.write_text(json.dumps(record, indent=1) + "\n")
