@@ -1,5 +1,7 @@
 import io
 import os
+from datetime import time, timedelta
+from decimal import Decimal
 
 import numpy as np
 import polars
@@ -39,6 +41,25 @@ def test_table_gives_numbers_and_labels_in_order(table, tmp_path, suffix):
     assert rows.feature_names == ("width", "count", "is_tall")
     assert rows.y.tolist() == ["cat", "dog"] * 3
     assert repr(rows) == "LabelledRows(name='animals', X=float32 (6, 3), 2 classes)"
+
+
+def test_decimals_and_times_are_numbers_and_no_value_is_a_missing_one(tmp_path):
+    table = polars.DataFrame(
+        {
+            "price": [Decimal("0.5"), Decimal("1.25")],
+            "spent": [timedelta(seconds=1), timedelta(seconds=3)],
+            "at": [time(0, 0, 1), time(0, 0, 2)],
+            "label": ["u", "v"],
+        }
+    )
+    rows = load_rows(write(table, tmp_path / "t.parquet"))
+    np.testing.assert_array_equal(rows.X[:, 0], [0.5, 1.25])
+    for column, ratio in ((1, 3), (2, 2)):
+        assert rows.X[1, column] == pytest.approx(ratio * rows.X[0, column])
+    empty = table.with_columns(polars.lit(None).alias("empty"))
+    X = load_rows(write(empty, tmp_path / "e.parquet")).X
+    np.testing.assert_array_equal(X[:, :3], rows.X)
+    assert np.isnan(X[:, 3]).all()
 
 
 def test_label_column_may_be_named(table, tmp_path):
