@@ -279,27 +279,64 @@ def test_extreme_features_keep_the_fused_losses_finite(covariance_type, scale):
         assert torch.isfinite(values).all()
 
 
-@pytest.mark.parametrize("offset", [0.0, 1e2])
-def test_the_fused_gradients_keep_their_digits_in_float32(offset):
-    # Wide of the origin by many deviations, as features after ReLU are.
-    case = random_case("diag", n=64, dim=16)
-    features, y, means, log_variances, log_priors = case
-    features, means = means[y] + 0.1 * features[:64] + offset, means + offset
-    log_variances = log_variances - 4.0
+@pytest.mark.parametrize(("deviation", "spread"), [(0.1, 10.0), (0.001, 10.0)])
+def test_the_gradients_of_diag_lgm_loss_keep_their_digits(deviation, spread):
+    # Classes that are narrow against their spread: sums of squares would cancel.
+    generator = torch.Generator().manual_seed(0)
+    means = spread * torch.randn(10, 16, generator=generator)
+    y = torch.randint(10, (128,), generator=generator)
+    features = means[y] + deviation * torch.randn(128, 16, generator=generator)
+    log_variances = torch.full((10, 16), 2.0 * math.log(deviation))
+    terms = {"margin": 0.1, "likelihood_weight": 0.1}
     gradients = []
     for dtype in (torch.float64, torch.float32):
-        typed = [v.detach().to(dtype) for v in (features, means, log_variances)]
-        inputs = [values.requires_grad_() for values in typed]
-        loss, *_ = diag_lgm_loss(
-            *(typed[0], y, typed[1], typed[2], log_priors.to(dtype)),
-            margin=0.3,
-            likelihood_weight=0.1,
-        )
+        inputs = [v.to(dtype) for v in (features, means, log_variances)]
+        features_, means_, log_variances_ = (v.requires_grad_() for v in inputs)
+        priors = torch.zeros(10, dtype=dtype)
+        loss, *_ = diag_lgm_loss(features_, y, means_, log_variances_, priors, **terms)
         gradients.append(torch.autograd.grad(loss, inputs))
     for exact, single in zip(*gradients, strict=True):
-        # What float32 cannot hold of the inputs themselves is 6e-8 of the offset.
-        error = (single.double() - exact).abs().max() / exact.abs().max()
-        assert error < 1e-4 + 1e-5 * offset
+        assert (single.double() - exact).norm() < 1e-5 * exact.norm()
+
+
+@pytest.mark.parametrize("covariance_type", FUSED)
+def test_a_fused_loss_cannot_be_differentiated_twice(covariance_type):
+    case = random_case(covariance_type)
+    inputs = learnt(covariance_type, case)
+    terms = {"margin": 0.7, "likelihood_weight": 0.2}
+    loss, *_ = fused_loss(covariance_type, *case, **terms)
+    with pytest.raises(RuntimeError, match="use sklgm.losses.lgm_loss"):
+        torch.autograd.grad(loss, inputs, create_graph=True)
+
+
+def test_diag_lgm_loss_is_computed_outside_autocast():
+    case = [v.float() if v.is_floating_point() else v for v in random_case("diag")]
+    terms = {"margin": 0.7, "likelihood_weight": 0.2}
+    expected, *_ = diag_lgm_loss(*case, **terms)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, *_ = diag_lgm_loss(*case, **terms)
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("covariance_type", FUSED)
+@pytest.mark.parametrize("name", ["margin", "likelihood_weight"])
+@pytest.mark.parametrize("value", [-1.0, math.nan])
+def test_terms_of_fused_losses_must_be_finite_and_not_negative(
+    covariance_type, name, value
+):
+    terms = {"margin": 0.7, "likelihood_weight": 0.2, name: value}
+    with pytest.raises(ValueError, match=f"{name} must be a finite float >= 0, got"):
+        fused_loss(covariance_type, *random_case(covariance_type), **terms)
+
+
+def test_log_variances_of_another_shape_are_named():
+    features, y, means, log_variances, log_priors = random_case("diag")
+    with pytest.raises(ValueError, match=r"log_variances must have shape \(3, 4\)"):
+        diag_lgm_loss(
+            *(features, y, means, log_variances[0], log_priors),
+            margin=0.7,
+            likelihood_weight=0.2,
+        )
 
 
 def test_margin_and_weight_zero_match_the_cross_entropy_of_half_the_distances():

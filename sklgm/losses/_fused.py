@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from sklgm.gaussian import log_variances_shape
 
 
 class FusedLoss(NamedTuple):
@@ -71,6 +72,11 @@ def fixed_variance_lgm_loss(
     FusedLoss
         Loss, logits and squared Euclidean distances to the claimed means.
 
+    Raises
+    ------
+    ValueError
+        If ``margin`` or ``likelihood_weight`` is negative or not finite.
+
     Notes
     -----
     With margin logits l, softmax p of them and precision P, the gradient of the loss of
@@ -79,6 +85,7 @@ def fixed_variance_lgm_loss(
     and of D_z ``2 P (f - mu_z)``. So with ``a = g - s e_z`` the gradient is
     ``P (sum_k a_k mu_k + s f)`` in f, and ``P a_k (f - mu_k)`` in the mean of class k.
     """
+    check_terms(margin, likelihood_weight)
     outputs: tuple[Tensor, Tensor, Tensor] = _FixedVarianceLoss.apply(
         features,
         means,
@@ -137,26 +144,59 @@ def diag_lgm_loss(
     FusedLoss
         Loss, logits and squared Mahalanobis distances to the claimed means.
 
+    Raises
+    ------
+    ValueError
+        If ``margin`` or ``likelihood_weight`` is negative or not finite, or if
+        ``log_variances`` has another shape.
+
     Notes
     -----
-    With ``a`` and ``s`` as for :func:`fixed_variance_lgm_loss` and the precisions
+    With ``g``, ``s`` and ``a`` as for :func:`fixed_variance_lgm_loss`, and precisions
     ``P_k``, the gradient of the loss of a row is ``sum_k a_k P_k (mu_k - f)`` in f,
     ``a_k P_k (f - mu_k)`` in the mean of class k, and in its log-variances
-    ``(a_k P_k (f - mu_k)^2 - g_k + lambda e_zk) / 2``. Sums over rows of the last are
-    expanded into matrix products.
+    ``(a_k P_k (f - mu_k)^2 - g_k + lambda e_zk) / 2``. Sums over rows of the parts in
+    ``g`` are expanded into matrix products; those in ``s`` are of the claimed class
+    alone, and exact.
     """
-    outputs: tuple[Tensor, Tensor, Tensor] = _DiagLoss.apply(
-        features,
-        means,
-        log_variances,
-        y_encoded,
-        log_priors,
-        min_log_variance,
-        margin,
-        likelihood_weight,
-        sample_weight,
-    )
+    check_terms(margin, likelihood_weight)
+    shape = log_variances_shape("diag", *means.shape)
+    if tuple(log_variances.shape) != shape:
+        raise ValueError(
+            f"log_variances must have shape {shape}, got {tuple(log_variances.shape)}"
+        )
+    # Outside autocast, as the parameters are: what it would cast are small numbers.
+    with torch.autocast(features.device.type, enabled=False):
+        outputs: tuple[Tensor, Tensor, Tensor] = _DiagLoss.apply(
+            features,
+            means,
+            log_variances,
+            y_encoded,
+            log_priors,
+            min_log_variance,
+            margin,
+            likelihood_weight,
+            sample_weight,
+        )
     return FusedLoss(*outputs)
+
+
+def check_terms(margin: float, likelihood_weight: float) -> None:
+    """Check the weights of the terms.
+
+    Parameters
+    ----------
+    margin, likelihood_weight : float
+        To be finite and >= 0.
+
+    Raises
+    ------
+    ValueError
+        If one is not.
+    """
+    for name, value in (("margin", margin), ("likelihood_weight", likelihood_weight)):
+        if not 0.0 <= value < float("inf"):
+            raise ValueError(f"{name} must be a finite float >= 0, got {value!r}")
 
 
 class _Slopes(NamedTuple):
@@ -166,14 +206,14 @@ class _Slopes(NamedTuple):
     ----------
     loss : Tensor of shape ()
         Weighted mean loss.
-    of_means : Tensor of shape (n_classes, n_samples)
-        ``w a``.
+    of_logits : Tensor of shape (n_classes, n_samples)
+        ``w g``, or ``w a`` where distances are part of it.
     of_distances : Tensor of shape (1, n_samples)
         ``w s``.
     """
 
     loss: Tensor
-    of_means: Tensor
+    of_logits: Tensor
     of_distances: Tensor
 
 
@@ -187,11 +227,14 @@ def _slopes(
     margin: float,
     likelihood_weight: float,
     sample_weight: Tensor | None,
+    *,
+    is_joint: bool,
 ) -> _Slopes:
     """Loss of a batch whose classes come first, and its slopes.
 
     ``distances`` and ``penalties`` (1, n_samples) are in units of the precision;
-    ``constant`` is a part of the loss of every row.
+    ``constant`` is a part of the loss of every row. ``is_joint`` says whether slopes of
+    distances enter those of logits, which takes fewer operations and loses digits.
     """
     if margin > 0.0:
         fall = distances * (-0.5 * margin * precision)
@@ -207,12 +250,14 @@ def _slopes(
     )
     if sample_weight is None:
         loss = torch.rsub(gains.mean(), constant)
-        pulls.scatter_add_(0, claimed, torch.rsub(slopes, -1.0))
+        own = torch.rsub(slopes, -1.0) if is_joint else torch.full_like(slopes, -1.0)
+        pulls.scatter_add_(0, claimed, own)
     else:
         weights = sample_weight.unsqueeze(0)
         loss = torch.rsub(gains, constant).mul_(weights).mean()
         slopes.mul_(weights)
-        pulls.mul_(weights).scatter_add_(0, claimed, -slopes - weights)
+        own = -slopes - weights if is_joint else -weights
+        pulls.mul_(weights).scatter_add_(0, claimed, own)
     return _Slopes(loss, pulls, slopes)
 
 
@@ -235,10 +280,14 @@ class _FusedFunction(torch.autograd.Function):
         return loss, logits, distances
 
     @staticmethod
-    @once_differentiable
     def backward(
         ctx: Any, of_loss: Tensor | None, *of_others: Tensor | None
     ) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "the gradient of a fused loss is computed with it and cannot be "
+                "differentiated (create_graph=True); use sklgm.losses.lgm_loss"
+            )
         n_inputs = len(ctx.needs_input_grad)
         if of_loss is None:
             return (None,) * n_inputs
@@ -270,7 +319,7 @@ class _FixedVarianceLoss(_FusedFunction):
         # Classes come first: their softmax then runs along contiguous memory.
         logits = torch.addmm(bias.unsqueeze(1), mu, f.T, alpha=precision)
         claimed = y_encoded.unsqueeze(0)  # (1, n_samples), as all that follows
-        differences = f - mu.index_select(0, y_encoded)
+        differences = features - means.index_select(0, y_encoded)
         squares = torch.linalg.vecdot(differences, differences).unsqueeze(0)
         constant = 0.5 * likelihood_weight * feature_dim * log_variance
         loss, a, slopes = _slopes(
@@ -283,6 +332,7 @@ class _FixedVarianceLoss(_FusedFunction):
             margin,
             likelihood_weight,
             sample_weight,
+            is_joint=True,
         )
         scale = precision / n_samples
         of_features: Tensor | None = None
@@ -329,11 +379,12 @@ class _DiagLoss(_FusedFunction):
         logits = torch.addmm(bias.unsqueeze(1), weighted, f.T)
         logits.addmm_(excess, f_squared.T, alpha=-0.5)
         claimed = y_encoded.unsqueeze(0)  # (1, n_samples), as all that follows
-        squares = (f - mu.index_select(0, y_encoded)).square_()
-        own_precisions = precisions.index_select(0, y_encoded)
-        distances = torch.linalg.vecdot(squares, own_precisions).unsqueeze(0)
+        differences = features - means.index_select(0, y_encoded)
+        # P_z (f - mu_z): exact, where sums of squares would cancel.
+        own = differences * precisions.index_select(0, y_encoded)
+        distances = torch.linalg.vecdot(differences, own).unsqueeze(0)
         penalties = distances + log_determinants.index_select(0, y_encoded)
-        loss, a, slopes = _slopes(
+        loss, g, slopes = _slopes(
             logits,
             claimed,
             distances,
@@ -343,23 +394,29 @@ class _DiagLoss(_FusedFunction):
             margin,
             likelihood_weight,
             sample_weight,
+            is_joint=False,
         )
-        a.div_(n_samples)
+        g.div_(n_samples)
+        pulls = own.mul_(slopes.T / n_samples)  # s P_z (f - mu_z)
         of_features: Tensor | None = None
         if ctx.needs_input_grad[0]:
-            of_features = torch.mm(a.T, weighted)
-            of_features.addcmul_(f, torch.mm(a.T, precisions), value=-1.0)
-        sums = a.sum(dim=1)
-        of_first, of_second = torch.mm(a, f), torch.mm(a, f_squared)
+            of_features = torch.addmm(pulls, g.T, weighted)
+            # That of the mean precision is 0, since the slopes of a row sum to 0.
+            of_features.addcmul_(f, torch.mm(g.T, excess), value=-1.0)
+        sums = g.sum(dim=1)
+        of_first, of_second = torch.mm(g, f), torch.mm(g, f_squared)
         moved = weighted * sums.unsqueeze(1)
         of_means = torch.addcmul(-moved, precisions, of_first)
-        # sum_i of -g_k + lambda e_zk, where g = a + s e_z
-        weights = 1.0 if sample_weight is None else sample_weight
-        own = (likelihood_weight * weights - slopes[0]).div_(n_samples)
-        constants = (-sums).index_add_(0, y_encoded, own)
+        of_means.index_add_(0, y_encoded, pulls, alpha=-1.0)
+        weights = torch.ones_like(f[:, 0]) if sample_weight is None else sample_weight
+        constants = (-sums).index_add_(
+            0, y_encoded, weights, alpha=likelihood_weight / n_samples
+        )
         of_variances = of_second.mul_(precisions).addcmul_(moved, mu)
         of_variances.addcmul_(weighted, of_first, value=-2.0)
-        of_variances.add_(constants.unsqueeze(1)).mul_(0.5)
+        of_variances.add_(constants.unsqueeze(1))
+        of_variances.index_add_(0, y_encoded, pulls.mul_(differences), alpha=-1.0)
+        of_variances.mul_(0.5)
         if min_log_variance is not None:
             of_variances.masked_fill_(log_variances < min_log_variance, 0.0)
         gradients = (of_features, of_means, of_variances)

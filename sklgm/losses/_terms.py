@@ -11,6 +11,7 @@ from sklgm.gaussian import (
     log_determinant,
     log_variances_shape,
 )
+from sklgm.losses._fused import check_terms
 
 
 def lgm_classification_loss(
@@ -140,9 +141,7 @@ def lgm_loss(
     >>> round(float(lgm_loss(features, torch.tensor([0, 1]), means)), 4)
     0.1269
     """
-    for name, value in (("margin", margin), ("likelihood_weight", likelihood_weight)):
-        if not 0.0 <= value < float("inf"):
-            raise ValueError(f"{name} must be a finite float >= 0, got {value!r}")
+    check_terms(margin, likelihood_weight)
     n_classes, feature_dim = means.shape
     if log_variances is None:
         shape = log_variances_shape(covariance_type, n_classes, feature_dim)

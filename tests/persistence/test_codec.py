@@ -110,7 +110,10 @@ def test_values_without_a_word_are_named(value):
             {"type": "objects", "id": 0, "shape": [3], "items": [1, 2]},
             "another number of values than its shape",
         ),
-        ({"type": "scalar", "dtype": "|O", "bytes": "00"}, "a scalar has the type object"),
+        (
+            {"type": "scalar", "dtype": "|O", "bytes": "00"},
+            "a scalar has the type object",
+        ),
         ({"type": "scalar_type", "name": "load"}, "'load' is not a type of numbers"),
         ({"type": "torch_dtype", "name": "load"}, "'load' is not a type of tensors"),
         ({"type": "optimizer", "name": "lr_scheduler"}, "is not an optimiser"),
