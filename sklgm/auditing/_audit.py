@@ -549,6 +549,11 @@ def _checked_trusted(
     if table is not None:
         X = as_table(X, like=table).values
     if columns is not None:
+        if sparse.issparse(X):
+            raise TypeError(
+                "trusted holds a sparse matrix, but X is a frame of Dask: give "
+                "X_trusted.toarray(), or a frame"
+            )
         X = numbers_of_frame(X, "X_trusted") if hasattr(X, "columns") else X
         X = X.in_order_of(columns.names) if isinstance(X, NumberColumns) else X
     shapes = [getattr(each, "shape", (0,))[1:] for each in (rows, X)]

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from sklgm._running import import_extra, scratch_array
 from sklgm.auditing._number_columns import NumberColumns
-from sklgm.auditing._table import columns_of
+from sklgm.auditing._table import columns_of, is_missing
 
 # To delete a folder in which other threads make files.
 _MOST_ATTEMPTS = 100
@@ -94,9 +95,7 @@ def parted_dask_frame(
     dask = import_extra("dask", "dask")
     kept = [column for column in X.columns if column not in (label, group)]
     names = [str(column) for column in kept]
-    repeated = [name for name in names if names.count(name) > 1]
-    if repeated:
-        raise ValueError(f"{X_name} has several columns of the name {repeated[0]!r}")
+    _check_repeated(names, X_name)
     for name, column in zip(names, kept, strict=True):
         _check_type(name, X[column].dtype, X_name)
     with _scratch_folder() as folder:
@@ -129,12 +128,19 @@ def numbers_of_frame(frame: Any, X_name: str) -> NumberColumns:
     NumberColumns
         The numbers.
     """
+    _check_repeated([str(name) for name in frame.columns], X_name)
     read = [_numbers(str(name), frame[name], X_name) for name in frame.columns]
+    places = [place for column in read for place in column.places]
+    _check_repeated(places, X_name)
     no_columns = np.empty((len(frame), 0), dtype=bool)  # of no influence on the type
-    return NumberColumns(
-        np.concatenate([no_columns, *(column.values for column in read)], axis=1),
-        [place for column in read for place in column.places],
-    )
+    values = np.concatenate([no_columns, *(column.values for column in read)], axis=1)
+    return NumberColumns(values, places)
+
+
+def _check_repeated(names: Sequence[str], X_name: str) -> None:
+    repeated = [name for name, n in Counter(names).items() if n > 1]
+    if repeated:
+        raise ValueError(f"{X_name} has several columns of the name {repeated[0]!r}")
 
 
 @contextlib.contextmanager
@@ -214,6 +220,7 @@ def _joined(parts: Sequence[_Part], names: list[str], X_name: str) -> NumberColu
                 )
     dtype = np.result_type(*{dtype for part in parts for dtype in part.dtypes})
     joined = [place for of_column in places for place in of_column]
+    _check_repeated(joined, X_name)
     values = scratch_array((n_rows, len(joined)), dtype, of_file=True)
     start = 0
     for part in parts:
@@ -248,6 +255,10 @@ def _numbers(name: str, column: Any, X_name: str) -> _Column:
     dtype = column.dtype
     if isinstance(dtype, np.dtype) and dtype.kind in "biuf":
         return _Column([name], column.to_numpy().reshape(-1, 1))
+    if getattr(dtype, "kind", "O") == "c":
+        raise ValueError(_not_numbers(name, "complex numbers", X_name))
+    if getattr(dtype, "kind", "O") == "O" and all(map(is_missing, column.to_numpy())):
+        return _Column([name], np.full((len(column), 1), np.nan))
     lists = None
     if getattr(dtype, "kind", "O") == "O":
         lists = _lists(name, column, X_name)

@@ -130,3 +130,24 @@ def read_decisions(path: str | os.PathLike[str]) -> dict[int, str]:
     apply_decisions : Writes the data set that they lead to.
     """
     return {line.row: line.decision for line in read_decision_lines(path)}
+
+
+def holds_decisions(path: str | os.PathLike[str]) -> bool:
+    """Whether a file holds what somebody decided, so that it must not be replaced.
+
+    Parameters
+    ----------
+    path : path-like
+        File, which may be missing.
+
+    Returns
+    -------
+    bool
+        True also of one that cannot be understood.
+    """
+    if not os.path.lexists(path):
+        return False
+    try:
+        return len(read_decisions(path)) > 0
+    except (OSError, ValueError):
+        return True

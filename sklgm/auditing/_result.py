@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from sklgm._running import import_extra
+from sklgm.auditing._decision_list import holds_decisions
 from sklgm.auditing._lists import escaped, write_csv, write_text
 from sklgm.auditing._review import Review
 from sklgm.auditing._rule import Rule
@@ -422,7 +423,8 @@ class AuditResult:
         labels and the ``p_value`` of rows unlike all others, the most unlike first.
         ``rows_to_check.csv``, unless rows were checked or are trusted, holds the
         ``row`` (and ``name``), both labels and an empty ``decision`` of the rows that
-        settle most: filled in, :func:`~sklgm.auditing.read_decisions` reads it.
+        settle most: filled in, :func:`~sklgm.auditing.read_decisions` reads it. One
+        that holds decisions stays as it is.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -453,16 +455,28 @@ class AuditResult:
                 p_value = repr(float(self.outlier_p_values[row]))
                 lines.append([*first(row), *labels, p_value])
             write_csv(folder / "outliers.csv", lines, escape_formulas)
-        (folder / "rows_to_check.csv").unlink(missing_ok=True)
-        if self.asks_for_checks:
-            assert self.rows_to_check is not None
-            lines = [["row", *named, "claimed_label", "likely_label", "decision"]]
-            for row in self.rows_to_check.tolist():
-                labels = [self.claimed_labels[row], self.likely_labels[row]]
-                lines.append([*first(row), *labels, ""])
-            write_csv(folder / "rows_to_check.csv", lines, escape_formulas)
+        to_check = folder / "rows_to_check.csv"
+        self._save_rows_to_check(to_check, row_names, escape_formulas)
         text = json.dumps(self.summary(), indent=2) + "\n"
         write_text(folder / "audit.json", text)
+
+    def _save_rows_to_check(
+        self, path: Path, row_names: Sequence[str] | None, escape_formulas: bool
+    ) -> None:
+        if holds_decisions(path):
+            return
+        path.unlink(missing_ok=True)  # of an audit before
+        if not self.asks_for_checks:
+            return
+        assert self.rows_to_check is not None
+        named = [] if row_names is None else ["name"]
+        columns = ["row", *named, "claimed_label", "likely_label", "decision"]
+        lines: list[list[Any]] = [columns]
+        for row in self.rows_to_check.tolist():
+            names = [] if row_names is None else [row_names[row]]
+            labels = [self.claimed_labels[row], self.likely_labels[row]]
+            lines.append([row, *names, *labels, ""])
+        write_csv(path, lines, escape_formulas)
 
     def _save_duplicates(
         self, path: Path, row_names: Sequence[str] | None, escape_formulas: bool

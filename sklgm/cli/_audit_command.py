@@ -62,7 +62,8 @@ _OPTIONS = {
 # what training takes grows with its square.
 _LONGEST_SIDE = 40
 #: Lists that there are of some audits.
-_LISTS = ("duplicates.csv", "outliers.csv", "rows_to_check.csv", "skipped.csv")
+_TO_CHECK = "rows_to_check.csv"
+_LISTS = ("duplicates.csv", "outliers.csv", _TO_CHECK, "skipped.csv")
 
 
 def audit(
@@ -305,7 +306,7 @@ def audit(
     if len(result.outliers) > 0:
         names.append("outliers.csv")
     if result.asks_for_checks:
-        names.append("rows_to_check.csv")
+        names.append(_TO_CHECK)
     if rows.skipped:
         names.append("skipped.csv")
     share = len(result.suspects) / len(result.p_values)
@@ -401,6 +402,7 @@ def _audit_and_write(
 ) -> AuditResult:
     """Audit with a progress bar and write all it gives."""
     from sklgm.auditing import audit as audit_rows
+    from sklgm.auditing._decision_list import holds_decisions
     from sklgm.auditing._lists import write_csv
     from sklgm.report import write_audit_report
 
@@ -418,8 +420,13 @@ def _audit_and_write(
         # What was warned of belongs into the report, once.
         result = replace(result, notes=tuple(dict.fromkeys((*said, *result.notes))))
         row_names = rows.row_names or _shown_texts(rows)
-        with written_at_once(folder, may_be_absent=_LISTS) as partial_folder:
+        # What somebody filled in is nobody's to replace.
+        kept = [name for name in (_TO_CHECK,) if holds_decisions(folder / name)]
+        lists = set(_LISTS).difference(kept)
+        with written_at_once(folder, may_be_absent=lists) as partial_folder:
             result.save(partial_folder, row_names)
+            for name in kept:
+                (partial_folder / name).unlink(missing_ok=True)
             if rows.skipped:
                 lines = [("name", "reason"), *rows.skipped]
                 write_csv(partial_folder / "skipped.csv", [*map(list, lines)], True)

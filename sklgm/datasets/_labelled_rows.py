@@ -266,6 +266,8 @@ def _rows_of_large_parquet(
     is_known = group_column is None or group_column in columns
     if not is_known or not {*drop_columns} <= {*all_columns}:
         return None
+    if any(name.startswith("^") or "*" in name for name in columns):
+        return None  # Polars takes such names for patterns
     label_column = found_label_column(columns, label_column, path)
     names = [name for name in columns if name not in (label_column, group_column)]
     known = [name for name in columns if name not in names]
@@ -275,15 +277,22 @@ def _rows_of_large_parquet(
     try:
         table = lazy.select(known).collect()
         y = labels_of(table[label_column], path)
-    except Exception:  # a damaged table may raise anything
+    except (Exception, _panic()):  # a damaged table may raise anything
         return None
-    if table.null_count().sum_horizontal()[0] > 0:
+    # A damaged file may count other rows than it has.
+    if len(table) != n_rows or table.null_count().sum_horizontal()[0] > 0:
         return None
     features = features_of_large(lazy.select(names), n_rows, y, path, stacklevel=3)
     if features is None:
         return None
     groups = None if group_column is None else _groups_of(table[group_column])
     return LabelledRows(path.stem, features.X, y, None, features.names, groups)
+
+
+def _panic() -> type[BaseException]:
+    """Get what Polars raises where its code fails, which is no ``Exception``."""
+    panic: type[BaseException] = import_extra("polars", "cli").exceptions.PanicException
+    return panic
 
 
 def _groups_of(column: Any) -> NDArray[Any]:

@@ -121,9 +121,10 @@ def _some_rows(
     lazy: polars.LazyFrame, start: int, n_rows: int
 ) -> polars.DataFrame | None:
     """Read some rows; None where they cannot be read."""
+    panic = import_extra("polars", "cli").exceptions.PanicException  # no Exception
     try:
         table: polars.DataFrame = lazy.slice(start, n_rows).collect()
-    except Exception:  # a damaged table may raise anything
+    except (Exception, panic):  # a damaged table may raise anything
         return None
     return table if len(table) > 0 else None
 

@@ -33,10 +33,8 @@ NOON = "2026-01-02 12:00"
 def test_a_column_is_of_its_kind(column, kind, expected):
     ((name, found, values),) = columns_of("x", column)
     assert (name, found) == ("x", kind)
-    missing = [isinstance(v, float) and np.isnan(v) for v in values]
-    assert [
-        None if is_nan else v for v, is_nan in zip(values, missing, strict=True)
-    ] == (expected)
+    known = [None if isinstance(v, float) and np.isnan(v) else v for v in values]
+    assert known == expected
 
 
 @pytest.mark.parametrize(

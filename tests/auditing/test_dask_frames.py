@@ -6,11 +6,13 @@ import textwrap
 import threading
 import time
 from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -566,6 +568,33 @@ def test_two_columns_of_one_name_are_refused(frame):
         audit(given, "label", **QUICK)
 
 
+def test_places_of_lists_do_not_share_the_name_of_a_column(frame):
+    with dask.config.set({"dataframe.convert-string": False}):
+        pairs = list(frame[["a", "b"]].to_numpy())
+        rows = frame[["label"]].assign(**{"a": pairs, "a[0]": frame["c"]})
+        given = dd.from_pandas(rows, npartitions=2)
+    with pytest.raises(ValueError, match=r"several columns of the name 'a\[0\]'"):
+        audit(given, "label", **QUICK)
+
+
+def test_complex_numbers_are_refused(frame):
+    rows = frame[["a", "b", "label"]].assign(c=frame["c"] + 1j)
+    with pytest.raises(ValueError, match="'c' of X holds complex numbers"):
+        audit(dd.from_pandas(rows, npartitions=2), "label", **QUICK)
+
+
+def test_a_partition_may_lack_all_numbers_of_a_column(frame):
+    halves = [None if row < 60 else Decimal(row) for row in range(120)]
+    rows = frame[["a", "b", "label"]].assign(price=halves)
+    with dask.config.set({"dataframe.convert-string": False}):
+        given = from_parts([rows[:60], rows[60:]], rows.iloc[:0])
+    numbers = rows.assign(price=[np.nan if v is None else float(v) for v in halves])
+    settings = {**QUICK, "estimator": HistGradientBoostingClassifier(max_iter=20)}
+    with dask.config.set({"dataframe.convert-string": False}):
+        result = audit(given, "label", **settings)
+    assert_same(result, audit(numbers, "label", **settings))
+
+
 def test_columns_that_tell_the_label_are_named_as_in_memory(frame):
     copy = frame["label"].map({"cat": 3, "dog": 1, "owl": 7}).astype(np.float32)
     rows = frame.drop(columns="patient").assign(copy=copy)
@@ -602,6 +631,12 @@ def test_trusted_rows_of_another_kind(frame):
         audit(given, "label", trusted=trusted, **QUICK)
     with pytest.raises(ValueError, match="only one of them has 'a', 'b', 'c'"):
         audit(given, "label", trusted=(known[["label"]], "label"), **QUICK)
+    trusted = (known.rename(columns={"b": "a"}), "label")
+    with pytest.raises(ValueError, match="X_trusted has several columns of the name"):
+        audit(given, "label", trusted=trusted, **QUICK)
+    trusted = (sparse.csr_matrix(as_array[0]), known["label"])
+    with pytest.raises(TypeError, match=r"sparse matrix.*X_trusted\.toarray\(\)"):
+        audit(given, "label", trusted=trusted, **QUICK)
     trusted = (known.assign(time=pd.Timestamp("2020-01-01")), "label")
     with pytest.raises(ValueError, match="'time' of X_trusted holds date"):
         audit(given, "label", trusted=trusted, **QUICK)

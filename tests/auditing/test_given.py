@@ -121,8 +121,12 @@ def test_rows_to_check_are_a_list_to_fill_in(flipped, probabilities, tmp_path):
     again = audit(None, claimed, pred_probs=probabilities, decisions=decisions)
     assert again.review.n_checked == len(rows)
     assert not again.asks_for_checks
-    again.save(tmp_path, names)
-    assert not path.exists()
+    filled_in = path.read_bytes()
+    for other in (again, result):
+        other.save(tmp_path, names)
+        assert path.read_bytes() == filled_in
+    again.save(tmp_path / "elsewhere", names)
+    assert not (tmp_path / "elsewhere" / "rows_to_check.csv").exists()
 
 
 def test_decisions_on_suspects_say_how_precise_they_are(flipped, probabilities):

@@ -56,7 +56,7 @@ def test_audit_writes_lists_and_report(invoke, labelled_csv, tmp_path):
 def test_lists_of_an_audit_before_are_gone(invoke, labelled_csv, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
-    lists = ("duplicates.csv", "outliers.csv", "rows_to_check.csv")
+    lists = ("duplicates.csv", "outliers.csv")
     for name in (*lists, "skipped.csv", "notes.txt"):
         (out / name).write_text("of other data")
     outcome = invoke("audit", labelled_csv, "--out", out, "--max-epochs", 1, "--cv", 2)
@@ -65,6 +65,23 @@ def test_lists_of_an_audit_before_are_gone(invoke, labelled_csv, tmp_path):
     for name in lists:
         assert not (out / name).exists() or (out / name).read_text() != "of other data"
     assert (out / "notes.txt").read_text() == "of other data"
+
+
+def test_decisions_that_were_filled_in_stay(invoke, labelled_csv, tmp_path):
+    out = tmp_path / "out"
+    quick = ["--out", out, "--max-epochs", 1, "--cv", 2, "--quiet"]
+    assert invoke("audit", labelled_csv, *quick).exit_code == 0
+    path = out / "rows_to_check.csv"
+    header, *lines = path.read_text().splitlines()
+    assert header.endswith(",decision")
+    path.write_text("\n".join([header, *(f"{line}keep" for line in lines)]) + "\n")
+    filled_in = path.read_bytes()
+    for given in (["--decisions", path], []):
+        outcome = invoke("audit", labelled_csv, *quick, *given)
+        assert outcome.exit_code == 0, outcome.output
+        assert path.read_bytes() == filled_in
+    summary = json.loads((out / "audit.json").read_text())
+    assert summary["review"] is None
 
 
 def test_audit_trains_folds_in_processes(invoke, labelled_csv, tmp_path):

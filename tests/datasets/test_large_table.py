@@ -242,6 +242,34 @@ def test_damaged_rows_are_told_alike(load, tmp_path, monkeypatch):
     assert told[0] == told[1]
 
 
+@pytest.mark.parametrize(
+    ("name", "settings"), [("^label$", {}), ("^b$", {"drop_columns": ["b"]}), ("*", {})]
+)
+def test_names_that_polars_takes_for_patterns_are_names(load, name, settings):
+    values = RNG.normal(size=(3, N_ROWS))
+    made = table(a=values[0], b=values[1], **{name: values[2]})
+    (result, _), (expected, _), was_streamed = load(made, **settings)
+    assert not was_streamed
+    assert result.feature_names == expected.feature_names
+    assert name in result.feature_names
+    np.testing.assert_array_equal(result.X, expected.X)
+
+
+@pytest.mark.parametrize("n_counted", [N_ROWS - 5, N_ROWS + 5])
+def test_a_file_that_counts_other_rows_than_it_has_is_read_at_once(
+    load, monkeypatch, n_counted
+):
+    scan = _labelled_rows.scan_parquet
+    monkeypatch.setattr(
+        _labelled_rows, "scan_parquet", lambda path: (scan(path)[0], n_counted)
+    )
+    made = table(a=RNG.normal(size=N_ROWS), b=RNG.normal(size=N_ROWS))
+    (result, _), (expected, _), was_streamed = load(made)
+    assert not was_streamed
+    assert len(result.X) == len(result.y) == N_ROWS
+    np.testing.assert_array_equal(result.X, expected.X)
+
+
 def test_large_table_is_audited_as_a_small_one(load):
     rng = np.random.default_rng(0)
     values = rng.normal(size=(N_ROWS, 9)) + 3.0 * (LABELS == "cat")[:, None]
