@@ -177,6 +177,33 @@ def test_callables_get_texts_as_a_list():
     np.testing.assert_array_equal(features, [[5, 2], [2, 0]])
 
 
+def test_texts_are_known_to_a_cache_by_what_they_say(tmp_path):
+    cached = tmp_path / "cache"
+    texts = np.array(["a cat", "no", "a cat"])
+    features = extract(_letters, texts, cache=cached)
+    np.testing.assert_array_equal(features, [[5.0], [2.0], [5.0]])
+    again = extract(_letters, texts[::-1], cache=cached, batch_size=1)
+    np.testing.assert_array_equal(again, features[::-1])
+
+
+def _letters(texts):
+    return np.array([[float(len(text))] for text in texts])
+
+
+def test_all_cores_may_be_asked_for(network, rows):
+    features = extract(network, rows, n_jobs=-1)
+    np.testing.assert_array_equal(features, extract(network, rows))
+
+
+def test_a_module_may_take_texts():
+    class Letters(nn.Module):
+        def forward(self, texts):
+            return torch.tensor([[float(len(text))] for text in texts])
+
+    features = extract(Letters(), np.array(["a cat", "no"]))
+    np.testing.assert_array_equal(features, [[5.0], [2.0]])
+
+
 def test_large_features_are_memory_mapped(network, rows, monkeypatch):
     in_memory = extract(network, rows)
     monkeypatch.setattr(_scratch, "_LARGE", 0)
@@ -367,6 +394,16 @@ def test_cache_true_is_in_the_users_cache(network, rows, tmp_path, monkeypatch):
             {"extractor": lambda X: {"pooled": X}},
             TypeError,
             "extractor must return a tensor or an array, got dict",
+        ),
+        (
+            {"extractor": lambda X: np.full((len(X), 1), "a")},
+            TypeError,
+            "extractor must return numbers, got <U1",
+        ),
+        (
+            {"extractor": lambda X: X.flatten(1)[:, : len(X)], "batch_size": 12},
+            ValueError,
+            "as many features of each row: 12 before, 8 of row 12",
         ),
         (
             {"extractor": lambda X: torch.log(X.flatten(1) - 1.0)},
