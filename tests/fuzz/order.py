@@ -39,7 +39,10 @@ _FILES = {
 
 
 def run(n, seed, minutes, tests=()):
-    """Run the tests once for each of `n` seeds, the first of which is `seed`."""
+    """Run the tests once for each of `n` seeds, the first of which is `seed`.
+
+    Coverage is that of the last run.
+    """
     end = time.monotonic() + 60.0 * minutes
     counts, failed, covered = Counter(), [], {}
     for each in range(seed, seed + n):
