@@ -104,6 +104,23 @@ def uninterrupted(request, tmp_path_factory, digits_npz):
     return request.param, results(place)
 
 
+def test_an_interrupt_inside_a_dataclass_ends_by_the_exit_code(tmp_path):
+    # Python would kill its own process by the signal, though the command handled it.
+    (tmp_path / "interrupted.py").write_text(
+        "import sys\n"
+        "from sklgm.cli import _app, main\n"
+        "def app():\n"
+        "    try:\n"
+        "        exec('raise KeyboardInterrupt')\n"
+        "    except KeyboardInterrupt:\n"
+        "        sys.exit(130)\n"
+        "_app.app = app\n"
+        "main()\n"
+    )
+    command = [sys.executable, "-m", "interrupted"]
+    assert subprocess.run(command, cwd=tmp_path).returncode == 130
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 @pytest.mark.parametrize("n_finished", [0, 1])

@@ -2,6 +2,8 @@
 
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from sklgm import (
     SoftmaxClassifier,
     audit,
 )
+from sklgm._running import interrupts_are_raised, interrupts_raised
 
 X, Y = load_iris(return_X_y=True)
 
@@ -75,3 +78,50 @@ def test_a_fit_after_an_interrupted_audit_keeps_the_model_so_far_again():
     with pytest.warns(UserWarning, match="interrupted after 1 complete epochs"):
         clf = network().fit(X, Y)
     assert np.isfinite(clf.predict_proba(X)).all()
+
+
+def swallow():
+    """Press Ctrl-C where the exception is cleared, as by compiled code."""
+    with suppress(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_swallowed_interrupt_is_raised_where_the_block_ends():
+    after = []
+
+    def outer():
+        with interrupts_raised():
+            with interrupts_raised():
+                swallow()
+            after.append("the outer block went on")
+
+    with pytest.raises(KeyboardInterrupt):
+        outer()
+    assert after == []
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_block_without_an_interrupt_ends_quietly():
+    with interrupts_raised(), suppress(KeyboardInterrupt):
+        raise KeyboardInterrupt  # as early stopping does; nobody pressed anything
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_handler_of_the_caller_is_left_alone():
+    pressed = []
+    signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
+    try:
+        with interrupts_raised():
+            swallow()
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert pressed == [True]
+
+
+def test_threads_leave_the_handler_to_the_main_thread():
+    def block():
+        with interrupts_raised():
+            return interrupts_are_raised()
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(block).result()
