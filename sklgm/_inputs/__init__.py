@@ -33,9 +33,11 @@ from sklgm._inputs._targets import (
     weight_by_class,
 )
 from sklgm._inputs._telling_columns import rows_looked_at, warn_of_telling_columns
+from sklgm._inputs._text_files import DecodedText, decode_text, split_separator
 
 __all__ = [
     "ARRAYS",
+    "DecodedText",
     "ImageFiles",
     "InputShape",
     "Instances",
@@ -44,10 +46,11 @@ __all__ = [
     "check_every_class_has_weight",
     "check_expansion",
     "check_file_bytes",
+    "check_magnitude",
     "check_on_error",
     "column_offsets",
     "decode_images",
-    "check_magnitude",
+    "decode_text",
     "encode_labels",
     "is_image",
     "read_entry",
@@ -55,6 +58,7 @@ __all__ = [
     "resolve_dtype",
     "rows_looked_at",
     "split_off_validation",
+    "split_separator",
     "split_steps",
     "to_float",
     "transform_by_steps",

@@ -21,6 +21,7 @@ from sklgm._inputs._expansion import (
     check_pixels,
     read_entry,
 )
+from sklgm._running import Progress, show_nothing
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -185,6 +186,7 @@ def decode_images(
     on_error: str,
     *,
     n_stored: int | None = None,
+    progress: Progress | None = None,
     stacklevel: int,
 ) -> DecodedImages:
     """Decode all images into one array, upright.
@@ -206,6 +208,8 @@ def decode_images(
         Whether a file that cannot be read is left out, with a warning, or an error.
     n_stored : int or None, default=None
         Bytes of the archive that holds the files; None counts what `read` returns.
+    progress : callable or None, default=None
+        Called with the name of a stage, images done and in all.
     stacklevel : int
         Frames above this function to which warnings belong.
 
@@ -231,13 +235,19 @@ def decode_images(
 
     longest = size if isinstance(size, int) else None
     given = None if isinstance(size, int) else size
-    decoded = _decode_all(files, read, given, fails, source, n_stored, longest)
+    tell = progress or show_nothing
+    decoded = _decode_all(files, read, given, fails, source, n_stored, tell, longest)
     if decoded is None:  # several sizes, or too large ones
         given = _common_size(
-            files, read, source, longest or _LONGEST_SIDE, stacklevel=stacklevel + 1
+            files,
+            read,
+            source,
+            longest or _LONGEST_SIDE,
+            tell,
+            stacklevel=stacklevel + 1,
         )
         skipped.clear()
-        decoded = _decode_all(files, read, given, fails, source, n_stored)
+        decoded = _decode_all(files, read, given, fails, source, n_stored, tell)
         assert decoded is not None
     if len(skipped) == len(files):
         first = next(iter(skipped), None)
@@ -287,12 +297,14 @@ def _decode_all(
     fails: Callable[[int, Exception], None],
     source: Any,
     n_stored: int | None,
+    tell: Progress,
     longest: int | None = None,
 ) -> NDArray[np.uint8] | None:
     """Decode images; None once one has another size than those before, or a longer."""
     pixels: NDArray[np.uint8] = np.empty((0, 0, 0, 0), dtype=np.uint8)
     n_decoded, n_bytes, n_read = 0, 0, 0
     for index, file in enumerate(files):
+        tell("read images", index, len(files))
         image = None
         try:
             content = read(file)
@@ -326,6 +338,7 @@ def _decode_all(
             what,
             "set image_size to make them smaller",
         )
+    tell("read images", len(files), len(files))
     return pixels[:n_decoded]
 
 
@@ -345,6 +358,7 @@ def _common_size(
     read: Callable[[str], bytes],
     source: Any,
     longest: int,
+    tell: Progress,
     *,
     stacklevel: int,
 ) -> tuple[int, int]:
@@ -352,7 +366,8 @@ def _common_size(
     from PIL import Image
 
     sizes = []
-    for file in files:
+    for index, file in enumerate(files):
+        tell("measure images", index + 1, len(files))
         try:
             with _opened_image(read(file)) as image:
                 # Not that of a PNG, which decodes the pixels for what follows them.

@@ -9,8 +9,8 @@ from sklgm._running._environment import (
 from sklgm._running._epochs import EpochsOfTasks, epochs_told, tell_epoch
 from sklgm._running._extras import import_extra, installed_extras
 from sklgm._running._interrupts import interrupts_are_raised, interrupts_raised
-from sklgm._running._progress import progress_bar
-from sklgm._running._runner import Progress, Runner, stage_key, stages_folder
+from sklgm._running._progress import Progress, progress_bar, show_nothing
+from sklgm._running._runner import Runner, stage_key, stages_folder
 from sklgm._running._scratch import is_large_file, row_chunks, scratch_array
 from sklgm._running._workers import count_workers, divided_threads, limited_threads
 
@@ -30,9 +30,10 @@ __all__ = [
     "limited_threads",
     "progress_bar",
     "row_chunks",
-    "scratch_array",
     "interrupts_are_raised",
     "interrupts_raised",
+    "scratch_array",
+    "show_nothing",
     "stage_key",
     "stages_folder",
     "tell_epoch",

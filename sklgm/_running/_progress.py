@@ -7,6 +7,8 @@ from typing import Any
 
 from sklgm._running._extras import import_extra
 
+Progress = Callable[[str, int, int], None]
+
 #: Ends the name of a stage whose steps an interrupted run has left.
 FINISHED_BEFORE = " (finished before)"
 _RESUMED = "Resuming the run that was interrupted."
@@ -15,7 +17,7 @@ _SPEED_PERIOD = 1800.0
 
 
 @contextmanager
-def progress_bar(quiet: bool = False) -> Iterator[Callable[[str, int, int], None]]:
+def progress_bar(quiet: bool = False) -> Iterator[Progress]:
     """Show the stages of a run, and the time left, on the standard error stream.
 
     Where that is not a terminal, such as a log, the name of each stage is a line. So is
@@ -32,7 +34,7 @@ def progress_bar(quiet: bool = False) -> Iterator[Callable[[str, int, int], None
         Takes the name of a stage, steps done and steps in all.
     """
     if quiet:
-        yield _show_nothing
+        yield show_nothing
         return
     progress = import_extra("rich.progress", "cli")
     console = import_extra("rich.console", "cli").Console(stderr=True)
@@ -71,8 +73,16 @@ def progress_bar(quiet: bool = False) -> Iterator[Callable[[str, int, int], None
         yield show
 
 
-def _show_nothing(stage: str, n_done: int, n_steps: int) -> None:
-    """Show nothing."""
+def show_nothing(stage: str, n_done: int, n_steps: int) -> None:
+    """Show nothing, where nobody asked for progress.
+
+    Parameters
+    ----------
+    stage : str
+        Name of a stage.
+    n_done, n_steps : int
+        Steps done, and in all.
+    """
 
 
 def _shortened() -> Any:

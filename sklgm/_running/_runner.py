@@ -14,13 +14,11 @@ from sklgm._running._checkpoints import Checkpoints
 from sklgm._running._environment import describe_environment, user_cache
 from sklgm._running._epochs import EpochsOfTasks
 from sklgm._running._interrupts import interrupts_raised
-from sklgm._running._progress import FINISHED_BEFORE
+from sklgm._running._progress import FINISHED_BEFORE, Progress, show_nothing
 from sklgm._running._workers import check_n_jobs, count_workers, run_tasks
 
 if TYPE_CHECKING:
     import torch
-
-Progress = Callable[[str, int, int], None]
 
 
 class Runner:
@@ -54,7 +52,7 @@ class Runner:
         key: str = "",
     ) -> None:
         check_n_jobs(n_jobs)
-        self.progress = progress or _no_progress
+        self.progress = progress or show_nothing
         self.n_jobs = n_jobs
         self._checkpoints = Checkpoints(folder, key)
         self._n_before = 0  # stages that an interrupted run has left
@@ -248,7 +246,3 @@ def stage_key(settings: Any, data: Any, device: str) -> str:
     n_threads = torch.get_num_threads()
     key = (repr(settings), data, environment, n_threads, sources)
     return str(joblib.hash(key))
-
-
-def _no_progress(stage: str, n_done: int, n_steps: int) -> None:
-    """Show nothing."""

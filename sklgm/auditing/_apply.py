@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sklgm._running import Progress
+from sklgm._running import Progress, show_nothing
 from sklgm.auditing._decision_list import Decision, read_decision_lines
 from sklgm.auditing._lists import listed
 from sklgm.datasets._folder_source import FolderSource
@@ -156,7 +156,7 @@ def apply_decisions(
     _check_target(path, to, index)
     with ExitStack() as stack:
         source = _opened(path, label_column, drop_columns, stack)
-        rows = _source_rows(source, lines, progress or _no_progress)
+        rows = _source_rows(source, lines, progress or show_nothing)
         classes = np.unique(source.labels).tolist()
         new_labels, dropped = {}, set()
         for line, row in zip(lines, rows, strict=True):
@@ -169,15 +169,11 @@ def apply_decisions(
         result = _result(source, lines, corrections, to)
         with _written_beside(to) as partial:
             if not index:
-                n_skipped = source.write(partial, corrections, progress or _no_progress)
+                n_skipped = source.write(partial, corrections, progress or show_nothing)
                 result = replace(result, n_rows=result.n_rows - n_skipped)
             elif isinstance(source, FolderSource):
                 source.write_index(partial, corrections)
     return result
-
-
-def _no_progress(stage: str, n_done: int, n_steps: int) -> None:
-    """Show nothing."""
 
 
 def _check_target(path: Path, to: Path, index: bool) -> None:

@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from sklgm._inputs import decode_text, split_separator
 from sklgm.auditing._decisions import DECISIONS
-from sklgm.datasets._tables import decode_text, split_separator
 
 
 @dataclass(frozen=True)

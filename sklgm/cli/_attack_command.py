@@ -14,6 +14,7 @@ from sklgm.cli._output import (
     JSON_HELP,
     QUIET_HELP,
     errors_in_one_line,
+    loading,
     print_json,
     progress_bar,
     written_at_once,
@@ -143,15 +144,17 @@ def attack(
     folder = out or Path("sklgm-attack") / path.resolve().stem
     interrupted = "Interrupted: nothing was written."
     with errors_in_one_line(_OPTIONS, interrupted=interrupted):
-        from sklgm.datasets import load_rows
-        from sklgm.red_teaming import red_team
+        with loading(quiet) as show:
+            from sklgm.datasets import load_rows
+            from sklgm.red_teaming import red_team
 
-        rows = load_rows(
-            path,
-            label_column=label_column,
-            drop_columns=drop_column or (),
-            image_size=image_size,
-        )
+            rows = load_rows(
+                path,
+                label_column=label_column,
+                drop_columns=drop_column or (),
+                image_size=image_size,
+                progress=show,
+            )
         X, image_shape = rows.X, None
         if X.ndim == 4 and (flat or estimator in ("logistic", "forest")):
             image_shape = X.shape[1:]

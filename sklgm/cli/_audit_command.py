@@ -16,6 +16,7 @@ from sklgm.cli._output import (
     QUIET_HELP,
     command_line,
     errors_in_one_line,
+    loading,
     output_folder,
     print_json,
     printable,
@@ -239,36 +240,39 @@ def audit(
     """
     folder = out or Path("sklgm-audit") / path.resolve().stem
     with errors_in_one_line(_OPTIONS), warnings_in_one_line(_OPTIONS) as said:
-        from sklgm._inputs import resolve_device
-        from sklgm.auditing import read_decisions
-        from sklgm.cli._arrays import has_no_X, load_without_X, read_array
-        from sklgm.datasets import load_rows
+        with loading(quiet) as show:
+            from sklgm._inputs import resolve_device
+            from sklgm.auditing import read_decisions
+            from sklgm.cli._arrays import has_no_X, load_without_X, read_array
+            from sklgm.datasets import load_rows
 
-        if n_jobs is None:
-            n_jobs = -1 if resolve_device(device).type == "cpu" else 1
-        load = partial(
-            load_rows,
-            label_column=label_column,
-            drop_columns=drop_column or (),
-            group_column=group_column,
-            image_size=image_size,
-            # Where a network is trained on them; people look at them otherwise.
-            longest_side=None if pred_probs or features else _LONGEST_SIDE,
-            on_error=on_error,
-        )
-        given = {
-            name: read_array(name, path, option)
-            for name, option in (("pred_probs", pred_probs), ("features", features))
-        }
-        known = None
-        if weights is None:
-            rows = load_without_X(path) if has_no_X(path) else load(path)
-            if trusted is not None:
-                if not trusted.exists():
-                    raise FileNotFoundError(f"trusted: {trusted} does not exist")
-                known = load(trusted).with_features(rows.feature_names)
-            shown: Any = rows.X
-        else:
+            if n_jobs is None:
+                n_jobs = -1 if resolve_device(device).type == "cpu" else 1
+            load = partial(
+                load_rows,
+                label_column=label_column,
+                drop_columns=drop_column or (),
+                group_column=group_column,
+                image_size=image_size,
+                # Where a network is trained on them; people look at them otherwise.
+                longest_side=None if pred_probs or features else _LONGEST_SIDE,
+                on_error=on_error,
+                progress=show,
+            )
+            given = {
+                name: read_array(name, path, option)
+                for name, option in (("pred_probs", pred_probs), ("features", features))
+            }
+            shown: Any = None
+            known = None
+            if weights is None:
+                rows = load_without_X(path) if has_no_X(path) else load(path)
+                if trusted is not None:
+                    if not trusted.exists():
+                        raise FileNotFoundError(f"trusted: {trusted} does not exist")
+                    known = load(trusted).with_features(rows.feature_names)
+                shown = rows.X
+        if weights is not None:
             if image_size is not None:
                 raise ValueError(
                     f"image_size={image_size} is not for weights={str(weights)!r}: the "

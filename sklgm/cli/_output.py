@@ -18,7 +18,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sklgm._running import import_extra, progress_bar, stages_folder
+from sklgm._running import Progress, import_extra, progress_bar, stages_folder
 
 if TYPE_CHECKING:
     import typer
@@ -31,6 +31,7 @@ __all__ = [
     "completed",
     "errors_in_one_line",
     "in_options",
+    "loading",
     "output_folder",
     "progress_bar",
 ]
@@ -119,6 +120,28 @@ def _is_there(result: Path | None) -> bool:
         return any(result.iterdir()) if result.is_dir() else result.exists()
     except OSError:  # it may not be read, or its name is too long
         return False
+
+
+@contextmanager
+def loading(quiet: bool) -> Iterator[Progress]:
+    """Show progress from the start of a command: importing torch takes seconds.
+
+    Parameters
+    ----------
+    quiet : bool
+        Whether to show nothing.
+
+    Yields
+    ------
+    callable
+        Takes the name of a stage, steps done and steps in all.
+    """
+    with progress_bar(quiet) as show:
+        show("load libraries", 0, 1)
+        import torch  # noqa: F401
+
+        show("load libraries", 1, 1)
+        yield show
 
 
 @contextmanager

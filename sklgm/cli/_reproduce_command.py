@@ -17,6 +17,7 @@ from sklgm.cli._output import (
     command_line,
     completed,
     errors_in_one_line,
+    loading,
     output_folder,
     print_json,
     progress_bar,
@@ -201,18 +202,19 @@ def reproduce(
         "--rival": rival,
     }
     with errors_in_one_line(_SAID):
-        settings, protocols = make_settings(
-            tuple(protocol) if protocol else _DEFAULT_PROTOCOLS,
-            {
-                "dataset": dataset,
-                "preset": preset,
-                "device": device,
-                "seed": seed,
-                "data_home": data_home and str(data_home),
-            },
-            {option: value for option, value in given.items() if value is not None},
-            set_ or (),
-        )
+        with loading(quiet):
+            settings, protocols = make_settings(
+                tuple(protocol) if protocol else _DEFAULT_PROTOCOLS,
+                {
+                    "dataset": dataset,
+                    "preset": preset,
+                    "device": device,
+                    "seed": seed,
+                    "data_home": data_home and str(data_home),
+                },
+                {option: value for option, value in given.items() if value is not None},
+                set_ or (),
+            )
         folder = out or default_folder(settings, protocols)
         result, descriptions = _run_and_write(
             settings, protocols, folder, n_jobs, restart, quiet

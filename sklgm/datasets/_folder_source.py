@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from sklgm._inputs import is_image
+from sklgm._running import Progress
 from sklgm.datasets._folder import (
     SPLIT_NAMES,
     ClassFolders,
     is_hidden,
     read_class_folders,
 )
-from sklgm.datasets._label_source import Corrections, LabelSource, Progress
+from sklgm.datasets._label_source import Corrections, LabelSource
 
 _MOST_BYTES = 255  # of a name, on common file systems
 # What separates folders here or on Windows, or ends a name in C.

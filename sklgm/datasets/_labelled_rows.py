@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.utils import check_scalar
 
 from sklgm._inputs import check_on_error, decode_images
-from sklgm._running import import_extra
+from sklgm._running import Progress, import_extra
 from sklgm.datasets._columns import features_of
 from sklgm.datasets._folder import check_image_size, read_class_folders
 from sklgm.datasets._labelled_splits import scale_pixels
@@ -116,6 +116,7 @@ def load_rows(
     image_size: int | tuple[int, int] | None = None,
     longest_side: int | None = None,
     on_error: str = "skip",
+    progress: Progress | None = None,
 ) -> LabelledRows:
     """Load the labelled rows of a path, with nothing split off or reordered.
 
@@ -145,6 +146,9 @@ def load_rows(
     on_error : {"skip", "stop"}, default="skip"
         Whether an image that cannot be read is left out, listed in ``skipped`` and
         warned of, or an error.
+    progress : callable or None, default=None
+        Called with the name of a stage, images done and in all, where they are read
+        from a folder or ``.zip``.
 
     Returns
     -------
@@ -207,6 +211,7 @@ def load_rows(
                 size,
                 on_error,
                 n_stored=folders.n_stored,
+                progress=progress,
                 stacklevel=2,
             )
         return LabelledRows(

@@ -9,12 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sklgm.datasets._label_source import (
-    Corrections,
-    LabelSource,
-    Progress,
-    parsed_label,
-)
+from sklgm._running import Progress
+from sklgm.datasets._label_source import Corrections, LabelSource, parsed_label
 from sklgm.datasets._npz import check_members
 
 # They have rows of their own, of which there may be as many.

@@ -10,26 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from sklgm._inputs import is_image
-from sklgm._running import import_extra
+from sklgm._inputs import decode_text, is_image, split_separator
+from sklgm._running import Progress, import_extra
 from sklgm.datasets._columns import holds_images, image_files
-from sklgm.datasets._label_source import (
-    Corrections,
-    LabelSource,
-    Progress,
-    parsed_label,
-)
+from sklgm.datasets._label_source import Corrections, LabelSource, parsed_label
 from sklgm.datasets._labelled_rows import (
     check_no_missing,
     found_label_column,
     labels_of,
 )
-from sklgm.datasets._tables import (
-    decode_text,
-    read_table,
-    shown_text,
-    split_separator,
-)
+from sklgm.datasets._tables import read_table, shown_text
 from sklgm.datasets._text_columns import parsed_labels
 
 # Metadata that the written file has of its own.

@@ -15,7 +15,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from sklgm._inputs import ImageFiles, as_array, resolve_device
-from sklgm._running import Progress, progress_bar, scratch_array, user_cache
+from sklgm._running import (
+    Progress,
+    progress_bar,
+    scratch_array,
+    show_nothing,
+    user_cache,
+)
 from sklgm.features._cache import FeatureCache, as_keys
 from sklgm.features._fingerprint import fingerprint, name_fingerprint, row_fingerprint
 from sklgm.features._removal import warn_of_classifier
@@ -265,7 +271,7 @@ def _shown(progress: bool | Progress) -> Iterator[Progress]:
         with progress_bar() as show:
             yield show
     else:
-        yield progress or (lambda stage, n_done, n_steps: None)
+        yield progress or show_nothing
 
 
 @contextmanager

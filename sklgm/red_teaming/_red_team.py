@@ -1,7 +1,6 @@
 """Attack a pipeline: poisons crafted on a surrogate, and the pipeline retrained."""
 
 import math
-from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any
 
@@ -19,6 +18,7 @@ from torch import nn
 
 from sklgm._inputs import resolve_device
 from sklgm._random import RandomState, draw_seed
+from sklgm._running import Progress, show_nothing
 from sklgm.classifiers import SoftmaxClassifier
 from sklgm.metrics import wilson_rate
 from sklgm.poisoning import (
@@ -30,8 +30,6 @@ from sklgm.poisoning import (
     split_module,
 )
 from sklgm.red_teaming._result import RedTeamResult
-
-Progress = Callable[[str, int, int], None]
 
 _TEST_SIZE = 0.25
 # A poison may be this far beyond its bound by the rounding of floats.
@@ -180,7 +178,7 @@ def red_team(
     if len(classes) < 2:
         raise ValueError("y must have at least 2 classes, a target's and a base's")
     victim = _seeded(_as_estimator(estimator, device), seed)
-    show = progress or _no_progress
+    show = progress or show_nothing
 
     show("train without poisons", 0, 1)
     control = clone(victim).fit(X_train, y_train)
@@ -480,7 +478,3 @@ def _predict_poisoned(
     X[rows] = X_poison
     labels = np.asarray(clone(victim).fit(X, y).predict(X_pool))
     return labels[target], float(np.mean(labels == y_pool))
-
-
-def _no_progress(stage: str, n_done: int, n_steps: int) -> None:
-    """Show nothing."""

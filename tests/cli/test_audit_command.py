@@ -122,6 +122,8 @@ def test_audit_of_images_shows_them_by_file_name(invoke, tmp_path):
         "--false-alarm-rate", 0.05,
     )  # fmt: skip
     assert outcome.exit_code == 0, outcome.output
+    stages = outcome.stderr.splitlines()
+    assert stages[:2] == ["load libraries", "read images"]
     assert "/000.png" in (out / "suspects.csv").read_text()
     assert "data:image/png;base64," in (out / "report.html").read_text()
 

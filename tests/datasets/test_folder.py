@@ -331,6 +331,20 @@ def test_a_size_that_is_asked_for_may_be_longer(tmp_path):
     assert load_rows(path, image_size=80, longest_side=64).X.shape[1:] == (1, 80, 80)
 
 
+def test_reading_images_tells_how_far_it_is(tmp_path):
+    path = write_folder(tmp_path, {name: gray(7, (30, 40)) for name in SPLITS})
+    told = []
+    with pytest.warns(UserWarning, match="resized to 6 x 8 "):
+        rows = load_rows(path, longest_side=8, progress=lambda *step: told.append(step))
+    n = len(rows.X)
+    # One too large; all are measured, then read.
+    assert told == [
+        ("read images", 0, n),
+        *(("measure images", done, n) for done in range(1, n + 1)),
+        *(("read images", done, n) for done in range(n + 1)),
+    ]
+
+
 def test_the_longest_side_is_a_number_of_pixels(tmp_path):
     path = write_folder(tmp_path, {name: gray(7, (3, 4)) for name in SPLITS})
     with pytest.raises(ValueError, match="longest_side == 0, must be >= 1"):
