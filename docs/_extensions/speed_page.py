@@ -17,8 +17,8 @@ Speed
 
 What training, estimation, scoring and imports cost, measured by
 ``tests/benchmarks`` side by side: ratios are medians of turns in one process, times are
-of the process. "Asked" is the bound that the benchmark asserts. No number is typed by
-hand.
+of the processor, of all threads together. "Asked" is the bound that the benchmark
+asserts. No number is typed by hand.
 """
 
 

@@ -18,7 +18,13 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sklgm._running import Progress, import_extra, progress_bar, stages_folder
+from sklgm._running import (
+    Progress,
+    import_extra,
+    interrupts_raised,
+    progress_bar,
+    stages_folder,
+)
 
 if TYPE_CHECKING:
     import typer
@@ -100,7 +106,8 @@ def errors_in_one_line(
     token = _ARE_WRITTEN.set(False)
     was_there = _is_there(result)  # never raises
     try:
-        yield
+        with interrupts_raised():
+            yield
     except KeyboardInterrupt:
         is_written = _ARE_WRITTEN.get() or (_is_there(result) and not was_there)
         typer.echo(_ARE_THERE if is_written else interrupted, err=True)
