@@ -16,9 +16,9 @@ Speed
 =====
 
 What training, estimation, scoring and imports cost, measured by
-``tests/benchmarks`` side by side: ratios are medians of turns in one process, times are
-of the processor, of all threads together. "Asked" is the bound that the benchmark
-asserts. No number is typed by hand.
+``tests/benchmarks`` side by side: ratios are medians of turns in one process (those of
+imports, of one process each), times are of the processor, of all threads together.
+"Asked" is the bound that the benchmark asserts. No number is typed by hand.
 """
 
 
@@ -83,7 +83,9 @@ def _profiles(record: dict[str, Any]) -> list[str]:
         "===================",
         "",
         _machine(record),
-        "The profilers of torch and of Python cost time themselves.",
+        "The profilers of torch and of Python cost time themselves, and each row is",
+        "measured alone: read the shares and the number of operators, not which row is",
+        "slower.",
         "",
         *generated.table(["What", "Time", "Operators", "Shares"], rows),
     ]

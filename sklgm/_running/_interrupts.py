@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 _ARE_RAISED = ContextVar("interrupts_are_raised", default=False)
 
@@ -29,29 +29,42 @@ def interrupts_raised() -> Iterator[None]:
     A network that is trained by itself keeps the model so far. As a part of something
     larger, such as a fold of an audit, a half-trained model would pass for a whole one.
 
-    Compiled code that asks for an attribute clears the exception: then it is raised
-    again where the block ends, since who pressed Ctrl-C wants nothing of what follows.
+    Compiled code may clear the exception. It is then raised again where the block ends:
+    whoever pressed Ctrl-C wants nothing of what follows.
 
     Yields
     ------
     None
         For the length of a ``with`` block.
     """
-    token = _ARE_RAISED.set(True)
     before = signal.getsignal(signal.SIGINT)
     is_main = threading.current_thread() is threading.main_thread()
+    if isinstance(before, _Noted) and not _ARE_RAISED.get():
+        before = signal.default_int_handler  # a second Ctrl-C hit the end of a block
     is_outermost = is_main and before is signal.default_int_handler
     handler = _Noted() if is_outermost else before
-    if is_outermost:
-        signal.signal(signal.SIGINT, handler)
+    token = _ARE_RAISED.set(True)
     try:
-        yield
-        if is_main and isinstance(handler, _Noted) and handler.is_pressed:
-            raise KeyboardInterrupt
-    finally:
-        _ARE_RAISED.reset(token)
         if is_outermost:
-            signal.signal(signal.SIGINT, before)
+            signal.signal(signal.SIGINT, handler)
+        yield
+        if is_main and _is_pressed(handler):
+            raise KeyboardInterrupt
+    except Exception as error:  # such as the ImportError that an import made of it
+        if is_main and _is_pressed(handler):
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        try:
+            if is_outermost:
+                signal.signal(signal.SIGINT, before)
+        finally:
+            _ARE_RAISED.reset(token)
+
+
+def _is_pressed(handler: Any) -> bool:
+    """Whether Ctrl-C was pressed since the outermost block began."""
+    return isinstance(handler, _Noted) and handler.is_pressed
 
 
 def interrupts_are_raised() -> bool:

@@ -14,9 +14,9 @@ def main() -> None:
             sys.exit(130)
         app()
     finally:
-        # Where Ctrl-C comes inside an `exec` of text, as each dataclass has one, Python
-        # ends by the signal and not by the exit code, whoever handled the exception;
-        # until the next `exec`.
+        # If Ctrl-C comes inside an `exec` of text (every dataclass runs one), Python
+        # exits by the signal instead of the exit code, even if the exception was
+        # handled. The next `exec` clears that flag.
         exec("")
 
 

@@ -10,9 +10,9 @@ from sklgm.cli._output import (
     JSON_HELP,
     QUIET_HELP,
     errors_in_one_line,
+    loading,
     print_json,
     printable,
-    progress_bar,
     warnings_in_one_line,
 )
 
@@ -77,9 +77,9 @@ def apply(
         errors_in_one_line(_OPTIONS, interrupted=interrupted, result=to),
         warnings_in_one_line(_OPTIONS),
     ):
-        from sklgm.auditing import apply_decisions
+        with loading(quiet) as show:
+            from sklgm.auditing import apply_decisions
 
-        with progress_bar(quiet) as show:
             result = apply_decisions(
                 decisions,
                 path,

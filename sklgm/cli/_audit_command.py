@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import typer
 
     from sklgm._inputs import ImageFiles
+    from sklgm._running import Progress
     from sklgm.auditing import AuditResult
     from sklgm.datasets import LabelledRows
 else:
@@ -270,7 +271,8 @@ def audit(
                 if trusted is not None:
                     if not trusted.exists():
                         raise FileNotFoundError(f"trusted: {trusted} does not exist")
-                    known = load(trusted).with_features(rows.feature_names)
+                    known = load(trusted, progress=_of_trusted(show))
+                    known = known.with_features(rows.feature_names)
                 shown = rows.X
         if weights is not None:
             if image_size is not None:
@@ -345,6 +347,11 @@ def audit(
             err=True,
         )
         raise typer.Exit(code=OVER)
+
+
+def _of_trusted(show: Progress) -> Progress:
+    """Progress of reading trusted rows, which come after the others."""
+    return lambda stage, n_done, n_steps: show(f"{stage}, trusted", n_done, n_steps)
 
 
 def _load_features(

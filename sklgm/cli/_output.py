@@ -143,10 +143,10 @@ def loading(quiet: bool) -> Iterator[Progress]:
     callable
         Takes the name of a stage, steps done and steps in all.
     """
-    with progress_bar(quiet) as show:
+    with progress_bar(quiet) as show, interrupts_raised():
         show("load libraries", 0, 1)
-        import torch  # noqa: F401
-
+        with interrupts_raised():
+            import torch  # noqa: F401
         show("load libraries", 1, 1)
         yield show
 
@@ -175,7 +175,8 @@ def warnings_in_one_line(options: Mapping[str, str]) -> Iterator[list[str]]:
         line = printable(in_options(str(message), options))
         if line not in said:  # loading and judging may notice the same
             said.append(line)
-            typer.echo(f"Warning: {line}", err=True)
+            # Not err=True, which would write past a bar that is shown.
+            typer.echo(f"Warning: {line}", file=sys.stderr)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
@@ -233,9 +234,10 @@ def in_options(message: str, options: Mapping[str, str]) -> str:
     str
         Such as ``"--cv must be at least 2 folds, got 1"``.
     """
-    names = "|".join(options)
+    nothing = "(?!)"
+    names = "|".join(options) or nothing
     # One plain word is a parameter only where it has a value or a sentence starts.
-    clear = "|".join(name for name in options if "_" in name)
+    clear = "|".join(name for name in options if "_" in name) or nothing
     return re.sub(
         rf"\b(?P<set>{names})=|^(?P<first>{names})\b|\b(?P<any>{clear})\b",
         lambda m: options[m[m.lastgroup or 0]] + (" " if m.lastgroup == "set" else ""),

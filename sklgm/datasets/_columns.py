@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklgm._inputs import decode_images, to_float, warn_of_telling_columns
-from sklgm._running import import_extra
+from sklgm._running import Progress, import_extra
 from sklgm.datasets._labelled_splits import scale_pixels
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def features_of(
     *,
     image_size: tuple[int, int] | int | None,
     on_error: str,
+    progress: Progress | None = None,
     stacklevel: int,
 ) -> Features:
     """Turn the columns of a table into rows of features.
@@ -66,7 +67,7 @@ def features_of(
         Claimed labels, which no column should tell.
     source : object
         Where the table comes from, for messages.
-    image_size, on_error
+    image_size, on_error, progress
         As in :func:`sklgm.datasets.load_rows`.
     stacklevel : int
         Frames above this function to which warnings belong.
@@ -91,6 +92,7 @@ def features_of(
             source,
             image_size=image_size,
             on_error=on_error,
+            progress=progress,
             stacklevel=stacklevel + 1,
         )
     if isinstance(image_size, tuple):
@@ -301,6 +303,7 @@ def _images(
     *,
     image_size: tuple[int, int] | int | None,
     on_error: str,
+    progress: Progress | None = None,
     stacklevel: int,
 ) -> Features:
     name, *others = [*names, *(c for c in table.columns if c not in names)]
@@ -319,6 +322,7 @@ def _images(
         f"column {name!r} of {source}",
         image_size,
         on_error,
+        progress=progress,
         stacklevel=stacklevel + 1,
     )
     kept = decoded.kept

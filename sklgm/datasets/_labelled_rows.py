@@ -147,8 +147,7 @@ def load_rows(
         Whether an image that cannot be read is left out, listed in ``skipped`` and
         warned of, or an error.
     progress : callable or None, default=None
-        Called with the name of a stage, images done and in all, where they are read
-        from a folder or ``.zip``.
+        Called with the name of a stage, images done and in all, where there are images.
 
     Returns
     -------
@@ -245,6 +244,7 @@ def load_rows(
             group_column=group_column,
             image_size=size,
             on_error=on_error,
+            progress=progress,
             is_text=suffix in TEXT_TABLES,
             has_decimal_comma=has_decimal_comma,
             stacklevel=2,
@@ -315,6 +315,7 @@ def rows_of_table(
     group_column: str | None = None,
     image_size: tuple[int, int] | int | None = None,
     on_error: str = "skip",
+    progress: Progress | None = None,
     is_text: bool = False,
     has_decimal_comma: bool = False,
     stacklevel: int,
@@ -329,7 +330,7 @@ def rows_of_table(
         Where it comes from, for messages.
     name : str
         Name of the data set.
-    label_column, drop_columns, group_column, image_size, on_error
+    label_column, drop_columns, group_column, image_size, on_error, progress
         As in :func:`load_rows`; the size as a pair, or the longest side as a number.
     is_text, has_decimal_comma : bool
         Whether all columns are text that is yet to be converted, and how.
@@ -376,6 +377,7 @@ def rows_of_table(
         source,
         image_size=image_size,
         on_error=on_error,
+        progress=progress,
         stacklevel=stacklevel + 1,
     )
     kept = slice(None) if features.rows is None else features.rows

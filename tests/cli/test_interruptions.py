@@ -5,13 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import numpy as np
 import pytest
 import typer
 from sklearn.datasets import load_digits
 
-from sklgm.cli._output import errors_in_one_line, written_at_once
+from sklgm.cli._output import errors_in_one_line, loading, written_at_once
 
 SECONDS_TO_STOP = 30.0  # on a loaded machine; alone it takes less than two
 
@@ -178,6 +179,34 @@ def test_it_is_said_whether_results_were_written(is_written, tmp_path, capsys):
     else:
         assert said.startswith("Interrupted: nothing was written. Run the same command")
         assert os.listdir(tmp_path) == []
+
+
+def swallow_an_interrupt():
+    """Press Ctrl-C where the exception is cleared, as compiled code may do."""
+    with suppress(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_command_loses_no_interrupt(capsys):
+    with pytest.raises(typer.Exit) as ended, errors_in_one_line({}, interrupted="No."):
+        swallow_an_interrupt()
+    assert ended.value.exit_code == 130
+    assert capsys.readouterr().err == "No.\n"
+
+
+def test_an_interrupt_while_a_command_loads_stops_it_there(capsys):
+    begun = []
+
+    def command():
+        with errors_in_one_line({}, interrupted="No."):
+            with loading(quiet=True):
+                swallow_an_interrupt()
+            begun.append("the work")
+
+    with pytest.raises(typer.Exit) as ended:
+        command()
+    assert ended.value.exit_code == 130
+    assert begun == []
 
 
 def test_what_one_command_wrote_is_not_said_by_the_next(tmp_path, capsys):

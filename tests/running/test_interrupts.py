@@ -118,6 +118,43 @@ def test_a_handler_of_the_caller_is_left_alone():
     assert pressed == [True]
 
 
+def test_an_interrupt_that_became_another_error_is_one():
+    def load():
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ImportError("half of a module") from None
+
+    with pytest.raises(KeyboardInterrupt), interrupts_raised():
+        load()
+
+
+def test_an_error_without_an_interrupt_stays_what_it_is():
+    with pytest.raises(ImportError, match="half"), interrupts_raised():
+        raise ImportError("half of a module")
+
+
+def test_a_second_interrupt_at_the_end_of_a_block_leaves_nothing(monkeypatch):
+    set_handler = signal.signal
+
+    def interrupted(number, handler):
+        if handler is signal.default_int_handler:
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+        return set_handler(number, handler)
+
+    def press_twice():
+        monkeypatch.setattr(signal, "signal", interrupted)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt), interrupts_raised():
+        press_twice()
+    assert not interrupts_are_raised()
+    with interrupts_raised():  # nobody pressed anything
+        pass
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_threads_leave_the_handler_to_the_main_thread():
     def block():
         with interrupts_raised():
