@@ -1,4 +1,4 @@
-"""What users give: instances, labels, weights, streams, pipelines."""
+"""What users give: instances, labels, weights, streams, files, pipelines."""
 
 from sklgm._inputs._expansion import (
     ARRAYS,

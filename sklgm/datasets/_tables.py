@@ -1,4 +1,4 @@
-"""Tables as they come: separators, encodings and names of columns."""
+"""Tables as they come: their files, the names of columns, and texts as shown."""
 
 from __future__ import annotations
 
