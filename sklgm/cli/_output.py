@@ -293,7 +293,8 @@ def written_at_once(
     """
     partial = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder))
     try:
-        yield partial
+        with interrupts_raised():  # before anything is there
+            yield partial
         with _uninterrupted():
             for name in may_be_absent:
                 if not (partial / name).exists():

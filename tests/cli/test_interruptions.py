@@ -209,6 +209,20 @@ def test_an_interrupt_while_a_command_loads_stops_it_there(capsys):
     assert begun == []
 
 
+def test_an_interrupt_while_results_are_made_writes_none(tmp_path, capsys):
+    def command():
+        with errors_in_one_line({}, interrupted="No."):
+            with written_at_once(tmp_path) as partial:
+                (partial / "suspects.csv").write_text("row\n")
+                swallow_an_interrupt()
+
+    with pytest.raises(typer.Exit) as ended:
+        command()
+    assert ended.value.exit_code == 130
+    assert capsys.readouterr().err == "No.\n"
+    assert os.listdir(tmp_path) == []
+
+
 def test_what_one_command_wrote_is_not_said_by_the_next(tmp_path, capsys):
     with errors_in_one_line({}), written_at_once(tmp_path) as partial:
         (partial / "suspects.csv").write_text("row\n")
