@@ -1,7 +1,6 @@
 """The 8 x 8 digits that scikit-learn bundles."""
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from sklgm.datasets._labelled_splits import LabelledSplits, stratified_split
 
@@ -42,6 +41,8 @@ def load_digits_images(
     >>> digits.X_train.shape, digits.X_test.shape
     ((1347, 1, 8, 8), (450, 1, 8, 8))
     """
+    from sklearn.datasets import load_digits  # it imports much
+
     bunch = load_digits()
     X = (bunch.images[:, np.newaxis] / 16).astype(np.float32)  # (n, 1, 8, 8)
     y = bunch.target.astype(np.int64)

@@ -3,6 +3,7 @@
 Run by ``python tests/benchmarks/run.py``.
 """
 
+import os
 import resource
 import subprocess
 import sys
@@ -14,10 +15,20 @@ pytestmark = pytest.mark.benchmark
 N_REPEATS = 7
 
 
+@pytest.fixture(scope="module", autouse=True)
+def bytecode(tmp_path_factory):
+    """Modules are compiled once, as after an installation, whatever is set."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+        patch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.mktemp("bytecode")))
+        yield
+
+
 def seconds_of(*arguments):
     """Processor time of a Python process, in s."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+    command = [sys.executable, *arguments]
+    subprocess.run(command, check=True, capture_output=True, env=os.environ)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
