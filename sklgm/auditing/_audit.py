@@ -451,7 +451,7 @@ def audit(
     )
     if judged.model is not None:
         warn_if_doubtful(judged.model, stacklevel=2)
-    duplicates = _duplicates(rows, columns)
+    duplicates = _duplicates(rows, columns, preparation.table)
     unlike = _numbers(seen, preparation.table)
     if rows is not None and not _are_equal_by_chance(rows):
         said += _crossing(duplicates, folds)
@@ -476,8 +476,10 @@ def audit(
         is_exact_pair=duplicates.is_exact,
         outlier_p_values=None if unlike is None else outlier_p_values(unlike, seed),
     )
-    notes = (*preparation.notes, *said, *result.describe_findings())
-    return replace(result, notes=notes)
+    notes = [*preparation.notes, *said, *result.describe_findings()]
+    if duplicates.note is not None:
+        notes.append(f"Near duplicates were not looked for: {duplicates.note}.")
+    return replace(result, notes=tuple(notes))
 
 
 @dataclass(frozen=True, eq=False)
@@ -508,13 +510,10 @@ def _prepared(
         raise ValueError("X must have at least one column beside the labels")
     if hasattr(rows, "columns"):
         warn_of_telling_columns(
-            ((name, table.values[:, j]) for j, name in enumerate(table.names)),
-            claimed_labels,
-            stacklevel=3,
+            zip(table.names, table.columns, strict=True), claimed_labels, stacklevel=3
         )
-    if set(table.kinds) == {"number"} and hasattr(rows, "columns"):
-        numbers = table.values.astype(np.float64)
-        if np.isfinite(numbers).all():
+        has_lists = len(table.names) > len(rows.columns)
+        if table.is_of_numbers and not has_lists and np.isfinite(table.values).all():
             return rows, _Preparation()
     step = make_preparation(table, seed)
     return table.values, _Preparation(step, table, (describe(table),))
@@ -538,7 +537,7 @@ def _checked_trusted(
 ) -> Trusted:
     """Check trusted rows, in whatever container rows are."""
     is_plain = isinstance(rows, np.ndarray) and rows.dtype.kind in "biuf"
-    is_plain &= columns is None
+    is_plain &= columns is None and table is None
     if isinstance(trusted, tuple) and columns is None and any(map(is_of_dask, trusted)):
         raise TypeError(
             "trusted holds a frame of Dask, but X is none: give X_trusted.compute()"
@@ -585,12 +584,17 @@ def _comparable(rows: Any, as_floats: bool = False) -> Any:
     return as_table(rows).values if hasattr(rows, "columns") else rows
 
 
-def _duplicates(rows: Any, columns: NumberColumns | None) -> Duplicates:
-    # A data set is read a batch at a time: not again for this.
+def _duplicates(
+    rows: Any, columns: NumberColumns | None, table: Table | None
+) -> Duplicates:
     if rows is None or isinstance(rows, Dataset):
-        return Duplicates(np.empty((0, 2), dtype=np.intp), np.empty(0, dtype=bool))
-    # Of frames in memory near duplicates are not looked for, either.
-    return find_duplicates(_comparable(rows), only_exact=columns is not None)
+        return Duplicates(
+            np.empty((0, 2), dtype=np.intp),
+            np.empty(0, dtype=bool),
+            None if rows is None else "a data set is read a batch at a time",
+        )
+    numbers = rows if columns is not None else _numbers(rows, table)
+    return find_duplicates(_comparable(rows), numbers)
 
 
 def _numbers(rows: Any, table: Table | None) -> NDArray[Any] | None:
@@ -598,8 +602,8 @@ def _numbers(rows: Any, table: Table | None) -> NDArray[Any] | None:
     if hasattr(rows, "columns"):
         table = as_table(rows)
         rows = table.values
-    if table is not None and set(table.kinds) == {"number"}:
-        rows = np.asarray(rows, dtype=np.float64)
+    if table is not None and table.is_of_numbers:
+        rows = table.values
     is_array = isinstance(rows, np.ndarray) and rows.ndim > 1 and rows.shape[1] > 0
     return rows if is_array and rows.dtype.kind in "biuf" else None
 

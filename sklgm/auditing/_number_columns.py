@@ -46,10 +46,10 @@ class NumberColumns:
 
         Yields
         ------
-        tuple of (str, ndarray of object of shape (n_taken,))
+        tuple of (str, ndarray of shape (n_taken,))
             Floats, as those of a frame in memory.
         """
-        values = self.values[rows].astype(np.float64).astype(object)
+        values = self.values[rows].astype(np.float64)
         yield from zip(self.names, values.T, strict=True)
 
     def incomplete(self) -> list[str]:

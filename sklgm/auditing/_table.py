@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from numbers import Number
 from typing import Any
 
@@ -18,21 +19,34 @@ _CATEGORY_SHARE = 0.02
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Rows of columns of several kinds, as one array of objects.
+    """Rows of columns of several kinds.
 
     Attributes
     ----------
-    values : ndarray of object of shape (n_samples, n_columns)
+    columns : list of ndarray of shape (n_samples,)
         Floats (NaN where missing), or texts (None where missing).
     names : list of str
-        Columns.
+        Names of the columns.
     kinds : list of {"number", "date", "category", "text"}
         What each holds.
     """
 
-    values: NDArray[Any]
+    columns: list[NDArray[Any]]
     names: list[str]
     kinds: list[str]
+
+    @cached_property
+    def values(self) -> NDArray[Any]:
+        """All columns (n_samples, n_columns): of floats, or of objects."""
+        if not self.columns:
+            return np.empty((0, 0), dtype=object)
+        has_text = any(column.dtype == object for column in self.columns)
+        return np.column_stack(self.columns).astype(object if has_text else np.float64)
+
+    @property
+    def is_of_numbers(self) -> bool:
+        """Whether all columns hold numbers."""
+        return set(self.kinds) == {"number"}
 
 
 def as_table(X: Any, like: Table | None = None) -> Table:
@@ -71,9 +85,7 @@ def as_table(X: Any, like: Table | None = None) -> Table:
         values[:] = [None if is_missing(text) else str(text) for text in X]
         columns = [("text", "text", values)]
     table = Table(
-        np.column_stack([values for _, _, values in columns])
-        if columns
-        else np.empty((0, 0), dtype=object),
+        [values for _, _, values in columns],
         [name for name, _, _ in columns],
         [kind for _, kind, _ in columns],
     )
@@ -85,8 +97,8 @@ def as_table(X: Any, like: Table | None = None) -> Table:
             "trusted rows must have the columns of X; only one of them has "
             f"{', '.join(map(repr, only[:5]))}"
         )
-    order = [table.names.index(name) for name in like.names]
-    return Table(table.values[:, order], like.names, like.kinds)
+    of_name = dict(zip(table.names, table.columns, strict=True))
+    return Table([of_name[name] for name in like.names], like.names, like.kinds)
 
 
 def is_missing(value: Any) -> bool:
@@ -119,7 +131,7 @@ def columns_of(name: str, column: Any) -> list[tuple[str, str, NDArray[Any]]]:
 
     Returns
     -------
-    list of (str, str, ndarray of object of shape (n_samples,))
+    list of (str, str, ndarray of shape (n_samples,))
         Name, kind and values, as in :class:`Table`.
 
     Raises
@@ -141,12 +153,12 @@ def columns_of(name: str, column: Any) -> list[tuple[str, str, NDArray[Any]]]:
         is_nat = np.isnat(values)
         unit = "datetime64[us]" if values.dtype.kind == "M" else "timedelta64[us]"
         seconds = values.astype(unit).astype(np.int64) / 1e6
-        return [(name, "date", _objects(np.where(is_nat, np.nan, seconds)))]
+        return [(name, "date", np.where(is_nat, np.nan, seconds))]
     if values.dtype.kind in "biuf" and values.ndim == 1 and not is_category:
-        return [(name, "number", _objects(values.astype(np.float64)))]
+        return [(name, "number", values.astype(np.float64))]
     if values.ndim > 1:  # lists of one length
         return [
-            (f"{name}[{j}]", "number", _objects(place.astype(np.float64)))
+            (f"{name}[{j}]", "number", place.astype(np.float64))
             for j, place in enumerate(values.reshape(len(values), -1).T)
         ]
     return _columns_of_objects(name, values, is_category)
@@ -159,7 +171,7 @@ def _columns_of_objects(
     if known and not is_category:
         if all(isinstance(value, Number | Decimal | np.bool_) for value in known):
             floats = [np.nan if is_missing(v) else float(v) for v in values]
-            return [(name, "number", _objects(np.array(floats)))]
+            return [(name, "number", np.array(floats))]
         if all(isinstance(value, datetime.date | np.datetime64) for value in known):
             dates = [None if is_missing(v) else np.datetime64(v, "us") for v in values]
             return columns_of(name, np.array(dates, dtype="datetime64[us]"))
@@ -178,7 +190,3 @@ def _columns_of_objects(
     is_rare = n_values == len(known) and len(known) > _MOST_CATEGORIES // 2
     kind = "category" if is_category or (n_values <= most and not is_rare) else "text"
     return [(name, kind, texts)]
-
-
-def _objects(values: NDArray[Any]) -> NDArray[Any]:
-    return values.astype(object)

@@ -183,6 +183,7 @@ def test_numbers_labels_and_groups_stay_together(frame, how, scheduler):
         np.testing.assert_array_equal(rows[name], known[name])
 
 
+@pytest.mark.filterwarnings("ignore:These columns run with the order of the rows")
 @pytest.mark.parametrize("how", ["shuffle on disk", "sample", "merge", "repartition"])
 def test_rearranged_frame_is_judged_as_in_memory(frame, how):
     given = rearranged(frame, how)

@@ -81,6 +81,50 @@ def test_near_rows_are_found(n_columns):
     assert pairs_of(X) == {(i, 400 + i, "near") for i in range(10)}
 
 
+@pytest.mark.parametrize("shape", [(200, 5_000), (4_000, 96)])
+def test_near_rows_are_found_where_no_direction_parts_them(shape):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=shape)
+    X = np.concatenate([X, X[:10] + 1e-2 * rng.normal(size=(10, shape[1]))])
+    assert pairs_of(X) == {(i, shape[0] + i, "near") for i in range(10)}
+
+
+def test_missing_values_hide_no_near_rows():
+    rng = np.random.default_rng(0)
+    X = 1e9 + rng.normal(size=(400, 6))
+    X[::7, 2], X[3, 4] = np.nan, np.inf
+    X = np.concatenate([X, X[:10] + 1e-4 * rng.normal(size=(10, 6))])
+    assert pairs_of(X) == {(i, 400 + i, "near") for i in range(10)}
+
+
+def test_it_is_said_why_near_rows_are_not_looked_for():
+    rng = np.random.default_rng(0)
+    often = np.repeat(rng.normal(size=(20, 9)), 100, axis=0)
+    often += 1e-6 * rng.normal(size=often.shape)
+    assert "near to many others" in find_duplicates(often).note
+    assert "two columns" in find_duplicates(rng.normal(size=(20, 1))).note
+    assert "not numbers" in find_duplicates(sparse.eye_array(20).tocsr()).note
+    many = np.arange(200_001.0)[:, np.newaxis]
+    assert "200,000" in find_duplicates(many).note
+    assert find_duplicates(rng.normal(size=(60, 9))).note is None
+    X, y = make_gaussian_classes(120, random_state=0)
+    result = audit(sparse.csr_array(X), y, estimator=LINEAR, random_state=0)
+    assert "Near duplicates were not looked for" in result.notes[-1]
+
+
+def test_frames_of_numbers_have_near_duplicates():
+    rng = np.random.default_rng(0)
+    X, y = make_gaussian_classes(300, n_features=6, separation=6.0, random_state=0)
+    X = np.concatenate([X, X[:20] + 1e-4 * rng.normal(size=(20, 6))])
+    y = np.concatenate([y, y[:20]])
+    frame = pd.DataFrame(X).add_prefix("x")
+    with pytest.warns(UserWarning, match="near duplicate in another fold"):
+        result = audit(frame, y, estimator=LINEAR, random_state=0)
+    expected = [[i, 300 + i] for i in range(20)]
+    assert result.duplicate_pairs.tolist() == expected
+    assert not result.is_exact_pair.any()
+
+
 def test_texts_that_differ_by_signs_are_near():
     texts = ["Good, really!", "bad", "good really", "Bad.", "other", "!", "?"]
     assert pairs_of(texts) == {(0, 2, "near"), (1, 3, "near")}

@@ -241,6 +241,43 @@ def test_embeddings_by_name_are_rows():
     np.testing.assert_allclose(result.p_values, expected.p_values, rtol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:.*duplicate in another fold")
+@pytest.mark.parametrize("kind", [pd.DataFrame, pl.DataFrame])
+@pytest.mark.parametrize("further", [{}, {"word": ["a", "b", "c"] * 200}])
+def test_lists_of_numbers_in_frames_are_rows(kind, further):
+    X, y = make_gaussian_classes(600, n_features=9, separation=6.0, random_state=0)
+    X[591:], y[591:] = X[:9] + 1e-4, y[:9]  # near duplicates
+    claimed = flip_labels(y, 0.05, random_state=0)
+    columns = {"embedding": X.tolist(), "label": claimed.tolist(), **further}
+    settings = {"max_epochs": 20, "cv": 3, "random_state": 0}
+    result = audit(kind(columns), "label", **settings)
+    assert found(result, claimed != y) > 0.9
+    assert result.notes[0].startswith("Columns were prepared so: embedding[0], ")
+    pairs = [] if further else [[row, 591 + row] for row in range(9)]
+    assert result.duplicate_pairs.tolist() == pairs
+    others, labels = make_gaussian_classes(
+        600, n_features=9, separation=6.0, random_state=0
+    )
+    trusted = {"embedding": (others + 0.01).tolist(), **further}
+    again = audit(
+        kind(columns),
+        "label",
+        trusted=(kind(trusted), labels),
+        false_alarm_rate=0.01,
+        **settings,
+    )
+    assert again.n_trusted == 600
+    assert found(again, claimed != y) > 0.8
+
+
+def test_identifiers_in_frames_are_warned_of():
+    X, y = make_gaussian_classes(200, n_features=4, separation=6.0, random_state=0)
+    order = np.random.default_rng(0).permutation(len(X))
+    frame = pd.DataFrame(X[order]).add_prefix("x").assign(id=7 * np.arange(len(X)))
+    with pytest.warns(UserWarning, match="run with the order of the rows.* 'id'"):
+        audit(frame, y[order], max_epochs=1, cv=2, random_state=0)
+
+
 @pytest.mark.parametrize("kind", ["pillow", "bytes", "array"])
 def test_images_by_name_are_rows(kind):
     X, y = make_stripe_images(30, 2, (1, 8, 8), noise=0.05, random_state=0)
