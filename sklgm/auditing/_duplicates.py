@@ -67,7 +67,7 @@ def find_duplicates(X: Any, numbers: NDArray[Any] | None = None) -> Duplicates:
     X : ndarray of shape (n_samples, ...), sparse matrix or sequence
         Rows.
     numbers : ndarray of shape (n_samples, n_columns) or None, default=None
-        The same rows where they are of numbers but X is no array.
+        The same rows as an array, where X is a frame of numbers.
 
     Returns
     -------
