@@ -413,8 +413,10 @@ def labels_of(labels: Any, source: Any) -> NDArray[Any]:
         If it holds anything else.
     """
     polars = import_extra("polars", "cli")
-    if labels.dtype.is_float() and bool((labels == labels.round()).all()):
-        labels = labels.cast(polars.Int64, strict=False)  # as numpy.savetxt writes them
+    if labels.dtype.is_float():
+        is_whole = labels.is_finite() & (labels == labels.round())
+        if bool(is_whole.all()):  # as numpy.savetxt writes them
+            labels = labels.cast(polars.Int64, strict=False)
     is_wide = labels.dtype.is_integer() and labels.dtype not in _numpy_integers(polars)
     if is_wide or not (
         labels.dtype.is_integer() or labels.dtype in _label_types(polars)
@@ -445,6 +447,8 @@ def check_no_missing(column: Any, what: str, source: Any) -> None:
         If a value is missing.
     """
     n_missing = column.null_count()
+    if column.dtype.is_float():
+        n_missing += int(column.is_nan().sum())
     if n_missing > 0:
         raise ValueError(
             f"{source}: column {column.name!r}, the {what}, lacks {n_missing} of "

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_iris
 
-from sklgm.datasets import load_rows
+from sklgm.datasets import _large_table, load_rows
 
 
 @pytest.fixture
@@ -132,6 +132,27 @@ def test_missing_labels_are_refused(tmp_path):
     (tmp_path / "t.csv").write_text("x,label\n0.1,a\n0.2,\n0.3,NA")
     with pytest.raises(ValueError, match="'label', the labels, lacks 1 of 3 values"):
         load_rows(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("label", [None, float("nan")])
+@pytest.mark.parametrize("n_rows", [6, 60_000])
+def test_missing_labels_of_a_parquet_file_are_refused(
+    tmp_path, label, n_rows, monkeypatch
+):
+    monkeypatch.setattr(_large_table, "_LARGE", 2**20)
+    columns = {"x": [0.5] * n_rows, "y": [0.5, 1.5] * (n_rows // 2)}
+    labels = [0.0, 1.0] * (n_rows // 2 - 1) + [label, 1.0]
+    polars.DataFrame({**columns, "label": labels}).write_parquet(tmp_path / "t.parquet")
+    with pytest.raises(ValueError, match="'label', the labels, lacks 1 of"):
+        load_rows(tmp_path / "t.parquet", label_column="label")
+
+
+@pytest.mark.parametrize("label", [0.5, float("inf")])
+def test_labels_that_are_no_whole_numbers_are_refused(tmp_path, label):
+    frame = polars.DataFrame({"x": [0.1, 0.2, 0.4], "label": [0.0, 1.0, label]})
+    frame.write_parquet(tmp_path / "t.parquet")
+    with pytest.raises(ValueError, match="must hold integers, booleans or text"):
+        load_rows(tmp_path / "t.parquet")
 
 
 def test_table_without_rows_is_refused(tmp_path):
