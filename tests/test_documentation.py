@@ -166,40 +166,82 @@ def test_pages_of_the_guide_have_titles_of_their_own():
     assert [name for name, title in found.items() if "Audit" in title] == ["audit.rst"]
 
 
+def rows_of_lists(text, title):
+    """First cell, and the others, of the rows of the list table of a section."""
+    section = text.split(f"\n{title}\n")[1]
+    table = section.split(".. list-table::")[1]
+    cells = re.findall(r"^   \* - (.+)\n((?:     - .+\n)+)", table, re.MULTILINE)[1:]
+    return [(first, re.findall(r"- (.+)", others)) for first, others in cells]
+
+
+def in_percent(table, column="value", **where):
+    """A number of a table as the guide writes it."""
+    rows = table.filter(**where)
+    if len(rows) == 0:
+        return "none"
+    text = f"{100 * rows[column].item():.1f}"
+    return "0" if text == "0.0" and column == "value" else text
+
+
 def test_the_guide_quotes_the_committed_run_of_given_probabilities():
     run = DOCS / "results" / "given-probabilities-label-noise-0" / "table.parquet"
     table = polars.read_parquet(run)
     text = (DOCS / "user_guide" / "audit_quality.rst").read_text("utf-8")
-    lines = re.findall(r"^   \* - (.+)\n((?:     - .+\n)+)", text, re.MULTILINE)[1:]
+    lines = rows_of_lists(text, "By probabilities that are given")
     datasets = table["dataset"].unique(maintain_order=True).to_list()
     assert len(lines) == len(datasets) == 4
+    audit = "audit, fdr 0.1"
     for (name, cells), dataset in zip(lines, datasets, strict=True):
         assert name.split(" (")[0].split(", ")[-1] in dataset
-
-        def percent(metric, detector, column="value", of=dataset):
-            rows = table.filter(dataset=of, metric=metric, detector=detector)
-            return f"{100 * rows[column].item():.1f}" if len(rows) else "none"
-
-        (n_wrong, n_rows), *_ = (
-            table.filter(dataset=dataset, metric="estimated_noise_share")
-            .select("n_poisons", "n")
-            .rows()
+        estimate = {"dataset": dataset, "metric": "estimated_noise_share"}
+        n_wrong, n_rows = table.filter(**estimate).select("n_poisons", "n").row(0)
+        low, high = (
+            in_percent(table, end, **estimate, detector=audit)
+            for end in ("low", "high")
         )
-        audit = "audit, fdr 0.1"
         expected = [
             f"{100 * n_wrong / n_rows:.1f}",
-            " to ".join(
-                percent("estimated_noise_share", audit, end) for end in ("low", "high")
-            ),
-            *(
-                percent(metric, detector)
-                for detector in (audit, "cleanlab")
-                for metric in ("flipped_flagged", "false_discoveries")
-            ),
+            f"{low} to {high}".replace("0.0 ", "0 "),
         ]
-        found = [cell.removesuffix(" %") for cell in re.findall(r"- (.+)", cells)]
-        zeros = [re.sub(r"(?<![\d.])0\.0\b(?!\d)", "0", cell) for cell in expected]
-        assert found == zeros
+        expected += [
+            in_percent(table, dataset=dataset, metric=metric, detector=detector)
+            for detector in (audit, "cleanlab")
+            for metric in ("flipped_flagged", "false_discoveries")
+        ]
+        assert [cell.removesuffix(" %") for cell in cells] == expected
+
+
+def test_the_guide_quotes_the_committed_run_of_flips():
+    run = DOCS / "results" / "mnist-label-noise-quick-0" / "table.parquet"
+    table = polars.read_parquet(run)
+    text = (DOCS / "user_guide" / "audit_quality.rst").read_text("utf-8")
+    lines = rows_of_lists(text, "Labels flipped at random")
+    assert len(lines) == 8
+    for name, cells in lines:
+        share, kind = name.split(" %, ")
+        where = {
+            "dataset": "MNIST" + (", flips " + kind) * (kind != "evenly"),
+            "share": float(share) / 100,
+        }
+        estimate = {**where, "metric": "estimated_noise_share"}
+        low, high = (in_percent(table, end, **estimate) for end in ("low", "high"))
+        flagged = [
+            in_percent(table, **where, detector=detector, metric=metric)
+            for detector, metric in (
+                ("audit", "flipped_flagged"),
+                ("audit", "false_discoveries"),
+                ("audit, level 0.01", "clean_flagged"),
+                ("cleanlab", "flipped_flagged"),
+                ("cleanlab", "false_discoveries"),
+            )
+        ]
+        areas = table.filter(**where, metric="auroc")
+        ranked = [
+            f"{areas.filter(detector=detector)['value'].item():.4f}"
+            for detector in ("audit", "cleanlab")
+        ]
+        found = [cell.removesuffix(" %") for cell in cells]
+        assert found == [f"{low} to {high}", *flagged, *ranked]
 
 
 @pytest.mark.slow
