@@ -512,7 +512,7 @@ def _prepared(
         warn_of_telling_columns(
             zip(table.names, table.columns, strict=True), claimed_labels, stacklevel=3
         )
-        has_lists = len(table.names) > len(rows.columns)
+        has_lists = table.names != [str(name) for name in rows.columns]
         if table.is_of_numbers and not has_lists and np.isfinite(table.values).all():
             return rows, _Preparation()
     step = make_preparation(table, seed)
@@ -581,7 +581,22 @@ def _comparable(rows: Any, as_floats: bool = False) -> Any:
     if as_floats:
         parts = (rows[part].astype(np.float64) for part in row_chunks(rows))
         return (row for part in parts for row in part)
-    return as_table(rows).values if hasattr(rows, "columns") else rows
+    if not hasattr(rows, "columns"):
+        return rows
+    table = _table_of(rows)
+    if table is not None:
+        return table.values
+    if hasattr(rows, "iter_rows"):
+        return list(rows.iter_rows())
+    return list(rows.itertuples(index=False, name=None))
+
+
+def _table_of(frame: Any) -> Table | None:
+    """Read a frame; None where only an estimator of the user's own can."""
+    try:
+        return as_table(frame)
+    except (TypeError, ValueError):
+        return None
 
 
 def _duplicates(
@@ -593,6 +608,8 @@ def _duplicates(
             np.empty(0, dtype=bool),
             None if rows is None else "a data set is read a batch at a time",
         )
+    if table is not None and table.kinds == ["text"]:
+        return find_duplicates(rows, table.columns[0])
     numbers = rows if columns is not None else _numbers(rows, table)
     return find_duplicates(_comparable(rows), numbers)
 
@@ -600,10 +617,10 @@ def _duplicates(
 def _numbers(rows: Any, table: Table | None) -> NDArray[Any] | None:
     """Rows as an array of numbers; None of anything else."""
     if hasattr(rows, "columns"):
-        table = as_table(rows)
-        rows = table.values
-    if table is not None and table.is_of_numbers:
-        rows = table.values
+        table = _table_of(rows)
+        rows = None
+    if table is not None:
+        rows = table.values if table.is_of_numbers else None
     is_array = isinstance(rows, np.ndarray) and rows.ndim > 1 and rows.shape[1] > 0
     return rows if is_array and rows.dtype.kind in "biuf" else None
 
@@ -613,7 +630,10 @@ def _are_equal_by_chance(rows: Any) -> bool:
     shape: tuple[int, ...] = getattr(rows, "shape", ())
     if len(shape) != 2 or shape[1] >= _LEAST_COLUMNS or sparse.issparse(rows):
         return False
-    values = np.asarray(_comparable(rows))
+    table = _table_of(rows) if hasattr(rows, "columns") else None
+    if table is None and hasattr(rows, "columns"):
+        return False
+    values = np.asarray(rows) if table is None else table.values
     n_values = [len({*column.tolist()}) for column in values.T]
     return max(n_values, default=0) < _MOST_DISTINCT * shape[0]
 

@@ -40,8 +40,11 @@ class Table:
         """All columns (n_samples, n_columns): of floats, or of objects."""
         if not self.columns:
             return np.empty((0, 0), dtype=object)
-        has_text = any(column.dtype == object for column in self.columns)
-        return np.column_stack(self.columns).astype(object if has_text else np.float64)
+        values = np.column_stack(self.columns)
+        if values.dtype == np.float64:
+            # Of one sign: equal rows have equal bytes.
+            values[np.isnan(values)] = np.nan
+        return values
 
     @property
     def is_of_numbers(self) -> bool:
@@ -72,9 +75,6 @@ def as_table(X: Any, like: Table | None = None) -> Table:
     columns: list[tuple[str, str, NDArray[Any]]] = []
     if hasattr(X, "columns"):
         names = [str(name) for name in X.columns]
-        repeated = [name for name in names if names.count(name) > 1]
-        if repeated:
-            raise ValueError(f"X has several columns of the name {repeated[0]!r}")
         for name, column in zip(names, X.columns, strict=True):
             columns += columns_of(name, X[column])
     elif isinstance(X, np.ndarray) and X.ndim > 1:
@@ -84,6 +84,10 @@ def as_table(X: Any, like: Table | None = None) -> Table:
         values = np.empty(len(X), dtype=object)
         values[:] = [None if is_missing(text) else str(text) for text in X]
         columns = [("text", "text", values)]
+    places = [name for name, _, _ in columns]
+    repeated = [name for name in places if places.count(name) > 1]
+    if repeated:
+        raise ValueError(f"X has several columns of the name {repeated[0]!r}")
     table = Table(
         [values for _, _, values in columns],
         [name for name, _, _ in columns],
@@ -181,9 +185,14 @@ def _columns_of_objects(
                     f"column {name!r} holds lists of several lengths, or none in some "
                     "rows; features need as many numbers in each row"
                 )
-            return columns_of(
-                name, np.array([list(v) for v in known], dtype=np.float64)
-            )
+            try:
+                places = np.stack([np.asarray(v, dtype=np.float64) for v in known])
+            except (TypeError, ValueError) as error:
+                raise ValueError(
+                    f"column {name!r} holds lists of something else than numbers, of "
+                    "which no features can be made"
+                ) from error
+            return columns_of(name, places)
     texts = np.array([None if is_missing(v) else str(v) for v in values], dtype=object)
     n_values = len({text for text in texts if text is not None})
     most = max(_MOST_CATEGORIES, _CATEGORY_SHARE * len(known))

@@ -1,19 +1,15 @@
 """Activation clustering: two clusters per class, of which the smaller is suspect."""
 
-from __future__ import annotations
-
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.decomposition import PCA
 
 from sklgm._random import draw_seed
 from sklgm._sklearn_private import Interval
 from sklgm.outliers._feature_detector import FeatureDetector, negligible_deviation
-
-if TYPE_CHECKING:
-    from sklearn.decomposition import PCA
 
 
 class _TwoClusters(NamedTuple):
@@ -200,9 +196,7 @@ class ActivationClusteringDetector(FeatureDetector):
         self, of_class: NDArray[np.float64], seed: int, rounding: float
     ) -> _TwoClusters | None:
         """Two clusters of the rows of a class; None where all are alike."""
-        # Not before something is fitted: they import much.
-        from sklearn.cluster import KMeans
-        from sklearn.decomposition import PCA
+        from sklearn.cluster import KMeans  # it imports much
 
         deviations = np.linalg.svd(of_class - of_class.mean(axis=0), compute_uv=False)
         # Whitened, directions of rounding errors alone would count like all others.

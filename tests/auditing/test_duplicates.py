@@ -81,7 +81,7 @@ def test_near_rows_are_found(n_columns):
     assert pairs_of(X) == {(i, 400 + i, "near") for i in range(10)}
 
 
-@pytest.mark.parametrize("shape", [(200, 5_000), (4_000, 96)])
+@pytest.mark.parametrize("shape", [(200, 5_000), (1_500, 2_000), (4_000, 96)])
 def test_near_rows_are_found_where_no_direction_parts_them(shape):
     rng = np.random.default_rng(0)
     X = rng.normal(size=shape)
@@ -97,13 +97,69 @@ def test_missing_values_hide_no_near_rows():
     assert pairs_of(X) == {(i, 400 + i, "near") for i in range(10)}
 
 
+def test_near_rows_of_small_classes_are_found():
+    rng = np.random.default_rng(0)
+    X = 2 * rng.normal(size=(10, 300)).repeat(200, axis=0) + rng.normal(
+        size=(2000, 300)
+    )
+    X[5], X[77] = X[6] + 1e-3, X[100] + 1e-3 * rng.normal(size=300)
+    assert pairs_of(X) == {(5, 6, "near"), (77, 100, "near")}
+
+
+def test_columns_whose_values_begin_late_count():
+    rng = np.random.default_rng(0)
+    X = np.zeros((2_200, 2_000))  # of several parts
+    X[:, :3] = rng.normal(size=(2_200, 3))
+    X[:1_100, 3], X[1_100:, 3] = np.nan, np.arange(1_100) % 7
+    X[1_500:1_600, :3] = X[1_400:1_500, :3]
+    X[1_500:1_600, 3] += 10
+    assert not any((row, row + 100, "near") in pairs_of(X) for row in (1_400, 1_499))
+    X[1_500:1_600, 3] -= 10
+    X[1_500:1_600, 3] += 1e-4
+    X[1_400:1_500, 3] = X[1_500:1_600, 3] - 1e-4
+    assert {(row, row + 100, "near") for row in range(1_400, 1_500)} <= pairs_of(X)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("factor", [1e-300, 1e160, 1.7e308])
+def test_tiny_and_huge_numbers_are_compared(factor):
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, size=(300, 6))
+    X = np.concatenate([X, X[:10] + 1e-4 * rng.uniform(-1, 1, size=(10, 6))])
+    X[:, 0] *= 0.9 * factor
+    assert pairs_of(X) == {(i, 300 + i, "near") for i in range(10)}
+    images = X[:, :4].reshape(-1, 1, 2, 2)
+    images[3, 0, 0, 0] = np.inf
+    find_duplicates(images)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, pd.DataFrame])
+def test_missing_values_are_equal_whatever_their_sign(kind):
+    X, y = make_gaussian_classes(200, n_features=6, separation=6.0, random_state=0)
+    X = np.concatenate([X, X[:20]])
+    X[:20, 0], X[200:, 0] = np.nan, -np.float64(np.nan)
+    settings = {"max_epochs": 1, "cv": 2, "random_state": 0}
+    with pytest.warns(UserWarning, match="duplicate in another fold"):
+        result = audit(kind(X), np.concatenate([y, y[:20]]), **settings)
+    assert result.is_exact_pair.sum() == 20
+
+
+@pytest.mark.filterwarnings("ignore:.*duplicate in another fold")
+def test_texts_for_the_default_network_have_near_duplicates():
+    texts = [f"word{row % 7} and word{row} or word{row * row}" for row in range(60)]
+    texts += [text.upper() + "!" for text in texts[:9]]
+    y = np.arange(69) % 2
+    result = audit(texts, y, max_epochs=1, cv=2, random_state=0)
+    assert result.duplicate_pairs.tolist() == [[row, 60 + row] for row in range(9)]
+
+
 def test_it_is_said_why_near_rows_are_not_looked_for():
     rng = np.random.default_rng(0)
     often = np.repeat(rng.normal(size=(20, 9)), 100, axis=0)
     often += 1e-6 * rng.normal(size=often.shape)
-    assert "near to many others" in find_duplicates(often).note
+    assert "too many possible" in find_duplicates(often).note
     assert "two columns" in find_duplicates(rng.normal(size=(20, 1))).note
-    assert "not numbers" in find_duplicates(sparse.eye_array(20).tocsr()).note
+    assert "not arrays" in find_duplicates(sparse.eye_array(20).tocsr()).note
     many = np.arange(200_001.0)[:, np.newaxis]
     assert "200,000" in find_duplicates(many).note
     assert find_duplicates(rng.normal(size=(60, 9))).note is None

@@ -16,7 +16,11 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    OneHotEncoder,
+    StandardScaler,
+)
 from torch.utils.data import TensorDataset
 
 from sklgm import LGMClassifier, audit
@@ -268,6 +272,32 @@ def test_lists_of_numbers_in_frames_are_rows(kind, further):
     )
     assert again.n_trusted == 600
     assert found(again, claimed != y) > 0.8
+
+
+def mean_of_lists(frame):
+    return np.array([[np.mean(list(values))] for values in frame["list"]])
+
+
+@pytest.mark.parametrize("kind", [pd.DataFrame, pl.DataFrame])
+def test_lists_of_any_length_pass_to_an_estimator(kind):
+    X, y = make_gaussian_classes(200, n_features=3, separation=9.0, random_state=0)
+    lists = [row[: 2 + number % 2].tolist() for number, row in enumerate(X)]
+    model = make_pipeline(FunctionTransformer(mean_of_lists), LINEAR)
+    lists[3] = lists[0]
+    result = audit(kind({"list": lists}), y, estimator=model, random_state=0)
+    assert result.duplicate_pairs.tolist() == [[0, 3]]
+
+
+@pytest.mark.parametrize("kind", [pd.DataFrame, pl.DataFrame])
+def test_lists_of_one_number_in_frames_are_rows(kind):
+    X, y = make_gaussian_classes(200, n_features=2, separation=6.0, random_state=0)
+    columns = {"e": X[:, :1].tolist(), "x": X[:, 1].tolist()}
+    result = audit(kind(columns), y, max_epochs=1, cv=2, random_state=0)
+    assert result.notes[0].startswith("Columns were prepared so: e[0], x ")
+    with pytest.raises(ValueError, match=r"X has several columns of the name 'e\[0\]'"):
+        audit(kind({"e": columns["e"], "e[0]": columns["x"]}), y)
+    with pytest.raises(ValueError, match="column 'e' holds lists of something else"):
+        audit(kind({"e": [["a"]] * 200, "x": columns["x"]}), y)
 
 
 def test_identifiers_in_frames_are_warned_of():
