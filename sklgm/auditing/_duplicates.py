@@ -276,13 +276,12 @@ def _close_pairs(
             closest = np.partition(closest, n_further)[:, : n_further + 1]
     closest.sort()
     counts = [n_closer // 4, n_closer, n_further]
-    distances = np.sqrt(np.median(closest[:, counts], axis=0))
-    usual = distances[1]
-    n_dimensions = _count_dimensions(np.array(counts) + 1, distances)
+    typical = np.sqrt(np.median(closest[:, counts], axis=0))
+    n_dimensions = _count_dimensions(np.array(counts) + 1, typical)
     if n_dimensions == 0:
         return none, "rows are as far from many others as from few"
     by_chance = _MOST_BY_CHANCE / (len(rows) * (n_closer + 1))
-    radius = min(_NEAR_SHARE, by_chance ** (1 / n_dimensions)) * usual
+    radius = min(_NEAR_SHARE, by_chance ** (1 / n_dimensions)) * typical[1]
     most = min(_MOST_CANDIDATES, _MOST_VALUES / (len(rows) * n_columns)) + 1
     candidates = _by_tree(projected, others, radius, most)
     if candidates is None:
@@ -353,7 +352,8 @@ def _by_comparison(
     projected: NDArray[np.float32], asked: NDArray[np.intp], radius: float, most: float
 ) -> NDArray[np.intp] | None:
     """Pairs of points that may be within a radius; None where there are too many."""
-    radius *= 1.001  # points are rounded
+    # Points are rounded to float32.
+    radius = 1.001 * radius + 1e-6 * float(np.abs(projected).max())
     near = _within(radius, projected[asked], projected)
     if np.mean([len(of_row) for of_row in near]) > most:
         return None
