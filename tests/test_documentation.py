@@ -179,8 +179,8 @@ def in_percent(table, column="value", **where):
     rows = table.filter(**where)
     if len(rows) == 0:
         return "none"
-    text = f"{100 * rows[column].item():.1f}"
-    return "0" if text == "0.0" and column == "value" else text
+    value = rows[column].item()
+    return "0" if value == 0 else f"{100 * value:.1f}"
 
 
 def test_the_guide_quotes_the_committed_run_of_given_probabilities():
@@ -201,7 +201,7 @@ def test_the_guide_quotes_the_committed_run_of_given_probabilities():
         )
         expected = [
             f"{100 * n_wrong / n_rows:.1f}",
-            f"{low} to {high}".replace("0.0 ", "0 "),
+            f"{low} to {high}",
         ]
         expected += [
             in_percent(table, dataset=dataset, metric=metric, detector=detector)

@@ -8,7 +8,6 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 
 from sklgm._running import import_extra, scratch_array
 from sklgm.auditing._number_columns import NumberColumns
-from sklgm.auditing._table import columns_of, is_missing
+from sklgm.auditing._table import check_repeated, columns_of, is_missing
 
 # To delete a folder in which other threads make files.
 _MOST_ATTEMPTS = 100
@@ -95,7 +94,7 @@ def parted_dask_frame(
     dask = import_extra("dask", "dask")
     kept = [column for column in X.columns if column not in (label, group)]
     names = [str(column) for column in kept]
-    _check_repeated(names, X_name)
+    check_repeated(names, X_name)
     for name, column in zip(names, kept, strict=True):
         _check_type(name, X[column].dtype, X_name)
     with _scratch_folder() as folder:
@@ -128,19 +127,13 @@ def numbers_of_frame(frame: Any, X_name: str) -> NumberColumns:
     NumberColumns
         The numbers.
     """
-    _check_repeated([str(name) for name in frame.columns], X_name)
+    check_repeated([str(name) for name in frame.columns], X_name)
     read = [_numbers(str(name), frame[name], X_name) for name in frame.columns]
     places = [place for column in read for place in column.places]
-    _check_repeated(places, X_name)
+    check_repeated(places, X_name)
     no_columns = np.empty((len(frame), 0), dtype=bool)  # of no influence on the type
     values = np.concatenate([no_columns, *(column.values for column in read)], axis=1)
     return NumberColumns(values, places)
-
-
-def _check_repeated(names: Sequence[str], X_name: str) -> None:
-    repeated = [name for name, n in Counter(names).items() if n > 1]
-    if repeated:
-        raise ValueError(f"{X_name} has several columns of the name {repeated[0]!r}")
 
 
 @contextlib.contextmanager
@@ -220,7 +213,7 @@ def _joined(parts: Sequence[_Part], names: list[str], X_name: str) -> NumberColu
                 )
     dtype = np.result_type(*{dtype for part in parts for dtype in part.dtypes})
     joined = [place for of_column in places for place in of_column]
-    _check_repeated(joined, X_name)
+    check_repeated(joined, X_name)
     values = scratch_array((n_rows, len(joined)), dtype, of_file=True)
     start = 0
     for part in parts:

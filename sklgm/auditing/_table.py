@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
@@ -75,6 +77,7 @@ def as_table(X: Any, like: Table | None = None) -> Table:
     columns: list[tuple[str, str, NDArray[Any]]] = []
     if hasattr(X, "columns"):
         names = [str(name) for name in X.columns]
+        check_repeated(names)
         for name, column in zip(names, X.columns, strict=True):
             columns += columns_of(name, X[column])
     elif isinstance(X, np.ndarray) and X.ndim > 1:
@@ -84,10 +87,7 @@ def as_table(X: Any, like: Table | None = None) -> Table:
         values = np.empty(len(X), dtype=object)
         values[:] = [None if is_missing(text) else str(text) for text in X]
         columns = [("text", "text", values)]
-    places = [name for name, _, _ in columns]
-    repeated = [name for name in places if places.count(name) > 1]
-    if repeated:
-        raise ValueError(f"X has several columns of the name {repeated[0]!r}")
+    check_repeated([name for name, _, _ in columns])
     table = Table(
         [values for _, _, values in columns],
         [name for name, _, _ in columns],
@@ -103,6 +103,26 @@ def as_table(X: Any, like: Table | None = None) -> Table:
         )
     of_name = dict(zip(table.names, table.columns, strict=True))
     return Table([of_name[name] for name in like.names], like.names, like.kinds)
+
+
+def check_repeated(names: Sequence[str], X_name: str = "X") -> None:
+    """Refuse columns of the same name.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Names of all columns.
+    X_name : str, default="X"
+        Name of the parameter, for the error.
+
+    Raises
+    ------
+    ValueError
+        If a name is there more than once.
+    """
+    repeated = [name for name, n in Counter(names).items() if n > 1]
+    if repeated:
+        raise ValueError(f"{X_name} has several columns of the name {repeated[0]!r}")
 
 
 def is_missing(value: Any) -> bool:
@@ -189,7 +209,7 @@ def _columns_of_objects(
                 places = np.stack([np.asarray(v, dtype=np.float64) for v in known])
             except (TypeError, ValueError) as error:
                 raise ValueError(
-                    f"column {name!r} holds lists of something else than numbers, of "
+                    f"column {name!r} holds lists of something other than numbers, of "
                     "which no features can be made"
                 ) from error
             return columns_of(name, places)

@@ -296,8 +296,14 @@ def test_lists_of_one_number_in_frames_are_rows(kind):
     assert result.notes[0].startswith("Columns were prepared so: e[0], x ")
     with pytest.raises(ValueError, match=r"X has several columns of the name 'e\[0\]'"):
         audit(kind({"e": columns["e"], "e[0]": columns["x"]}), y)
-    with pytest.raises(ValueError, match="column 'e' holds lists of something else"):
+    with pytest.raises(ValueError, match="column 'e' holds lists of something other"):
         audit(kind({"e": [["a"]] * 200, "x": columns["x"]}), y)
+
+
+def test_columns_of_one_name_in_a_frame_are_refused():
+    frame = pd.DataFrame(np.eye(6), columns=[*"abcabc"])
+    with pytest.raises(ValueError, match="X has several columns of the name 'a'"):
+        audit(frame, [0, 1] * 3)
 
 
 def test_identifiers_in_frames_are_warned_of():
