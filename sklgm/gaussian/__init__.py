@@ -8,6 +8,7 @@ from sklgm.gaussian._certificate import (
 )
 from sklgm.gaussian._distances import (
     COVARIANCE_TYPES,
+    ClassDistances,
     CovarianceType,
     claimed_squared_mahalanobis,
     class_logits,
@@ -30,6 +31,7 @@ __all__ = [
     "COVARIANCE_TYPES",
     "LOCATIONS",
     "Change",
+    "ClassDistances",
     "CovarianceType",
     "GaussianEstimate",
     "Location",

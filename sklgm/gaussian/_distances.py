@@ -92,28 +92,145 @@ def squared_mahalanobis(
     features are first centred on the mean of the class means and the products
     are taken in float64 (float32 on devices without it).
     """
-    n_classes, feature_dim = means.shape
-    _check_shape(log_variances, covariance_type, n_classes, feature_dim)
-    work = torch.float32 if features.device.type == "mps" else torch.float64
-    # The distance does not change when features and means are shifted together.
-    centre = means.detach().to(work).mean(dim=0)
-    f = features.to(work) - centre
-    mu = means.to(work) - centre
-    log_variances = log_variances.to(work)
-    if covariance_type == "diag":
-        precisions = torch.exp(-log_variances)
-        weighted = precisions * mu
-        distances = torch.addmm((weighted * mu).sum(dim=1), f.square(), precisions.T)
-        distances = torch.addmm(distances, f, weighted.T, alpha=-2.0)
-    else:
-        if covariance_type == "tied_diag":
-            scale = torch.exp(-0.5 * log_variances)
-            f, mu = f * scale, mu * scale
-        norms = f.square().sum(dim=1, keepdim=True) + mu.square().sum(dim=1)
-        distances = torch.addmm(norms, f, mu.T, alpha=-2.0)
-        if covariance_type != "tied_diag":
-            distances = distances * torch.exp(-log_variances)
-    return distances.clamp_min(0.0)
+    return ClassDistances(means, log_variances, covariance_type).to_all(features).T
+
+
+class ClassDistances:
+    """Squared Mahalanobis distances of many rows, some at a time.
+
+    What is the same for all rows is computed once.
+
+    Parameters
+    ----------
+    means : Tensor of shape (n_classes, feature_dim)
+        Class means mu.
+    log_variances : Tensor
+        Natural logarithms of the variances; shape by :func:`log_variances_shape`.
+    covariance_type : {"identity", "spherical", "diag", "tied_diag"}, default="identity"
+        Structure of the class covariances Sigma.
+    tolerance : float, default=0.0
+        Error of a distance that is accepted for speed: rows of float32 are computed as
+        such, but for those where rounding could exceed it.
+
+    Raises
+    ------
+    ValueError
+        If ``covariance_type`` is unknown or ``log_variances`` has another shape.
+
+    Notes
+    -----
+    In float32 the error of ``D = |f|^2 - 2 f . mu + |mu|^2``, each weighted by the
+    precisions, stays below ``8 eps (|f|^2 + |mu|^2)`` for up to 4,096 dimensions, with
+    ``eps = 2 ** -23`` (measured; the mean error is a tenth of it).
+    """
+
+    def __init__(
+        self,
+        means: Tensor,
+        log_variances: Tensor,
+        covariance_type: CovarianceType = "identity",
+        *,
+        tolerance: float = 0.0,
+    ) -> None:
+        _check_shape(log_variances, covariance_type, *means.shape)
+        self.covariance_type = covariance_type
+        self.tolerance = tolerance
+        work = torch.float32 if means.device.type == "mps" else torch.float64
+        self.log_variances = log_variances.to(work)
+        self.means = means.to(work)
+        # The distance does not change when features and means are shifted together.
+        self._centre = means.detach().to(work).mean(dim=0)
+        if tolerance > 0.0:
+            self._centre = self._centre.float().to(work)  # one that both types hold
+        mu = self.means - self._centre
+        precisions = torch.exp(-self.log_variances)
+        if covariance_type in ("identity", "spherical"):
+            precisions = precisions.reshape(-1, 1)
+        weight = mu * precisions
+        self._parts = precisions, weight, (weight * mu).sum(dim=1, keepdim=True)
+        if tolerance > 0.0:
+            self._rounded = self._centre.float(), tuple(p.float() for p in self._parts)
+            self._rounded_claims = self.means.float(), self.log_variances.float()
+            squares = precisions * self.means.square()
+            self._from_origin = squares.sum(dim=1).float()  # (n_classes,)
+
+    def to_all(self, features: Tensor) -> Tensor:
+        """Distances of rows to the means of all classes.
+
+        Parameters
+        ----------
+        features : Tensor of shape (n_samples, feature_dim)
+            Features f, any finite values.
+
+        Returns
+        -------
+        Tensor of shape (n_classes, n_samples)
+            Distances >= 0, in float64 (float32 on devices without it). By classes
+            first: a product with few columns takes several times as long.
+        """
+        if not self._is_rounded(features):
+            f = features.to(self.means.dtype) - self._centre
+            return self._expanded(f, self._parts)[0].clamp_min_(0.0)
+        centre, parts = self._rounded
+        rounded, sizes = self._expanded(features - centre, parts)
+        distances = rounded.to(self.means.dtype)
+        for rows in self._inaccurate(sizes.amax(dim=0)):
+            f = features[rows].to(self.means.dtype) - self._centre
+            distances[:, rows] = self._expanded(f, self._parts)[0]
+        return distances.clamp_min_(0.0)
+
+    def to_claimed(self, features: Tensor, y_encoded: Tensor) -> Tensor:
+        """Distances of rows to the mean of the class that each claims.
+
+        Parameters
+        ----------
+        features : Tensor of shape (n_samples, feature_dim)
+            Features f, any finite values.
+        y_encoded : Tensor of int of shape (n_samples,)
+            Claimed class indices z, in [0, n_classes).
+
+        Returns
+        -------
+        Tensor of shape (n_samples,)
+            Distances >= 0, in float64 (float32 on devices without it).
+        """
+        work = self.means.dtype
+        precise = self.means, self.log_variances, self.covariance_type
+        if not self._is_rounded(features):
+            return claimed_squared_mahalanobis(features.to(work), y_encoded, *precise)
+        rounded = claimed_squared_mahalanobis(
+            features, y_encoded, *self._rounded_claims, self.covariance_type
+        )
+        sizes = rounded + self._from_origin.index_select(0, y_encoded)
+        distances = rounded.to(work)
+        for rows in self._inaccurate(sizes):
+            distances[rows] = claimed_squared_mahalanobis(
+                features[rows].to(work), y_encoded[rows], *precise
+            )
+        return distances
+
+    def _is_rounded(self, features: Tensor) -> bool:
+        return self.tolerance > 0.0 and features.dtype == torch.float32
+
+    def _expanded(self, f: Tensor, parts: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Distances (n_classes, n_samples), and sizes of the terms they are made of."""
+        precisions, weight, of_means = parts
+        squares = f.square()
+        if self.covariance_type == "diag":
+            sizes = torch.addmm(of_means, precisions, squares.T)
+        elif self.covariance_type == "tied_diag":
+            sizes = squares @ precisions + of_means
+        else:
+            sizes = torch.addcmul(of_means, precisions, squares.sum(dim=1))
+        return torch.addmm(sizes, weight, f.T, alpha=-2.0), sizes
+
+    def _inaccurate(self, sizes: Tensor) -> list[Tensor]:
+        """Numbers of rows that float32 is too coarse for: one tensor, or none."""
+        error = 8.0 * torch.finfo(torch.float32).eps * sizes
+        is_accurate = error <= self.tolerance
+        if is_accurate.all():
+            return []
+        return [torch.nonzero(~is_accurate, as_tuple=True)[0]]
 
 
 def claimed_squared_mahalanobis(

@@ -296,3 +296,28 @@ def test_rows_of_every_type_of_numbers_are_taken(dtype):
     expected = RobustGaussianClassifier(location="median").fit(X.astype(float), y)
     np.testing.assert_allclose(clf.means_, expected.means_)
     np.testing.assert_allclose(clf.predict_proba(X), expected.predict_proba(X))
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+def test_scores_of_float32_are_those_of_float64_within_what_is_promised(
+    covariance_type,
+):
+    rng = np.random.default_rng(0)
+    y = np.arange(300) % 3
+    X = (rng.normal(size=(300, 40)) + 2.0 * rng.normal(size=(3, 40))[y]).astype("f4")
+    X[::50] *= 1e4  # beyond what float32 could tell
+    clf = RobustGaussianClassifier(covariance_type=covariance_type).fit(X, y)
+    wide = X.astype(np.float64)
+    claims = (y + 1) % 3
+    pairs = [
+        (clf.score_samples(X), clf.score_samples(wide), 0.0005),
+        (
+            clf.claimed_log_density(X, claims),
+            clf.claimed_log_density(wide, claims),
+            0.0005,
+        ),
+        (clf.claimed_log_proba(X, claims), clf.claimed_log_proba(wide, claims), 0.001),
+    ]
+    for found, exact, tolerance in pairs:
+        np.testing.assert_allclose(found, exact, rtol=1e-9, atol=tolerance)
+    np.testing.assert_array_equal(clf.predict_proba(X), clf.predict_proba(wide))
