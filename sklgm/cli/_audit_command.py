@@ -202,8 +202,9 @@ def audit(
     n_jobs: Annotated[
         int | None,
         typer.Option(
-            help="Number of processes that train folds. Default: one per core, or one "
-            "on a GPU."
+            help="Number of processes that train folds. Default: one per core; one on "
+            "a GPU; one per four cores for the large network of colour images, which "
+            "uses the others itself and takes 1 GB of memory per process."
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,
@@ -242,13 +243,10 @@ def audit(
     folder = out or Path("sklgm-audit") / path.resolve().stem
     with errors_in_one_line(_OPTIONS), warnings_in_one_line(_OPTIONS) as said:
         with loading(quiet) as show:
-            from sklgm._inputs import resolve_device
             from sklgm.auditing import read_decisions
             from sklgm.cli._arrays import has_no_X, load_without_X, read_array
             from sklgm.datasets import load_rows
 
-            if n_jobs is None:
-                n_jobs = -1 if resolve_device(device).type == "cpu" else 1
             load = partial(
                 load_rows,
                 label_column=label_column,
@@ -284,6 +282,8 @@ def audit(
                 path, trusted, backbone, weights, device, quiet or as_json, quiet
             )
             backbone = "identity"
+        if n_jobs is None:
+            n_jobs = _processes_for(rows.X, backbone, device)
         result = _audit_and_write(
             rows,
             known,
@@ -399,6 +399,21 @@ def _load_features(
         return LabelledRows(name, X, y, files.names), files
 
     return of_folder(path), None if trusted is None else of_folder(trusted)[0]
+
+
+def _processes_for(X: Any, backbone: str, device: str) -> int:
+    """Count the processes that train folds fastest, in little memory."""
+    from joblib import cpu_count
+
+    from sklgm._inputs import resolve_device
+    from sklgm.nn import automatic_backbone
+
+    if resolve_device(device).type != "cpu":
+        return 1
+    shape = getattr(X, "shape", ())[1:]
+    if backbone == "auto" and automatic_backbone(shape) == "airbench":
+        return max(1, cpu_count() // 4)
+    return -1
 
 
 def _audit_and_write(

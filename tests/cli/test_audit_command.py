@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torchvision import models
 
+from sklgm.cli._audit_command import _processes_for
 from sklgm.datasets import make_stripe_images
 from sklgm.experiments import stages_folder
 
@@ -90,6 +91,26 @@ def test_audit_trains_folds_in_processes(invoke, labelled_csv, tmp_path):
     assert outcome.exit_code == 0, outcome.output
     summary = json.loads((tmp_path / "out" / "audit.json").read_text())
     assert summary["environment"]["n_workers"] == 2
+
+
+@pytest.mark.parametrize(
+    ("shape", "backbone", "n_cores", "n_processes"),
+    [
+        ((9, 3, 32, 32), "auto", 2, 1),
+        ((9, 3, 64, 48), "auto", 16, 4),
+        ((9, 3, 64, 48), "cnn", 16, -1),
+        ((9, 1, 28, 28), "auto", 16, -1),
+        ((9, 5), "auto", 16, -1),
+    ],
+)
+def test_the_large_network_fills_several_cores_by_itself(
+    shape, backbone, n_cores, n_processes, monkeypatch
+):
+    monkeypatch.setattr("joblib.cpu_count", lambda: n_cores)
+    assert _processes_for(np.zeros(shape), backbone, "cpu") == n_processes
+    assert _processes_for([["a text"]], backbone, "cpu") == -1
+    monkeypatch.setattr("sklgm._inputs.resolve_device", lambda _: torch.device("cuda"))
+    assert _processes_for(np.zeros(shape), backbone, "cuda") == 1
 
 
 def test_audit_takes_trusted_rows(invoke, labelled_csv, tmp_path):
