@@ -32,6 +32,8 @@ _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 ON_ERROR = ("skip", "stop")
 # Longest side that images of several sizes are resized to unless the user says.
 _LONGEST_SIDE = 224
+# The longer side in multiples of the shorter one that a user asks for, at most.
+_LONGEST_IN_SHORTER = 4
 _MOST_NAMED = 5
 _ORIENTATION = 0x0112  # EXIF
 _TURNED = (5, 6, 7, 8)  # values by which height and width are exchanged
@@ -202,8 +204,9 @@ def decode_images(
     size : tuple of int, int or None
         Height and width in pixels to resize to. None keeps the size that images
         share; those of several sizes are resized to the median height and width, at
-        most 224 pixels. A number is the longest side that images keep: larger ones are
-        resized even where they share a size. A warning says which size was chosen.
+        most 224 pixels. A number is the shorter side that images keep, the longer one
+        being at most four times as long: larger ones are resized even where they share
+        a size. A warning says which size was chosen.
     on_error : {"skip", "stop"}
         Whether a file that cannot be read is left out, with a warning, or an error.
     n_stored : int or None, default=None
@@ -233,16 +236,16 @@ def decode_images(
             ) from error
         skipped[index] = str(error) or type(error).__name__
 
-    longest = size if isinstance(size, int) else None
+    shorter = size if isinstance(size, int) else None
     given = None if isinstance(size, int) else size
     tell = progress or show_nothing
-    decoded = _decode_all(files, read, given, fails, source, n_stored, tell, longest)
+    decoded = _decode_all(files, read, given, fails, source, n_stored, tell, shorter)
     if decoded is None:  # several sizes, or too large ones
         given = _common_size(
             files,
             read,
             source,
-            longest or _LONGEST_SIDE,
+            shorter,
             tell,
             stacklevel=stacklevel + 1,
         )
@@ -298,9 +301,9 @@ def _decode_all(
     source: Any,
     n_stored: int | None,
     tell: Progress,
-    longest: int | None = None,
+    shorter: int | None = None,
 ) -> NDArray[np.uint8] | None:
-    """Decode images; None once one has another size than those before, or a longer."""
+    """Decode images; None once one has another size than those before, or too large."""
     pixels: NDArray[np.uint8] = np.empty((0, 0, 0, 0), dtype=np.uint8)
     n_decoded, n_bytes, n_read = 0, 0, 0
     for index, file in enumerate(files):
@@ -319,7 +322,7 @@ def _decode_all(
         check_expansion(n_bytes, stored, DECODED, what, "store fewer or smaller ones")
         if image is None:
             continue
-        if longest is not None and max(image.shape[1:]) > longest:
+        if shorter is not None and _scale(image.shape[1:], shorter) < 1.0:
             return None
         if n_decoded == 0:
             pixels = _room_for(len(files), image, source)
@@ -357,7 +360,7 @@ def _common_size(
     files: Sequence[str],
     read: Callable[[str], bytes],
     source: Any,
-    longest: int,
+    shorter: int | None,
     tell: Progress,
     *,
     stacklevel: int,
@@ -376,7 +379,7 @@ def _common_size(
         except Exception:  # reported when it is decoded
             continue
     middle = np.median(sizes, axis=0)
-    middle = middle * min(1.0, longest / middle.max())
+    middle = middle * _scale(middle.tolist(), shorter)
     height, width = (max(1, round(float(side))) for side in middle)
     low, high = np.min(sizes, axis=0), np.max(sizes, axis=0)
     they_have = f"have {low[0]} x {low[1]} pixels"
@@ -392,6 +395,14 @@ def _common_size(
         stacklevel=stacklevel + 1,
     )
     return height, width
+
+
+def _scale(shape: Sequence[float], shorter: int | None) -> float:
+    """Factor that makes a height and a width small enough, at most 1."""
+    low, high = min(shape), max(shape)
+    if shorter is None:
+        return min(1.0, _LONGEST_SIDE / high)
+    return min(1.0, shorter / low, _LONGEST_IN_SHORTER * shorter / high)
 
 
 def _n_bytes(opened: "Image.Image") -> int:

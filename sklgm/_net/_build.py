@@ -13,12 +13,14 @@ from sklgm._net._accelerated import AcceleratedNet, check_accelerator
 from sklgm._net._augment import Augmentation
 from sklgm._net._batches import BatchDataset
 from sklgm._net._callbacks import ValidationAccuracy, has_schedule, make_schedule
-from sklgm._net._loaders import ordered_loader, train_loader
+from sklgm._net._loaders import (
+    inference_batch_size,
+    ordered_loader,
+    train_loader,
+)
 from sklgm._net._loss_net import LossNet
 from sklgm.nn import FeatureNetwork
 
-# Rows passed at once where nothing is trained; bounds memory, changes no result.
-_INFERENCE_BATCH_SIZE = 512
 # Optimisers that update a parameter in one pass, a tenth of a small network's step.
 _FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
 _NOT_FUSED = {"optimizer__foreach", "optimizer__differentiable"}
@@ -35,6 +37,7 @@ def build_net(
     lr: float,
     lr_schedule: str,
     n_rows: int,
+    instance_shape: Sequence[int],
     max_epochs: int,
     n_before: int,
     n_total: int,
@@ -65,6 +68,8 @@ def build_net(
         See :func:`make_schedule`; a schedule among ``callbacks`` takes its place.
     n_rows : int
         Rows that the net will be trained on.
+    instance_shape : sequence of int
+        Shape of one row.
     max_epochs : int >= 0
         Number of epochs.
     n_before, n_total : int >= 0
@@ -117,7 +122,7 @@ def build_net(
         "iterator_train__generator": generator,
         "iterator_train__device": device,
         "iterator_valid": ordered_loader,
-        "iterator_valid__batch_size": _INFERENCE_BATCH_SIZE,
+        "iterator_valid__batch_size": inference_batch_size(instance_shape, device),
         "iterator_valid__device": device,
         **nested,
     }

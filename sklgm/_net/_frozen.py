@@ -1,6 +1,5 @@
 """Passing rows through a frozen backbone, once."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,14 +10,10 @@ from skorch.callbacks import ParamMapper
 from torch import nn
 
 from sklgm._net._batches import BatchDataset
-from sklgm._net._loaders import ordered_loader
+from sklgm._net._loaders import inference_batch_size, ordered_loader
 from sklgm._net._loss_net import INFERENCE_SETTINGS, LossNet
 from sklgm._running import Progress, scratch_array
 from sklgm.nn import FeatureNetwork, backbone_output
-
-# Rows passed at once: so many values, within these limits. The activations of large
-# images would fill the memory; the numbers change by rounding only.
-_VALUES, _MOST_ROWS, _LEAST_ROWS = 2**23, 512, 16
 
 
 def backbone_outputs(
@@ -59,9 +54,8 @@ def backbone_outputs(
         If an output is not finite.
     """
     backbone.to(device).eval()
-    n_values = max(1, math.prod(dataset.X.shape[1:]))
     settings = {
-        "batch_size": min(_MOST_ROWS, max(_LEAST_ROWS, _VALUES // n_values)),
+        "batch_size": inference_batch_size(dataset.X.shape[1:], device),
         **{
             name: nested[f"iterator_valid__{name}"]
             for name in INFERENCE_SETTINGS

@@ -1,7 +1,8 @@
 """Loaders of batches: slices of a tensor where rows are an array."""
 
+import math
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,9 @@ from sklgm._net._placement import choose_placement, gathered, prefetched
 Batches = Iterable[Batch]
 
 _CPU = torch.device("cpu")
+# Values passed at once where nothing is trained, and the limits of the rows.
+_VALUES_ON_CPU, _VALUES = 2**19, 2**23
+_MOST_ROWS, _LEAST_ROWS = 512, 16
 
 
 def shared_tensor(X: Instances) -> Tensor | None:
@@ -248,6 +252,28 @@ def train_loader(
         process_index=process_index,
     )
     return DataLoader(dataset, batch_sampler=batches, collate_fn=keep_batch, **kwargs)
+
+
+def inference_batch_size(instance_shape: Sequence[int], device: torch.device) -> int:
+    """Rows passed at once where nothing is trained.
+
+    Parameters
+    ----------
+    instance_shape : sequence of int
+        Shape of one instance.
+    device : torch.device
+        Where to compute.
+
+    Returns
+    -------
+    int
+        From 16 to 512: fewer of large images, whose activations would fill the memory,
+        and on the CPU not more than its caches serve well. Numbers change by rounding
+        only.
+    """
+    n_values = _VALUES_ON_CPU if device.type == "cpu" else _VALUES
+    n_rows = n_values // max(1, math.prod(instance_shape))
+    return min(_MOST_ROWS, max(_LEAST_ROWS, n_rows))
 
 
 def ordered_loader(

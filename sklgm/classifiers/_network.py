@@ -677,6 +677,7 @@ class NetworkClassifier(
             lr=lr_factor * self.lr,
             lr_schedule=self.lr_schedule,
             n_rows=len(training.train),
+            instance_shape=training.train.X.shape[1:],
             max_epochs=n_epochs,
             n_before=n_before,
             n_total=self.max_epochs,

@@ -60,9 +60,10 @@ _OPTIONS = {
     "random_state": "--seed",
 }
 
-# Longest side of images that the default network is trained on unless the user says:
-# what training takes grows with its square.
-_LONGEST_SIDE = 40
+# Shorter side of images that the default network is trained on unless the user says:
+# that of the images which the network for natural ones was made for; what training
+# takes grows with its square.
+_SHORTER_SIDE = 32
 #: Lists that there are of some audits.
 _TO_CHECK = "rows_to_check.csv"
 _LISTS = ("duplicates.csv", "outliers.csv", _TO_CHECK, "skipped.csv")
@@ -254,7 +255,7 @@ def audit(
                 group_column=group_column,
                 image_size=image_size,
                 # Where a network is trained on them; people look at them otherwise.
-                longest_side=None if pred_probs or features else _LONGEST_SIDE,
+                shorter_side=None if pred_probs or features else _SHORTER_SIDE,
                 on_error=on_error,
                 progress=show,
             )
@@ -412,7 +413,7 @@ def _processes_for(X: Any, backbone: str, device: str) -> int:
         return 1
     shape = getattr(X, "shape", ())[1:]
     if backbone == "auto" and automatic_backbone(shape) == "airbench":
-        return max(1, cpu_count() // 4)
+        return max(1, int(cpu_count()) // 4)
     return -1
 
 

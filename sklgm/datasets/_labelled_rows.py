@@ -114,7 +114,7 @@ def load_rows(
     drop_columns: Sequence[str] = (),
     group_column: str | None = None,
     image_size: int | tuple[int, int] | None = None,
-    longest_side: int | None = None,
+    shorter_side: int | None = None,
     on_error: str = "skip",
     progress: Progress | None = None,
 ) -> LabelledRows:
@@ -139,10 +139,10 @@ def load_rows(
     image_size : int or tuple of int, default=None
         Height and width in pixels to resize images to. None keeps the size that all
         share; images of several sizes are resized to one, and a warning says which.
-    longest_side : int or None, default=None
-        Longest side in pixels that images keep where ``image_size`` is None: larger
-        ones are resized, and a warning says to what. None keeps images of one size as
-        they are.
+    shorter_side : int or None, default=None
+        Shorter side in pixels that images keep where ``image_size`` is None, the longer
+        one being at most four times as long: larger ones are resized, and a warning
+        says to what. None keeps images of one size as they are.
     on_error : {"skip", "stop"}, default="skip"
         Whether an image that cannot be read is left out, listed in ``skipped`` and
         warned of, or an error.
@@ -180,11 +180,11 @@ def load_rows(
     suffix = path.suffix.lower()
     check_on_error(on_error)
     size: tuple[int, int] | int | None = check_image_size(image_size)
-    if size is None and longest_side is not None:
+    if size is None and shorter_side is not None:
         size = int(
             check_scalar(
-                longest_side,
-                "longest_side",
+                shorter_side,
+                "shorter_side",
                 Integral,
                 min_val=1,
                 include_boundaries="left",

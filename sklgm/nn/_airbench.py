@@ -18,6 +18,8 @@ _MOMENTUM = 0.2
 # Variance that is added to each direction of patches, as a share of the largest: what
 # has less is noise, and would be blown up.
 _WHITENING_FLOOR = 1e-4
+# Pixels that two bytes can count.
+_MOST_PLACES = 2**15
 # Images whose patches are held at once.
 _IMAGES_AT_ONCE = 32
 
@@ -146,6 +148,38 @@ class ShiftedBatchNorm2d(nn.BatchNorm2d):
         )
 
 
+class FrugalMaxPool2d(nn.MaxPool2d):
+    """Maxima that keep a tenth of the memory for their gradient.
+
+    torch keeps the input, of which the gradient needs the shape only, and the place of
+    every maximum in eight bytes, where two are enough for up to 32,768 pixels. It keeps
+    all of them in the network that ``torch.compile`` makes.
+    """
+
+    def forward(self, X: Tensor) -> Tensor:
+        """Pool, shape (n_samples, n_channels, height, width)."""
+        n_pixels = X.shape[-2] * X.shape[-1]
+        if torch.compiler.is_compiling() or n_pixels > _MOST_PLACES:
+            pooled: Tensor = super().forward(X)
+            return pooled
+        address, shape, stride = X.data_ptr(), X.shape, X.stride()
+        dtype, device = X.dtype, X.device
+
+        def packed(kept: Tensor) -> Tensor | torch.Size:
+            if kept.dtype == torch.int64:
+                return kept.to(torch.int16)
+            return shape if kept.data_ptr() == address else kept
+
+        def unpacked(kept: Tensor | torch.Size) -> Tensor:
+            if isinstance(kept, torch.Size):  # its values play no part
+                return torch.empty_strided(kept, stride, dtype=dtype, device=device)
+            return kept.to(torch.int64) if kept.dtype == torch.int16 else kept
+
+        with torch.autograd.graph.saved_tensors_hooks(packed, unpacked):
+            pooled = super().forward(X)
+        return pooled
+
+
 class StandardScaler1d(nn.BatchNorm1d):
     """Features of one scale: mean 0 and a fixed root mean square.
 
@@ -183,7 +217,7 @@ class AirbenchNet(nn.Sequential):
         for n_out in _WIDTHS:
             layers += [
                 _convolution(n_in, n_out),
-                nn.MaxPool2d(2),
+                FrugalMaxPool2d(2),
                 ShiftedBatchNorm2d(n_out),
                 nn.GELU(),
                 _convolution(n_out, n_out),

@@ -3,8 +3,9 @@
 ``python tests/benchmarks/audit_of_photos.py cifar10-jpeg.zip --out FILE`` enlarges
 images of CIFAR-10 (JPEG) to photos of 640 x 480 pixels, one folder for each class,
 moves a twentieth into the folder of another class, and audits them by the command
-line, with as many processes as it chooses and with two workers. The memory is that of all processes together,
-pages that they share once. Options after ``--`` are passed to ``sklgm audit``. Linux.
+line, with as many processes as it chooses and with two workers. The memory is that of
+all processes together, pages that they share once. Options after ``--`` are passed to
+``sklgm audit``. Linux.
 """
 
 import argparse

@@ -305,37 +305,43 @@ def test_large_images_of_several_sizes_are_made_smaller(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("size", "longest_side", "expected"),
-    [((300, 400), 64, (48, 64)), ((48, 64), 64, (48, 64)), ((5, 9), 4, (2, 4))],
+    ("size", "shorter_side", "expected"),
+    [
+        ((300, 400), 48, (48, 64)),
+        ((48, 64), 48, (48, 64)),
+        ((9, 5), 4, (7, 4)),
+        ((20, 300), 32, (9, 128)),
+        ((20, 128), 32, (20, 128)),
+    ],
 )
 def test_large_images_of_one_size_are_made_smaller_if_asked(
-    tmp_path, size, longest_side, expected
+    tmp_path, size, shorter_side, expected
 ):
     path = write_folder(tmp_path, {name: gray(7, size) for name in SPLITS})
     is_smaller = expected != size
     said = rf"have {size[0]} x {size[1]} pixels: they are resized to {expected[0]} x "
     with pytest.warns(UserWarning, match=said) if is_smaller else nullcontext():
-        rows = load_rows(path, longest_side=longest_side)
+        rows = load_rows(path, shorter_side=shorter_side)
     assert rows.X.shape[1:] == (1, *expected)
     np.testing.assert_allclose(rows.X, 7 / 255, rtol=1e-6)
 
 
-def test_the_longest_side_may_be_an_integer_of_numpy(tmp_path):
+def test_the_shorter_side_may_be_an_integer_of_numpy(tmp_path):
     path = write_folder(tmp_path, {name: gray(7, (30, 40)) for name in SPLITS})
-    with pytest.warns(UserWarning, match="resized to 3 x 4 "):
-        assert load_rows(path, longest_side=np.int64(4)).X.shape[1:] == (1, 3, 4)
+    with pytest.warns(UserWarning, match="resized to 4 x 5 "):
+        assert load_rows(path, shorter_side=np.int64(4)).X.shape[1:] == (1, 4, 5)
 
 
 def test_a_size_that_is_asked_for_may_be_longer(tmp_path):
     path = write_folder(tmp_path, {name: gray(7, (300, 400)) for name in SPLITS})
-    assert load_rows(path, image_size=80, longest_side=64).X.shape[1:] == (1, 80, 80)
+    assert load_rows(path, image_size=80, shorter_side=64).X.shape[1:] == (1, 80, 80)
 
 
 def test_reading_images_tells_how_far_it_is(tmp_path):
     path = write_folder(tmp_path, {name: gray(7, (30, 40)) for name in SPLITS})
     told = []
-    with pytest.warns(UserWarning, match="resized to 6 x 8 "):
-        rows = load_rows(path, longest_side=8, progress=lambda *step: told.append(step))
+    with pytest.warns(UserWarning, match="resized to 8 x 11 "):
+        rows = load_rows(path, shorter_side=8, progress=lambda *step: told.append(step))
     n = len(rows.X)
     # One too large; all are measured, then read.
     assert told == [
@@ -345,10 +351,10 @@ def test_reading_images_tells_how_far_it_is(tmp_path):
     ]
 
 
-def test_the_longest_side_is_a_number_of_pixels(tmp_path):
+def test_the_shorter_side_is_a_number_of_pixels(tmp_path):
     path = write_folder(tmp_path, {name: gray(7, (3, 4)) for name in SPLITS})
-    with pytest.raises(ValueError, match="longest_side == 0, must be >= 1"):
-        load_rows(path, longest_side=0)
+    with pytest.raises(ValueError, match="shorter_side == 0, must be >= 1"):
+        load_rows(path, shorter_side=0)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

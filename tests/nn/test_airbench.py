@@ -7,7 +7,12 @@ from torch import nn
 
 from sklgm import LGMClassifier, SoftmaxClassifier
 from sklgm.nn import airbench
-from sklgm.nn._airbench import ShiftedBatchNorm2d, StandardScaler1d, Whitening
+from sklgm.nn._airbench import (
+    FrugalMaxPool2d,
+    ShiftedBatchNorm2d,
+    StandardScaler1d,
+    Whitening,
+)
 
 
 def images(n=40, shape=(3, 16, 16), seed=0):
@@ -149,3 +154,56 @@ def test_partial_fit_takes_the_whitening_from_the_first_chunk():
     expected = Whitening(3)
     expected.start_from(images())
     assert torch.allclose(first, expected.weight, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "memory_format", [torch.contiguous_format, torch.channels_last]
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_frugal_maxima_are_those_of_torch_with_their_gradients(memory_format, dtype):
+    generator = torch.Generator().manual_seed(0)
+    X = torch.randint(9, (3, 4, 7, 10), generator=generator)  # many ties
+    X = X.to(dtype).contiguous(memory_format=memory_format).requires_grad_()
+    ours, expected = FrugalMaxPool2d(2)(X), nn.MaxPool2d(2)(X)
+    assert torch.equal(ours, expected)
+    assert ours.stride() == expected.stride()
+    towards = torch.randn(ours.shape, generator=generator).to(dtype)
+    (gradient,) = torch.autograd.grad(ours, X, towards)
+    (of_torch,) = torch.autograd.grad(expected, X, towards)
+    assert torch.equal(gradient, of_torch)
+    assert gradient.stride() == of_torch.stride()
+
+
+def test_frugal_maxima_have_second_derivatives():
+    # Gradient matching differentiates the gradients of a network.
+    X = torch.randn(2, 3, 6, 6, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(lambda X: FrugalMaxPool2d(2)(X) ** 2, X)
+
+
+def test_frugal_maxima_keep_places_in_two_bytes_and_no_input(monkeypatch):
+    kept = []
+    hooks = torch.autograd.graph.saved_tensors_hooks
+
+    def noting(pack, unpack):
+        return hooks(lambda tensor: kept.append(pack(tensor)) or kept[-1], unpack)
+
+    monkeypatch.setattr(torch.autograd.graph, "saved_tensors_hooks", noting)
+    FrugalMaxPool2d(2)(torch.randn(2, 3, 8, 8, requires_grad=True))
+    tensors = [value for value in kept if isinstance(value, torch.Tensor)]
+    assert [value.dtype for value in tensors] == [torch.int16]
+    assert [value for value in kept if value is not tensors[0]] == [(2, 3, 8, 8)]
+
+
+def test_maxima_of_large_images_have_places_beyond_two_bytes():
+    X = torch.randn(1, 1, 200, 200, requires_grad=True)
+    (gradient,) = torch.autograd.grad(FrugalMaxPool2d(2)(X).sum(), X)
+    (of_torch,) = torch.autograd.grad(nn.MaxPool2d(2)(X).sum(), X)
+    assert torch.equal(gradient, of_torch)
+
+
+def test_frugal_maxima_are_compiled_as_those_of_torch():
+    X = torch.randn(2, 3, 6, 6, requires_grad=True)
+    compiled = torch.compile(FrugalMaxPool2d(2), backend="eager", fullgraph=True)
+    (gradient,) = torch.autograd.grad(compiled(X).sum(), X)
+    (expected,) = torch.autograd.grad(nn.MaxPool2d(2)(X).sum(), X)
+    assert torch.equal(gradient, expected)
