@@ -83,6 +83,39 @@ def test_the_page_shows_figures_bounds_and_machine(speed_page, tmp_path):
     assert "skorch" not in page
 
 
+def test_the_page_names_the_measurement_of_every_row(speed_page, tmp_path):
+    (old,) = [row for row in RECORD["rows"] if row["threads"] == 2]
+    (again,) = [row for row in RECORD["rows"] if row["threads"] == 1]
+    record = {
+        **RECORD,
+        "date": "2026-03-04",
+        "rows": [again],
+        "earlier": [{**RECORD, "rows": [old]}],
+    }
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "speed.json").write_text(json.dumps(record))
+    speed_page.write_page(tmp_path)
+    page = " ".join((tmp_path / "speed.rst").read_text().split())
+    assert page.count("epoch / loop") == 1
+    assert "Measured on 2026-03-04" in page
+    assert "What that leaves out: Measured on 2026-01-02" in page
+
+
+def test_measuring_some_rows_again_keeps_the_others(tmp_path, monkeypatch):
+    benchmarks = Path(__file__).parent / "benchmarks"
+    monkeypatch.syspath_prepend(str(benchmarks))
+    run = importlib.import_module("run")
+    path = tmp_path / "speed.json"
+    path.write_text(json.dumps(RECORD))
+    first, second = RECORD["rows"]
+    assert run.earlier_records(path, [first]) == [{**RECORD, "rows": [second]}]
+    newer = {**RECORD, "rows": [first], "earlier": [{**RECORD, "rows": [second]}]}
+    path.write_text(json.dumps(newer))
+    assert run.earlier_records(path, [second]) == [{**RECORD, "rows": [first]}]
+    for name in ("run", "sides"):
+        sys.modules.pop(name, None)
+
+
 def test_the_page_shows_where_time_goes(speed_page, tmp_path):
     (tmp_path / "results").mkdir()
     for name, record in (("speed", RECORD), ("profiles", PROFILES)):

@@ -35,9 +35,11 @@ def render_page(
     """Text of the page for records of ``run.py`` and ``profiles.py``, or for none."""
     if record is None:
         return f"{FOREWORD}\nNo measurement is committed.\n"
-    threads = sorted({row["threads"] for row in record["rows"]})
-    names = list(dict.fromkeys(row["what"] for row in record["rows"]))
-    found = {(row["what"], row["threads"]): row for row in record["rows"]}
+    records = [*record.get("earlier", ()), record]
+    measured = [row for one in records for row in one["rows"]]
+    threads = sorted({row["threads"] for row in measured})
+    names = list(dict.fromkeys(row["what"] for row in measured))
+    found = {(row["what"], row["threads"]): row for row in measured}
     header = [f"{n} thread{'s' if n > 1 else ''}" for n in threads]
     rows = []
     for name in names:
@@ -46,10 +48,19 @@ def render_page(
         asked = f"{first['asked']:g}{_unit(first)}"
         rows.append([name, asked, *map(_cell, own)])
     lines = generated.table(["What", "Asked", *header], rows)
-    lines = [FOREWORD, _machine(record), "", *lines]
+    lines = [FOREWORD, *_machines(records), "", *lines]
     if profiles is not None:
         lines += _profiles(profiles)
     return "\n".join(lines) + "\n"
+
+
+def _machines(records: list[dict[str, Any]]) -> list[str]:
+    """Sentences on how each record was measured, the latest first."""
+    latest = records[-1]
+    lines = [_machine(latest)]
+    for record in reversed(records[:-1]):
+        lines += ["", f"What that leaves out: {_machine(record)}"]
+    return lines
 
 
 def _machine(record: dict[str, Any]) -> str:

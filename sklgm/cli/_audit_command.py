@@ -106,7 +106,7 @@ def audit(
         int | None,
         typer.Option(
             help="Height and width in pixels to resize images to. Default: the size "
-            "that all share, or the median, with sides of 40 pixels at most."
+            "that all share, or the median, at most 32 along the shorter side."
         ),
     ] = None,
     on_error: Annotated[

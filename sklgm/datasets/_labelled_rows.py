@@ -331,7 +331,7 @@ def rows_of_table(
     name : str
         Name of the data set.
     label_column, drop_columns, group_column, image_size, on_error, progress
-        As in :func:`load_rows`; the size as a pair, or the longest side as a number.
+        As in :func:`load_rows`; the size as a pair, or the shorter side as a number.
     is_text, has_decimal_comma : bool
         Whether all columns are text that is yet to be converted, and how.
     stacklevel : int

@@ -136,21 +136,21 @@ class ClassDistances:
         self.covariance_type = covariance_type
         self.tolerance = tolerance
         work = torch.float32 if means.device.type == "mps" else torch.float64
-        self.log_variances = log_variances.to(work)
         self.means = means.to(work)
         # The distance does not change when features and means are shifted together.
         self._centre = means.detach().to(work).mean(dim=0)
         if tolerance > 0.0:
             self._centre = self._centre.float().to(work)  # one that both types hold
         mu = self.means - self._centre
-        precisions = torch.exp(-self.log_variances)
+        precisions = torch.exp(-log_variances.to(work))
+        self._claims = self.means, precisions
         if covariance_type in ("identity", "spherical"):
             precisions = precisions.reshape(-1, 1)
         weight = mu * precisions
         self._parts = precisions, weight, (weight * mu).sum(dim=1, keepdim=True)
         if tolerance > 0.0:
             self._rounded = self._centre.float(), tuple(p.float() for p in self._parts)
-            self._rounded_claims = self.means.float(), self.log_variances.float()
+            self._rounded_claims = self.means.float(), self._claims[1].float()
             squares = precisions * self.means.square()
             self._from_origin = squares.sum(dim=1).float()  # (n_classes,)
 
@@ -194,18 +194,15 @@ class ClassDistances:
         Tensor of shape (n_samples,)
             Distances >= 0, in float64 (float32 on devices without it).
         """
-        work = self.means.dtype
-        precise = self.means, self.log_variances, self.covariance_type
+        work, kind = self.means.dtype, self.covariance_type
         if not self._is_rounded(features):
-            return claimed_squared_mahalanobis(features.to(work), y_encoded, *precise)
-        rounded = claimed_squared_mahalanobis(
-            features, y_encoded, *self._rounded_claims, self.covariance_type
-        )
+            return _claimed_squares(features.to(work), y_encoded, *self._claims, kind)
+        rounded = _claimed_squares(features, y_encoded, *self._rounded_claims, kind)
         sizes = rounded + self._from_origin.index_select(0, y_encoded)
         distances = rounded.to(work)
         for rows in self._inaccurate(sizes):
-            distances[rows] = claimed_squared_mahalanobis(
-                features[rows].to(work), y_encoded[rows], *precise
+            distances[rows] = _claimed_squares(
+                features[rows].to(work), y_encoded[rows], *self._claims, kind
             )
         return distances
 
@@ -270,9 +267,20 @@ def claimed_squared_mahalanobis(
         If ``covariance_type`` is unknown or ``log_variances`` has another shape.
     """
     _check_shape(log_variances, covariance_type, *means.shape)
+    return _claimed_squares(
+        features, y_encoded, means, torch.exp(-log_variances), covariance_type
+    )
+
+
+def _claimed_squares(
+    features: Tensor,
+    y_encoded: Tensor,
+    means: Tensor,
+    precisions: Tensor,
+    covariance_type: CovarianceType,
+) -> Tensor:
     # (n_samples, feature_dim)
     squares = (features - means.index_select(0, y_encoded)).square()
-    precisions = torch.exp(-log_variances)
     if covariance_type in ("spherical", "diag"):
         precisions = precisions.index_select(0, y_encoded)
     if covariance_type == "diag":

@@ -2,7 +2,8 @@
 
 In a checkout, on a quiet machine: ``python tests/benchmarks/run.py``. It writes
 ``docs/results/speed.json``; ``--out`` names another file, ``--select`` takes an
-expression of ``pytest -k``. A bound that is missed is recorded and ends nothing.
+expression of ``pytest -k``, and what it leaves out stays in the file as it was measured
+before. A bound that is missed is recorded and ends nothing.
 """
 
 import argparse
@@ -38,6 +39,18 @@ def measure(n_threads, select):
         return [json.loads(line) for line in lines.read_text().splitlines()]
 
 
+def earlier_records(path, rows):
+    """What stands in a file, without what has been measured anew."""
+    record = json.loads(path.read_text())
+    again = {(row["what"], row["threads"]) for row in rows}
+    records = [*record.pop("earlier", ()), record]
+    for older in records:
+        older["rows"] = [
+            row for row in older["rows"] if (row["what"], row["threads"]) not in again
+        ]
+    return [older for older in records if older["rows"]]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     default = HERE.parents[1] / "docs" / "results" / "speed.json"
@@ -53,7 +66,10 @@ def main():
     if not rows:
         sys.exit("no benchmark was measured")
     command = " ".join(["python tests/benchmarks/run.py", *given])
-    write_record(options.out, command, load_at_start=loads, rows=rows)
+    measured = {"rows": rows}
+    if options.select and options.out.exists():
+        measured["earlier"] = earlier_records(options.out, rows)
+    write_record(options.out, command, load_at_start=loads, **measured)
     missed = sum(row["median"] > row["asked"] for row in rows)
     print(f"{len(rows)} rows in {options.out}, {missed} of them beyond what was asked")
 
