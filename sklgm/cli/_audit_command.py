@@ -244,10 +244,12 @@ def audit(
     folder = out or Path("sklgm-audit") / path.resolve().stem
     with errors_in_one_line(_OPTIONS), warnings_in_one_line(_OPTIONS) as said:
         with loading(quiet) as show:
+            from sklgm._inputs import resolve_device
             from sklgm.auditing import read_decisions
             from sklgm.cli._arrays import has_no_X, load_without_X, read_array
             from sklgm.datasets import load_rows
 
+            resolve_device(device)  # a wrong one is told before anything is read
             load = partial(
                 load_rows,
                 label_column=label_column,
@@ -284,7 +286,8 @@ def audit(
             )
             backbone = "identity"
         if n_jobs is None:
-            n_jobs = _processes_for(rows.X, backbone, device)
+            judged_by = "identity" if features is not None else backbone
+            n_jobs = _processes_for(rows.X, judged_by, device)
         result = _audit_and_write(
             rows,
             known,
@@ -412,7 +415,8 @@ def _processes_for(X: Any, backbone: str, device: str) -> int:
     if resolve_device(device).type != "cpu":
         return 1
     shape = getattr(X, "shape", ())[1:]
-    if backbone == "auto" and automatic_backbone(shape) == "airbench":
+    chosen = automatic_backbone(shape) if backbone == "auto" else backbone
+    if chosen == "airbench":
         return max(1, int(cpu_count()) // 4)
     return -1
 

@@ -153,16 +153,22 @@ class FrugalMaxPool2d(nn.MaxPool2d):
 
     torch keeps the input, of which the gradient needs the shape only, and the place of
     every maximum in eight bytes, where two are enough for up to 32,768 pixels. It keeps
-    all of them in the network that ``torch.compile`` makes.
+    all of them where ``torch.compile`` or a transform of ``torch.func`` is at work.
     """
 
     def forward(self, X: Tensor) -> Tensor:
         """Pool, shape (n_samples, n_channels, height, width)."""
         n_pixels = X.shape[-2] * X.shape[-1]
+        pooled: Tensor
         if torch.compiler.is_compiling() or n_pixels > _MOST_PLACES:
-            pooled: Tensor = super().forward(X)
+            pooled = super().forward(X)
             return pooled
-        address, shape, stride = X.data_ptr(), X.shape, X.stride()
+        try:
+            address = X.data_ptr()
+        except RuntimeError:  # within torch.func tensors have none
+            pooled = super().forward(X)
+            return pooled
+        shape, stride = X.shape, X.stride()
         dtype, device = X.dtype, X.device
 
         def packed(kept: Tensor) -> Tensor | torch.Size:

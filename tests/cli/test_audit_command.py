@@ -98,6 +98,8 @@ def test_audit_trains_folds_in_processes(invoke, labelled_csv, tmp_path):
     [
         ((9, 3, 32, 32), "auto", 2, 1),
         ((9, 3, 64, 48), "auto", 16, 4),
+        ((9, 3, 64, 48), "airbench", 16, 4),
+        ((9, 3, 64, 48), "identity", 16, -1),
         ((9, 3, 64, 48), "cnn", 16, -1),
         ((9, 1, 28, 28), "auto", 16, -1),
         ((9, 5), "auto", 16, -1),
@@ -108,7 +110,7 @@ def test_the_large_network_fills_several_cores_by_itself(
 ):
     monkeypatch.setattr("joblib.cpu_count", lambda: n_cores)
     assert _processes_for(np.zeros(shape), backbone, "cpu") == n_processes
-    assert _processes_for([["a text"]], backbone, "cpu") == -1
+    assert _processes_for([["a text"]], "auto", "cpu") == -1
     monkeypatch.setattr("sklgm._inputs.resolve_device", lambda _: torch.device("cuda"))
     assert _processes_for(np.zeros(shape), backbone, "cuda") == 1
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklgm.gaussian import COVARIANCE_TYPES, ClassDistances, log_variances_shape
 from sklgm.gaussian import _distances as module
 
-TOLERANCE = 1e-3
+TOLERANCE = 0.01
 
 
 def literal_distances(features, means, log_variances, covariance_type):
@@ -80,9 +80,9 @@ def test_typical_features_are_multiplied_as_they_are(covariance_type, monkeypatc
     expanded = ClassDistances._expanded
     claimed = module._claimed_squares
 
-    def watched(self, f, parts):
+    def watched(self, f, *parts):
         types.append(f.dtype)
-        return expanded(self, f, parts)
+        return expanded(self, f, *parts)
 
     def watched_claimed(f, *others):
         types.append(f.dtype)
@@ -106,9 +106,9 @@ def test_only_rows_beyond_the_tolerance_are_computed_again(monkeypatch):
     again = []
     expanded = ClassDistances._expanded
 
-    def watched(self, f, parts):
+    def watched(self, f, *parts):
         again.append(len(f))
-        return expanded(self, f, parts)
+        return expanded(self, f, *parts)
 
     monkeypatch.setattr(ClassDistances, "_expanded", watched)
     to_classes = ClassDistances(means, torch.zeros(()), tolerance=TOLERANCE)
@@ -127,3 +127,56 @@ def test_without_a_tolerance_rows_of_float32_are_exact():
     np.testing.assert_allclose(to_classes.to_all(features).T, literal, rtol=1e-10)
     own = literal.gather(1, labels[:, None])[:, 0]
     np.testing.assert_allclose(to_classes.to_claimed(features, labels), own, rtol=1e-12)
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+@pytest.mark.parametrize("dim", [10, 150, 4096])
+def test_small_terms_beside_a_large_one_are_not_lost(covariance_type, dim):
+    # Sums that add one term after the other lose what is below half of the last digit.
+    shape = log_variances_shape(covariance_type, 2, dim)
+    to_classes = ClassDistances(
+        torch.zeros(2, dim).double(),
+        torch.zeros(shape),
+        covariance_type,
+        tolerance=TOLERANCE,
+    )
+    features = torch.full((3, dim), 2.9e-5**0.5)
+    features[:, 0] = 980**0.5
+    literal = features.double().square().sum(dim=1)
+    for found in (
+        to_classes.to_all(features)[0],
+        to_classes.to_claimed(features, torch.zeros(3, dtype=torch.long)),
+    ):
+        np.testing.assert_allclose(found, literal, rtol=0, atol=TOLERANCE)
+
+
+def test_float32_is_not_tried_where_it_is_too_coarse(monkeypatch):
+    types = []
+    expanded = ClassDistances._expanded
+
+    def watched(self, f, *parts):
+        types.append(f.dtype)
+        return expanded(self, f, *parts)
+
+    monkeypatch.setattr(ClassDistances, "_expanded", watched)
+    wide = ClassDistances(
+        torch.zeros(2, 1000), torch.zeros(()), "identity", tolerance=TOLERANCE
+    )
+    wide.to_all(torch.zeros(5, 1000))
+    assert types == [torch.float64]
+    far = ClassDistances(torch.zeros(2, 3), torch.zeros(()), tolerance=TOLERANCE)
+    types.clear()
+    for _ in range(2):
+        far.to_all(torch.full((5, 3), 1e6))
+    assert types == [torch.float32, torch.float64, torch.float64]
+
+
+def test_means_that_float32_cannot_hold_are_those_of_float64():
+    means = torch.tensor([[1e39], [3e39]], dtype=torch.float64)
+    log_variances = torch.tensor(2.0 * np.log(1e39))
+    to_classes = ClassDistances(means, log_variances, tolerance=TOLERANCE)
+    for features in (means, torch.zeros(2, 1)):
+        literal = literal_distances(features, means, log_variances, "identity")
+        np.testing.assert_allclose(to_classes.to_all(features).T, literal, rtol=1e-9)
+        claimed = to_classes.to_claimed(features, torch.tensor([0, 1]))
+        np.testing.assert_allclose(claimed, literal.diagonal(), rtol=1e-9)

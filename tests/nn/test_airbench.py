@@ -13,6 +13,7 @@ from sklgm.nn._airbench import (
     StandardScaler1d,
     Whitening,
 )
+from sklgm.poisoning import make_surrogate
 
 
 def images(n=40, shape=(3, 16, 16), seed=0):
@@ -207,3 +208,33 @@ def test_frugal_maxima_are_compiled_as_those_of_torch():
     (gradient,) = torch.autograd.grad(compiled(X).sum(), X)
     (expected,) = torch.autograd.grad(nn.MaxPool2d(2)(X).sum(), X)
     assert torch.equal(gradient, expected)
+
+
+@pytest.mark.parametrize("transform", ["grad", "vmap of grad"])
+def test_frugal_maxima_take_the_transforms_of_torch(transform):
+    X = torch.randn(4, 2, 3, 6, 6)
+
+    def value(pool, X):
+        return (pool(X) ** 2).sum()
+
+    def transformed(pool):
+        if transform == "grad":
+            return torch.func.grad(lambda X: value(pool, X))(X[0])
+        return torch.func.vmap(torch.func.grad(lambda X: value(pool, X)))(X)
+
+    expected = transformed(nn.MaxPool2d(2))
+    torch.testing.assert_close(transformed(FrugalMaxPool2d(2)), expected)
+
+
+def test_gradients_of_all_parameters_are_those_of_each_image():
+    # As gradient matching takes them.
+    torch.manual_seed(0)
+    body, head = airbench((3, 32, 32), 8).eval(), nn.Linear(8, 3).eval()
+    surrogate = make_surrogate(
+        (body, head), input_shape=(3, 32, 32), classes=np.arange(3)
+    )
+    X = torch.rand(2, 2, 3, 32, 32, requires_grad=True)
+    gradients = surrogate.parameter_gradients(X, torch.tensor([0, 1]), parameters="all")
+    (of_images,) = torch.autograd.grad(gradients.square().sum(), X)
+    assert torch.isfinite(of_images).all()
+    assert of_images.abs().sum() > 0
