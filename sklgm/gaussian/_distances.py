@@ -122,7 +122,7 @@ class ClassDistances:
     In float32 the error of ``D = |f|^2 - 2 f . mu + |mu|^2``, each weighted by the
     precisions, is at most ``(d + 8) eps (|f|^2 + |mu|^2)`` for d dimensions and ``eps =
     2 ** -23``: sums of d products lose d / 2 eps of their terms' sizes at worst, in
-    whatever order (Higham, equation 3.4), and twice ``f . mu`` is at most as large as
+    whatever order (Higham), and twice ``f . mu`` is at most as large as
     both squares. A typical error is a hundredth of it. Of many dimensions no row would
     be within the tolerance, and none is tried.
 
@@ -196,9 +196,8 @@ class ClassDistances:
         rounded, sizes = self._expanded(features, *self._to_all_rounded)
         distances = rounded.to(work)
         for rows in self._inaccurate(sizes.amax(dim=0)):
-            distances[:, rows] = self._expanded(features[rows].to(work), *self._to_all)[
-                0
-            ]
+            exact, _ = self._expanded(features[rows].to(work), *self._to_all)
+            distances[:, rows] = exact
         return distances.clamp_min_(0.0)
 
     def to_claimed(self, features: Tensor, y_encoded: Tensor) -> Tensor:
