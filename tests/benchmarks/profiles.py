@@ -13,12 +13,11 @@ import pstats
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 from sides import noisy_digits, write_record
 from torch import nn
 
-from sklgm import LGMClassifier, RobustGaussianClassifier, SoftmaxClassifier
+from sklgm import LGMClassifier, SoftmaxClassifier
 
 N_SHOWN = 8
 
@@ -100,17 +99,6 @@ def main():
             names,
         )
     )
-    rng = np.random.RandomState(0)
-    features = rng.standard_normal((100_000, 64)).astype(np.float32)
-    classes = rng.randint(10, size=len(features))
-    gaussians = RobustGaussianClassifier(location="mean", covariance_type="diag")
-    gaussians.fit(features, classes)
-    for name, score in (
-        ("mixture", gaussians.score_samples),
-        ("claimed posterior", lambda X: gaussians.claimed_log_proba(X, classes)),
-    ):
-        what = f"{name} of 100,000 x 64"
-        profiles.append(of_operators(what, lambda score=score: score(features), 3))
     command = f"OMP_NUM_THREADS={n_threads} python tests/benchmarks/profiles.py"
     write_record(options.out, command, load_at_start=load_at_start, profiles=profiles)
     print(f"{len(profiles)} profiles in {options.out}")
