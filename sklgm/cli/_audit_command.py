@@ -205,7 +205,7 @@ def audit(
         typer.Option(
             help="Number of processes that train folds. Default: one per core; one on "
             "a GPU; one per four cores for the large network of colour images, which "
-            "uses the others itself and takes 1 GB of memory per process."
+            "uses the others itself and takes over 1 GB of memory per process."
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,

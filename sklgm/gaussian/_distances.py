@@ -122,9 +122,8 @@ class ClassDistances:
     In float32 the error of ``D = |f|^2 - 2 f . mu + |mu|^2``, each weighted by the
     precisions, is at most ``(d + 8) eps (|f|^2 + |mu|^2)`` for d dimensions and ``eps =
     2 ** -23``: sums of d products lose d / 2 eps of their terms' sizes at worst, in
-    whatever order (Higham), and twice ``f . mu`` is at most as large as
-    both squares. A typical error is a hundredth of it. Of many dimensions no row would
-    be within the tolerance, and none is tried.
+    whatever order (Higham), and twice ``f . mu`` is at most as large as both squares.
+    Of many dimensions no row would be within the tolerance, and none is tried.
 
     References
     ----------

@@ -149,7 +149,7 @@ class ShiftedBatchNorm2d(nn.BatchNorm2d):
 
 
 class FrugalMaxPool2d(nn.MaxPool2d):
-    """Maxima that keep a tenth of the memory for their gradient.
+    """Maxima that keep little memory for their gradient.
 
     torch keeps the input, of which the gradient needs the shape only, and the place of
     every maximum in eight bytes, where two are enough for up to 32,768 pixels. It keeps
