@@ -245,7 +245,8 @@ class NetworkClassifier(
 
         Parameters
         ----------
-        name : {"natural_images", "natural_images_long", "natural_images_small"}
+        name : {"natural_images", "natural_images_long", "natural_images_quick", \
+                "natural_images_small"}
             The recipe; see :doc:`/user_guide/train`.
         **changes
             Parameters of the classifier that differ from the recipe.

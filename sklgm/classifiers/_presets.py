@@ -24,6 +24,11 @@ _NATURAL_IMAGES: Mapping[str, Any] = {
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "natural_images": _NATURAL_IMAGES,
     "natural_images_long": {**_NATURAL_IMAGES, "max_epochs": 45},
+    "natural_images_quick": {
+        **_NATURAL_IMAGES,
+        "backbone": "airbench_narrow",
+        "max_epochs": 10,
+    },
     "natural_images_small": {
         **_NATURAL_IMAGES,
         "max_epochs": 20,

@@ -35,7 +35,12 @@ AttackName = Literal[
     "adaptive_posterior",
     "adaptive_joint",
 ]
-RecipeName = Literal["natural_images", "natural_images_long", "natural_images_small"]
+RecipeName = Literal[
+    "natural_images",
+    "natural_images_long",
+    "natural_images_quick",
+    "natural_images_small",
+]
 NAMED_DATASETS = ("digits", "mnist", "cifar10")
 
 #: Values that differ from the defaults, by kind of data set (``"digits"``,

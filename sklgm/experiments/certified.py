@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -17,8 +18,10 @@ from sklgm.classifiers import (
     SoftmaxClassifier,
 )
 from sklgm.experiments._networks import Classifier, make_networks
+from sklgm.experiments._partition import share_counts
 from sklgm.experiments._protocol import Context, Protocol, rate
 from sklgm.experiments._settings import (
+    Count,
     Distinct,
     Minority,
     Positive,
@@ -71,6 +74,9 @@ class CertifiedSettings(Settings):
         Of the trimmed mean; it withstands no larger share.
     n_iter : int >= 0, default=4
         See :func:`sklgm.poisoning.attack_locations`; 0 does without the attack.
+    rows_per_class : tuple of int, default=()
+        Numbers of rows of each class to which heads are fitted as well, beside all of
+        them; fewer than there are.
     """
 
     shares: Annotated[tuple[Minority, ...], Some, Distinct] = (0.02, 0.05, 0.1, 0.2)
@@ -80,6 +86,7 @@ class CertifiedSettings(Settings):
     label_smoothing: Annotated[float, pydantic.Field(gt=0, lt=1)] = 0.1
     trim: Minority = 0.25
     n_iter: Annotated[int, pydantic.Field(ge=0)] = 4
+    rows_per_class: Annotated[tuple[Count, ...], Distinct] = ()
 
     presets: ClassVar[Presets] = {
         ("cifar10", "*"): {"likelihood_weight": 2.0, "label_smoothing": 0.2},
@@ -95,6 +102,15 @@ class _Certified:
 
     def holds(self, n_poisons: int) -> NDArray[np.bool_]:
         return self.is_right & (self.counts >= n_poisons)
+
+
+@dataclass(frozen=True, eq=False)
+class _Subset:
+    """Rows that heads are fitted to."""
+
+    variant: str | None  # None: all rows for heads
+    rows: NDArray[np.intp]
+    counts: dict[int, float]  # shares of a class by numbers of poisons
 
 
 def measure(
@@ -120,8 +136,8 @@ def measure(
         the accuracy that the best attack found leaves, and the paired difference of
         L-GM to each other network.
     """
-    counts = context.partition.share_counts(settings.shares)
-    found: dict[tuple[str, str], _Certified] = {}
+    subsets = _list_subsets(context.partition.y_refit, settings)
+    found: dict[tuple[str, Location, str | None], _Certified] = {}
     networks = _list_networks(context, settings)
     context.runner.progress(NAME, 0, len(networks))
     for number, (network, clf) in enumerate(networks):
@@ -131,7 +147,7 @@ def measure(
         fitted = context.trained(stage, clf, None if stage == network else label)
         name = f"{NAME}, {network}, {settings!r}"
         items = context.stage(
-            name, partial(_measure_network, context, settings, network, fitted, counts)
+            name, partial(_measure_network, context, settings, network, fitted, subsets)
         )
         for item in items:
             if isinstance(item, Row):
@@ -139,15 +155,17 @@ def measure(
             else:
                 found[item[0]] = item[1]
         context.runner.progress(NAME, number + 1, len(networks))
-    for (network, location), rival in found.items():
+    counts = {subset.variant: subset.counts for subset in subsets}
+    for (network, location, variant), rival in found.items():
         if network == _OURS:
             continue
-        ours = found[_OURS, location]
-        for n, share in {0: None, **counts}.items():
+        ours = found[_OURS, location, variant]
+        for n, share in {0: None, **counts[variant]}.items():
             difference = paired_rate_difference(ours.holds(n), rival.holds(n))
             yield Row(
                 **context.columns(NAME),
                 victim=f"{network}_{location}",
+                variant=variant,
                 n_poisons=n,
                 share=share,
                 metric=_DIFFERENCE,
@@ -176,33 +194,57 @@ def _list_networks(
     return [("softmax", softmax), ("smoothed_softmax", smoothed), (_OURS, lgm)]
 
 
+def _list_subsets(y: NDArray[Any], settings: CertifiedSettings) -> list[_Subset]:
+    """List all rows for heads, then the first of each class."""
+    subsets = [_Subset(None, np.arange(len(y)), share_counts(settings.shares, y))]
+    for n_rows in settings.rows_per_class:
+        of_class = [np.flatnonzero(y == label) for label in np.unique(y)]
+        fewest = min(len(rows) for rows in of_class)
+        if n_rows >= fewest:
+            raise ValueError(
+                f"certified.rows_per_class must be below the {fewest} rows for heads "
+                f"of the smallest class, got {n_rows}"
+            )
+        rows = np.sort(np.concatenate([rows[:n_rows] for rows in of_class]))
+        counts = share_counts(settings.shares, y[rows])
+        subsets.append(_Subset(f"{n_rows:,} rows per class", rows, counts))
+    return subsets
+
+
 def _measure_network(
     context: Context,
     settings: CertifiedSettings,
     network: str,
     clf: Classifier,
-    counts: dict[int, float],
-) -> Iterator[Row | tuple[tuple[str, str], _Certified]]:
+    subsets: list[_Subset],
+) -> Iterator[Row | tuple[tuple[str, Location, str | None], _Certified]]:
     """Certify and attack the locations on the features of one network."""
     rows = context.partition
-    features = clf.transform(rows.X_refit).astype(np.float64)
+    all_features = clf.transform(rows.X_refit).astype(np.float64)
     test_features = clf.transform(rows.X_test).astype(np.float64)
     accuracy = clf.predict(rows.X_test) == rows.y_test
-    for location in _LOCATIONS:
-        row = partial(Row, **context.columns(NAME), victim=f"{network}_{location}")
+    for location, subset in product(_LOCATIONS, subsets):
+        row = partial(
+            Row,
+            **context.columns(NAME),
+            victim=f"{network}_{location}",
+            variant=subset.variant,
+        )
+        features, y = all_features[subset.rows], rows.y_refit[subset.rows]
         head = RobustGaussianClassifier(
             location=location,
             trim=settings.trim if location == "trimmed_mean" else 0.0,
             variance=1.0,
-            priors=np.ones(len(np.unique(rows.y_refit))),
-        ).fit(features, rows.y_refit)
+            priors=np.ones(len(np.unique(y))),
+        ).fit(features, y)
         certified = _Certified(
             head.predict(test_features) == rows.y_test,
             head.certified_poisons(test_features),
         )
-        yield (network, location), certified
-        yield row(metric="backbone_accuracy", **_share(accuracy))
-        for n, share in {0: None, **counts}.items():
+        yield (network, location, subset.variant), certified
+        if subset.variant is None:
+            yield row(metric="backbone_accuracy", **_share(accuracy))
+        for n, share in {0: None, **subset.counts}.items():
             holds = certified.holds(n)
             at: dict[str, Any] = {"n_poisons": n, "share": share}
             yield row(metric=_CERTIFIED, **at, **_share(holds))
@@ -215,7 +257,7 @@ def _measure_network(
                 attack = attack_locations(
                     head,
                     features,
-                    rows.y_refit,
+                    y,
                     test_features[open_rows],
                     n,
                     n_iter=settings.n_iter,
@@ -231,8 +273,8 @@ def _share(cases: NDArray[np.bool_]) -> dict[str, Any]:
 
 
 def _check(context: Context, settings: CertifiedSettings) -> None:
-    """Raise where a class is too small for the shares."""
-    context.partition.share_counts(settings.shares)
+    """Raise where a class is too small for the shares, or for the numbers of rows."""
+    _list_subsets(context.partition.y_refit, settings)
 
 
 DESCRIPTION = ProtocolDescription(
@@ -249,6 +291,7 @@ DESCRIPTION = ProtocolDescription(
     tables=(
         TableSpec(
             title="{dataset}: right, and proved to stay so",
+            where={"variant": None},
             split=("dataset",),
             index=("victim",),
             noun="poison",
@@ -260,7 +303,20 @@ DESCRIPTION = ProtocolDescription(
             ),
         ),
         TableSpec(
+            title="{dataset}: right, and proved to stay so, heads of {variant}",
+            where={"variant": ...},
+            split=("dataset", "variant"),
+            index=("victim",),
+            noun="poison",
+            columns=(
+                ColumnSpec(
+                    _CERTIFIED, "{n_poisons}", "rate", by=("n_poisons", "share")
+                ),
+            ),
+        ),
+        TableSpec(
             title="{dataset}: what the best attack found leaves right",
+            where={"variant": None},
             split=("dataset",),
             index=("victim",),
             columns=(
@@ -270,7 +326,20 @@ DESCRIPTION = ProtocolDescription(
         TableSpec(
             title="{dataset}: certified accuracy of L-GM minus that of softmax, by the "
             "same location and on the same test rows",
+            where={"variant": None},
             split=("dataset",),
+            index=("victim",),
+            header_title="L-GM minus",
+            columns=(
+                ColumnSpec(
+                    _DIFFERENCE, "{n_poisons}", "share", by=("n_poisons", "share")
+                ),
+            ),
+        ),
+        TableSpec(
+            title="{dataset}: the same difference, heads of {variant}",
+            where={"variant": ...},
+            split=("dataset", "variant"),
             index=("victim",),
             header_title="L-GM minus",
             columns=(
@@ -288,6 +357,7 @@ DESCRIPTION = ProtocolDescription(
             "against the share of a class that is poisoned. Open triangles are what "
             "the best attack found leaves right: the truth lies between. Higher is "
             "better.",
+            where={"variant": None},
             alt="Lines of certified accuracy against the poisoned share, one per model",
             split=("dataset",),
         ),

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# Channels after each group of two convolutions, and of features before the projection.
-_WIDTHS = (64, 256, 256)
+#: Channels after each group of two convolutions, and of features before the projection.
+WIDTHS = (64, 256, 256)
 # Root mean square of the features, so that those of 64 dimensions have norm 4/3: the
 # step of SGD depends on it.
 _FEATURE_SCALE = 1.0 / 6.0
@@ -214,13 +214,22 @@ class AirbenchNet(nn.Sequential):
         Size of the output.
     stride : int, default=1
         Pixels between the patches of the whitening.
+    widths : tuple of int, default=(64, 256, 256)
+        Channels of each group.
     """
 
-    def __init__(self, n_channels: int, feature_dim: int, *, stride: int = 1) -> None:
+    def __init__(
+        self,
+        n_channels: int,
+        feature_dim: int,
+        *,
+        stride: int = 1,
+        widths: tuple[int, ...] = WIDTHS,
+    ) -> None:
         whitening = Whitening(n_channels, stride=stride)
         layers: list[nn.Module] = [whitening, nn.GELU()]
         n_in = whitening.n_filters
-        for n_out in _WIDTHS:
+        for n_out in widths:
             layers += [
                 _convolution(n_in, n_out),
                 FrugalMaxPool2d(2),

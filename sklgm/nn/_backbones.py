@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from sklgm.nn._airbench import AirbenchNet
+from sklgm.nn._airbench import WIDTHS, AirbenchNet
 
 InputShape = tuple[int, ...]
 BackboneFactory = Callable[[InputShape, int], nn.Module]
@@ -193,11 +193,42 @@ def airbench(input_shape: InputShape, feature_dim: int) -> nn.Module:
     ----------
     .. [1] K. Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024.
     """
-    n_channels, height, width = _image_shape("airbench", input_shape, minimum=16)
+    return _airbench("airbench", input_shape, feature_dim, WIDTHS)
+
+
+def airbench_narrow(input_shape: InputShape, feature_dim: int) -> nn.Module:
+    """As :func:`airbench` with half as many channels: a third of the time.
+
+    Parameters
+    ----------
+    input_shape, feature_dim
+        As of :func:`airbench`.
+
+    Returns
+    -------
+    nn.Module
+        As of :func:`airbench`.
+
+    Raises
+    ------
+    ValueError
+        If ``input_shape`` is not that of an image of at least 16 x 16 pixels.
+
+    Notes
+    -----
+    Of an image of 3 x 32 x 32 it takes 33 million multiplications.
+    """
+    widths = tuple(width // 2 for width in WIDTHS)
+    return _airbench("airbench_narrow", input_shape, feature_dim, widths)
+
+
+def _airbench(
+    name: str, input_shape: InputShape, feature_dim: int, widths: tuple[int, ...]
+) -> nn.Module:
+    n_channels, height, width = _image_shape(name, input_shape, minimum=16)
     side = min(height, width)
-    network = AirbenchNet(
-        n_channels, feature_dim, stride=1 if side < 64 else 2 if side < 128 else 4
-    )
+    stride = 1 if side < 64 else 2 if side < 128 else 4
+    network = AirbenchNet(n_channels, feature_dim, stride=stride, widths=widths)
     return network.to(memory_format=torch.channels_last)
 
 
@@ -225,6 +256,7 @@ BACKBONES: dict[str, BackboneFactory] = {
     "vgg19": vgg19,
     "resnet18": resnet18,
     "airbench": airbench,
+    "airbench_narrow": airbench_narrow,
     "identity": identity,
 }
 

@@ -90,6 +90,7 @@ def measure(rows: pl.DataFrame, metric: str) -> list[Measured]:
         return fooled_targets(rows)
     found = rows.filter(metric=metric)
     if metric == "certified_accuracy":
+        found = of_all_rows(found)
         return certified_rows(found, max(found["n_poisons"].to_list(), default=0))
     found = found.filter(found["value"].is_not_null())
     if found.is_empty():
@@ -120,6 +121,11 @@ def fooled_targets(rows: pl.DataFrame) -> list[Measured]:
         if key not in worst or m.value > worst[key].value:
             worst[key] = m
     return list(worst.values())
+
+
+def of_all_rows(rows: pl.DataFrame) -> pl.DataFrame:
+    """Leave out certified heads that were fitted to some of the rows for heads."""
+    return rows.filter(rows["variant"].is_null())
 
 
 def certified_rows(rows: pl.DataFrame, n_poisons: int) -> list[Measured]:

@@ -14,6 +14,7 @@ from sklgm.report._measured import (
     accuracy_under_attack,
     certified_rows,
     measure,
+    of_all_rows,
     without_references,
 )
 from sklgm.report._names import (
@@ -188,7 +189,7 @@ def _verdict(
             sentences += accuracy_sentences(accuracies)
     titles.append("Accuracy")
     if certified:
-        rows = own.filter(metric="certified_accuracy")
+        rows = of_all_rows(own.filter(metric="certified_accuracy"))
         n_poisons = int(rows["n_poisons"].max())  # type: ignore[arg-type]
         title = f"Certified, {plural(n_poisons, 'poison')}"
         titles.append(title)
@@ -198,7 +199,7 @@ def _verdict(
             line[title] = m
             if m.victim in clean:
                 line["Accuracy"] = clean[m.victim]
-        sentences += certified_sentences(own, certified, n_poisons)
+        sentences += certified_sentences(of_all_rows(own), certified, n_poisons)
     return RunVerdict(
         dataset,
         _attacked_sentence(dataset, attacks, certified),

@@ -6,9 +6,13 @@ import pytest
 
 from sklgm.classifiers import LGMClassifier
 from sklgm.experiments import get_protocol, run
-from sklgm.experiments.certified import DESCRIPTION, _list_networks
+from sklgm.experiments.certified import (
+    DESCRIPTION,
+    _list_networks,
+    _list_subsets,
+)
 from sklgm.metrics import paired_rate_difference
-from sklgm.report import protocol_tables, table_figures
+from sklgm.report import protocol_tables, run_verdicts, table_figures
 from tests.experiments.conftest import chosen, tiny_run, tiny_settings
 
 VICTIMS = {
@@ -98,6 +102,34 @@ def test_tables_and_figure_are_filled(certified_run):
     (figure,) = table_figures(certified_run.table, "certified", spec)
     names = {t.get_text() for t in figure.figure.axes[0].get_legend().get_texts()}
     assert "L-GM, median" in names
+
+
+def test_heads_of_fewer_rows_stand_beside_those_of_all(tiny_npz, certified_run):
+    own = {"shares": (0.1, 0.4), "n_iter": 2, "rows_per_class": (10,)}
+    table = tiny_run(tiny_npz, "certified", **own)[0].table
+    few = table.filter(pl.col("variant").is_not_null())
+    assert set(few["variant"]) == {"10 rows per class"}
+    assert few.filter(metric="certified_accuracy").height == 6 * 3
+    assert set(few["n_poisons"]) == {0, 1, 4}  # of 10 rows of a class
+    of_all = table.filter(pl.col("variant").is_null())
+    assert of_all.equals(certified_run.table)
+    titles = [t.caption for t in protocol_tables(table, DESCRIPTION)]
+    assert sum("10 rows per class" in title for title in titles) == 2
+    (figure,) = table_figures(table, "certified", DESCRIPTION.figures[0])
+    assert len(figure.figure.axes[0].get_legend().get_texts()) == 6
+    assert run_verdicts(table, [DESCRIPTION]) == run_verdicts(of_all, [DESCRIPTION])
+
+
+def test_the_first_rows_of_each_class_make_the_smaller_heads():
+    y = np.array([1, 0, 0, 1, 1, 0, 0, 1, 0, 1])
+    settings = get_protocol("certified").settings(rows_per_class=(3, 4))
+    all_rows, three, four = _list_subsets(y, settings)
+    assert (all_rows.variant, list(all_rows.rows)) == (None, list(range(10)))
+    assert list(three.rows) == [0, 1, 2, 3, 4, 5]
+    assert list(four.rows) == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert three.counts == {1: 0.02}
+    with pytest.raises(ValueError, match="rows_per_class must be below the 5 rows"):
+        _list_subsets(y, get_protocol("certified").settings(rows_per_class=(5,)))
 
 
 def test_the_attack_can_be_left_out(tiny_npz):

@@ -23,6 +23,7 @@ CASES = [
     ("resnet18", (3, 32, 32)),
     ("airbench", (3, 32, 32)),
     ("airbench", (1, 16, 20)),
+    ("airbench_narrow", (3, 32, 32)),
 ]
 
 
