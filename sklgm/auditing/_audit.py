@@ -175,8 +175,9 @@ def audit(
     backbone : str, default="auto"
         Of the default estimator, as in :class:`~sklgm.LGMClassifier`; ``"identity"``
         where X holds precomputed features. ``"auto"`` trains colour images of at least
-        32 x 32 pixels by the preset ``"natural_images_small"``, in bfloat16
-        where the device has instructions for it.
+        32 x 32 pixels, and ``"airbench"`` and ``"airbench_narrow"`` any images, by
+        the preset ``"natural_images_small"``, in bfloat16 where the device has
+        instructions for it.
     max_epochs : int >= 1 or None, default=None
         Epochs of the default estimator. None is 8, or 20 for natural images, and where
         rows are few as many as make 150 steps, at most 200.

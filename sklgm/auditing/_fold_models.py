@@ -50,6 +50,7 @@ from sklgm.outliers._trusted import Trusted
 
 # Of the default estimator. Few rows make few steps an epoch.
 _PRESET = "natural_images_small"
+_OF_PRESET = ("airbench", "airbench_narrow")
 _LR, _BATCH_SIZE = 0.003, 128
 _N_EPOCHS, _N_STEPS, _MAX_EPOCHS = 8, 150, 200
 # Up to so many rows are split anew so many times, unless networks are trained.
@@ -80,9 +81,9 @@ def default_estimator(
     """L-GM classifier that fits images, or rows of anything after a preparation."""
     shape = StreamedInstances(rows).shape if isinstance(rows, Dataset) else rows.shape
     is_prepared = preparation is not None
-    is_natural = not is_prepared and automatic_backbone(shape[1:]) == "airbench"
-    if backbone == "auto" and is_natural:
-        classifier = LGMClassifier.from_preset(_PRESET)
+    chosen = automatic_backbone(shape[1:]) if backbone == "auto" else backbone
+    if not is_prepared and chosen in _OF_PRESET:
+        classifier = LGMClassifier.from_preset(_PRESET, backbone=chosen)
     else:
         classifier = LGMClassifier(
             backbone, max_epochs=_N_EPOCHS, lr=_LR, batch_size=_BATCH_SIZE

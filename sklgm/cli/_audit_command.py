@@ -164,8 +164,9 @@ def audit(
     backbone: Annotated[
         str,
         typer.Option(
-            help="auto, mlp, cnn, resnet18, vgg19, or identity for precomputed "
-            "features; with --weights any classification network of torchvision."
+            help="auto, mlp, cnn, airbench, airbench_narrow (for photographs, a third "
+            "of the time), resnet18, vgg19, or identity for precomputed features; with "
+            "--weights any classification network of torchvision."
         ),
     ] = "auto",
     weights: Annotated[
@@ -416,7 +417,7 @@ def _processes_for(X: Any, backbone: str, device: str) -> int:
         return 1
     shape = getattr(X, "shape", ())[1:]
     chosen = automatic_backbone(shape) if backbone == "auto" else backbone
-    if chosen == "airbench":
+    if chosen in ("airbench", "airbench_narrow"):
         return max(1, int(cpu_count()) // 4)
     return -1
 

@@ -99,6 +99,7 @@ def test_audit_trains_folds_in_processes(invoke, labelled_csv, tmp_path):
         ((9, 3, 32, 32), "auto", 2, 1),
         ((9, 3, 64, 48), "auto", 16, 4),
         ((9, 3, 64, 48), "airbench", 16, 4),
+        ((9, 3, 64, 48), "airbench_narrow", 16, 4),
         ((9, 3, 64, 48), "identity", 16, -1),
         ((9, 3, 64, 48), "cnn", 16, -1),
         ((9, 1, 28, 28), "auto", 16, -1),
