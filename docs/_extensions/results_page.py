@@ -57,8 +57,9 @@ TIES = """\
 The short answer: in the cases that were measured, L-GM withstands clean-label poisons
 that mislead softmax. So does the cheap rival, which needs no new loss: the two tie
 almost everywhere. L-GM does not find poisons better than softmax does, and attackers
-who know a score evade it. What L-GM has over both are compact classes, for which more
-can be proved when many rows are poisoned."""
+who know a score evade it. What more can be proved, its compact classes or those that
+smoothed labels make, depends on the data: L-GM is ahead on MNIST and behind on CIFAR-10
+(JPEG)."""
 SUMMARY = """\
 *Softmax* is the usual classifier. The *cheap rival* is what costs next to nothing:
 class Gaussians, trimmed, on the features of that same softmax network; for
