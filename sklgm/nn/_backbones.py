@@ -201,13 +201,16 @@ def airbench_narrow(input_shape: InputShape, feature_dim: int) -> nn.Module:
 
     Parameters
     ----------
-    input_shape, feature_dim
-        As of :func:`airbench`.
+    input_shape : tuple of int
+        (n_channels, height, width), at least 16 pixels on each side.
+    feature_dim : int
+        Size of the output, of mean 0 and root mean square 1/6 over a training batch.
 
     Returns
     -------
     nn.Module
-        As of :func:`airbench`.
+        (n_samples, n_channels, height, width) to (n_samples, feature_dim). Its method
+        ``start_from(X)`` is as that of :func:`airbench`.
 
     Raises
     ------
