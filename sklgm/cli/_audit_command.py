@@ -164,9 +164,10 @@ def audit(
     backbone: Annotated[
         str,
         typer.Option(
-            help="auto, mlp, cnn, airbench, airbench_narrow (for photographs, a third "
-            "of the time), resnet18, vgg19, or identity for precomputed features; with "
-            "--weights any classification network of torchvision."
+            help="auto, mlp, cnn, airbench (what auto takes for photographs), "
+            "airbench_narrow (a quarter of its arithmetic), resnet18, vgg19, or "
+            "identity for precomputed features; with --weights any classification "
+            "network of torchvision."
         ),
     ] = "auto",
     weights: Annotated[

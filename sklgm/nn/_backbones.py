@@ -197,7 +197,7 @@ def airbench(input_shape: InputShape, feature_dim: int) -> nn.Module:
 
 
 def airbench_narrow(input_shape: InputShape, feature_dim: int) -> nn.Module:
-    """As :func:`airbench` with half as many channels: a third of the time.
+    """As :func:`airbench` with half as many channels: a quarter of the arithmetic.
 
     Parameters
     ----------

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from sklgm import LGMClassifier, SoftmaxClassifier
-from sklgm.nn import airbench
+from sklgm.nn import airbench, airbench_narrow
 from sklgm.nn._airbench import (
     FrugalMaxPool2d,
     ShiftedBatchNorm2d,
@@ -37,6 +38,16 @@ def patches(X, stride):
         for j in range(0, x.shape[2] - side + 1, stride)
     ]
     return torch.stack(cut).double()
+
+
+@pytest.mark.parametrize(
+    ("backbone", "n_millions"), [(airbench, 118), (airbench_narrow, 33)]
+)
+def test_multiplications_are_those_of_the_docstring(backbone, n_millions):
+    network = backbone((3, 32, 32), 64).eval()
+    with FlopCounterMode(display=False) as counter:  # one product is two operations
+        network(torch.zeros(1, 3, 32, 32))
+    assert round(counter.get_total_flops() / 2e6) == n_millions
 
 
 @pytest.mark.parametrize("stride", [1, 2])
