@@ -19,6 +19,7 @@ from sklgm.auditing._lists import listed
 from sklgm.datasets._folder_source import FolderSource
 from sklgm.datasets._label_source import Corrections, LabelSource
 from sklgm.datasets._npz_source import NpzSource
+from sklgm.datasets._parquet_files import ParquetFiles, find_parquet_files
 from sklgm.datasets._table_source import ParquetSource, TextTableSource
 from sklgm.datasets._tables import TABLES, TEXT_TABLES
 
@@ -89,12 +90,13 @@ def apply_decisions(
         ``claimed_label`` and ``name``, where they are, to tell that the decisions were
         made for these data. Other columns, and rows without a decision, are ignored.
     path : path-like
-        What was audited: an image folder or a ``.zip`` of one, a ``.npz``, ``.csv``,
-        ``.tsv``, ``.tab`` or ``.parquet`` file.
+        What was audited: an image folder or a ``.zip`` of one, a folder of
+        ``.parquet`` files, or a ``.npz``, ``.csv``, ``.tsv``, ``.tab`` or ``.parquet``
+        file.
     to : path-like
-        Where the copy goes: a folder, or a ``.zip``, for images, else a file of the
-        same type. It must not be there yet, but for an empty folder, nor lie in
-        ``path``.
+        Where the copy goes: a folder, or a ``.zip``, for images, a folder for a folder
+        of ``.parquet`` files, else a file of the same type. It must not be there yet,
+        but for an empty folder, nor lie in ``path``.
     label_column : str or None, default=None
         Column of the labels, for tables, as in :func:`~sklgm.datasets.load_rows`.
     drop_columns : sequence of str, default=()
@@ -142,7 +144,8 @@ def apply_decisions(
     image whose name is taken in the folder of its new label is called after its old
     label, too. Test images are copied as they are. Other files are not copied. *Tables
     of text*: every byte but the labels stays. *Parquet*: all columns, types and
-    metadata stay. *Arrays*: rows are dropped from every array that has a row for each
+    metadata stay, and so do files and their names; those of other splits are copied as
+    they are. *Arrays*: rows are dropped from every array that has a row for each
     label, but those called ``*_test`` or ``*_val``.
 
     Decisions are of one data set: after this, audit the copy, whose rows are counted
@@ -153,9 +156,10 @@ def apply_decisions(
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist.")
     lines = read_decision_lines(decisions)
-    _check_target(path, to, index)
+    parquet = find_parquet_files(path)
+    _check_target(path, to, index, is_table=parquet is not None)
     with ExitStack() as stack:
-        source = _opened(path, label_column, drop_columns, stack)
+        source = _opened(path, parquet, label_column, drop_columns, stack)
         rows = _source_rows(source, lines, progress or show_nothing)
         classes = np.unique(source.labels).tolist()
         new_labels, dropped = {}, set()
@@ -176,10 +180,10 @@ def apply_decisions(
     return result
 
 
-def _check_target(path: Path, to: Path, index: bool) -> None:
+def _check_target(path: Path, to: Path, index: bool, *, is_table: bool) -> None:
     """Refuse to overwrite anything, or to write into the source."""
     is_folder = path.is_dir()
-    is_images = is_folder or path.suffix.lower() == ".zip"
+    is_images = not is_table and (is_folder or path.suffix.lower() == ".zip")
     if index and not is_images:
         raise ValueError(f"index=True is for images only, got {path}")
     real = Path(os.path.realpath(path))
@@ -188,43 +192,50 @@ def _check_target(path: Path, to: Path, index: bool) -> None:
     is_empty = to.is_dir() and not any(to.iterdir())
     if os.path.lexists(to) and not is_empty:
         raise FileExistsError(f"to={str(to)!r} is there already; name another")
+    end = to.suffix.lower()
+    is_single = index or not (is_folder or is_images)
     expected = ""
-    if index or not is_images:
+    if is_single:
         suffix = ".csv" if index else path.suffix
-        if to.suffix.lower() != suffix.lower():
-            expected = f"a {suffix} file"
-    elif to.suffix and to.suffix.lower() in (*TABLES, ".npz"):
-        expected = "a folder or a .zip file"
-    if expected or (is_empty and (to.suffix.lower() == ".zip" or not is_images)):
+        if end != suffix.lower():
+            expected = f"{suffix} file"
+    elif end in (*TABLES, ".npz") or (is_table and end == ".zip"):
+        expected = "folder" if is_table else "folder or a .zip file"
+    if expected or (is_empty and (is_single or end == ".zip")):
         raise ValueError(
-            f"to={str(to)!r} must be {expected or 'a file'}, for {path} is copied"
+            f"to={str(to)!r} must be a {expected or 'file'}, for {path} is copied"
             + (" as a list" if index else " in its own form")
         )
 
 
 def _opened(
-    path: Path, label_column: str | None, drop_columns: Sequence[str], stack: ExitStack
+    path: Path,
+    parquet: ParquetFiles | None,
+    label_column: str | None,
+    drop_columns: Sequence[str],
+    stack: ExitStack,
 ) -> LabelSource:
     suffix = path.suffix.lower()
-    if suffix not in TABLES:
+    if suffix not in TEXT_TABLES and parquet is None:
         for name, value in (
             ("label_column", label_column),
             ("drop_columns", drop_columns),
         ):
             if value:
                 raise ValueError(f"{name} is for tables only, got {value!r} for {path}")
-    if path.is_dir() or suffix == ".zip":
+    if parquet is None and (path.is_dir() or suffix == ".zip"):
         return FolderSource(path, stack)
-    if not path.is_file():
+    if not (path.is_file() or path.is_dir()):
         raise ValueError(f"path must be a folder or a regular file, got {path}")
     if suffix == ".npz":
         return NpzSource(path)
     if suffix in TEXT_TABLES:
         return TextTableSource(path, label_column, drop_columns)
-    if suffix in TABLES:
-        return ParquetSource(path, label_column, drop_columns)
+    if parquet is not None:
+        return ParquetSource(parquet, label_column, drop_columns)
     raise ValueError(
-        f"path must be an image folder, a .zip of one, or a .npz, "
+        f"path must be an image folder, a .zip of one, a folder of .parquet files, or "
+        f"a .npz, "
         f"{', '.join(TABLES[:-1])} or {TABLES[-1]} file, got {path}"
     )
 

@@ -47,8 +47,8 @@ def apply(
     to: Annotated[
         Path,
         typer.Option(
-            help="Where the copy goes: a folder or .zip for images, for other data a "
-            "file of the type of PATH. It must not be there yet."
+            help="Where the copy goes: a folder or .zip for images, for other data "
+            "what PATH is, a file of its type or a folder. It must not be there yet."
         ),
     ],
     index: Annotated[

@@ -51,7 +51,8 @@ def attack(
         Path,
         typer.Argument(
             help="Image folder or .zip of one (one folder per class), .npz with keys "
-            "X and y, or .csv or .parquet with a column of labels."
+            "X and y, or .csv, .parquet or a folder of .parquet files with a column of "
+            "labels."
         ),
     ],
     estimator: Annotated[

@@ -74,7 +74,8 @@ def audit(
         Path,
         typer.Argument(
             help="Image folder or .zip of one (one folder per class), .npz with keys "
-            "X and y, or .csv, .tsv or .parquet with a column of labels."
+            "X and y, or .csv, .tsv, .parquet or a folder of .parquet files with a "
+            "column of labels."
         ),
     ],
     trusted: Annotated[
@@ -371,13 +372,16 @@ def _load_features(
 ) -> tuple[tuple[LabelledRows, ImageFiles], LabelledRows | None]:
     """Features of images by a pretrained network; say what became of its last layer."""
     from sklgm.datasets import LabelledRows, list_image_folder
+    from sklgm.datasets._parquet_files import find_parquet_files
     from sklgm.features import extract, load_torchvision
 
     for folder in (path, trusted):
-        if folder is not None and not folder.exists():
+        if folder is None:
+            continue
+        if not folder.exists():
             raise FileNotFoundError(f"{folder} does not exist.")
-        is_images = folder is None or folder.is_dir() or folder.suffix.lower() == ".zip"
-        if not is_images:
+        is_images = folder.is_dir() or folder.suffix.lower() == ".zip"
+        if not is_images or find_parquet_files(folder) is not None:
             raise ValueError(f"weights is for image folders only, got {folder}.")
     network = load_torchvision(architecture, weights)
     layer = (

@@ -31,11 +31,13 @@ from sklgm.datasets._labelled_splits import (
 # A folder: name to subfolder, or name to the path by which the file is read.
 _Tree: TypeAlias = dict[str, "_Tree | str"]
 
-_TRAIN_NAMES = ("train", "training")
-_TEST_NAMES = ("test", "testing", "val", "valid", "validation")  # first one wins
+#: Names of splits, in any case.
+TRAIN_NAMES = ("train", "training")
+TEST_NAMES = ("test", "testing", "val", "valid", "validation")  # first one wins
 #: Folders that are read as splits of the data, in any case, and never as classes.
-SPLIT_NAMES = _TRAIN_NAMES + _TEST_NAMES
-_SUFFIXES = {
+SPLIT_NAMES = TRAIN_NAMES + TEST_NAMES
+#: Ends of the names of images, in lower case.
+IMAGE_SUFFIXES = {
     ".bmp",
     ".gif",
     ".jpeg",
@@ -348,7 +350,7 @@ def _scan_folder(folder: Path, root: str, prefix: str = "", depth: int = 4) -> _
             if not entry.is_dir():
                 # Whatever it is: reading it fails, with its name, if it is not a file.
                 tree[entry.name] = f"{prefix}{entry.name}"
-            elif _leads_out(entry.path, root):
+            elif leads_out(entry.path, root):
                 raise ValueError(
                     f"{folder / entry.name} is a link that leads out of {root}: nothing"
                     " is read there. Copy the folder, or give the one it leads to."
@@ -360,14 +362,28 @@ def _scan_folder(folder: Path, root: str, prefix: str = "", depth: int = 4) -> _
     return tree
 
 
-def _leads_out(path: str | Path, root: str) -> bool:
+def leads_out(path: str | Path, root: str) -> bool:
+    """Whether what is to be read lies elsewhere, by a link.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        File or folder.
+    root : str
+        Folder that is read, without links.
+
+    Returns
+    -------
+    bool
+        True of what lies outside `root`.
+    """
     real = os.path.realpath(path)
     return real != root and not real.startswith(root.rstrip(os.sep) + os.sep)
 
 
 def _read_file(path: Path, root: str) -> bytes:
     """Content of a regular file; opening a pipe would wait for ever."""
-    if _leads_out(path, root):
+    if leads_out(path, root):
         raise ValueError(f"it is a link that leads out of {root}")
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
@@ -403,7 +419,7 @@ def _scan_archive(archive: zipfile.ZipFile, path: Path) -> _Tree:
                 raise _ambiguous(path, info.filename)
             folder = subfolder
         if not is_folder:
-            is_read = os.path.splitext(parts[-1])[1].lower() in _SUFFIXES
+            is_read = os.path.splitext(parts[-1])[1].lower() in IMAGE_SUFFIXES
             if is_read and parts[-1] in folder:
                 raise _ambiguous(path, info.filename)
             folder[parts[-1]] = info.filename
@@ -446,7 +462,7 @@ def _image_files(tree: _Tree) -> list[str]:
         tree_or_file
         for name, tree_or_file in sorted(tree.items())
         if isinstance(tree_or_file, str)
-        and os.path.splitext(name)[1].lower() in _SUFFIXES
+        and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
     ]
 
 
@@ -479,8 +495,8 @@ def _find_splits(tree: _Tree, path: Path) -> tuple[_Tree, _Tree | None, list[_Tr
     if not splits:
         return tree, None, []
 
-    train = next((splits[name] for name in _TRAIN_NAMES if name in splits), None)
-    test = next((splits[name] for name in _TEST_NAMES if name in splits), None)
+    train = next((splits[name] for name in TRAIN_NAMES if name in splits), None)
+    test = next((splits[name] for name in TEST_NAMES if name in splits), None)
     if train is None:
         raise ValueError(
             f"{path} holds {', '.join(map(repr, splits))} but no 'train' folder; these "

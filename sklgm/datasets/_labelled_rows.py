@@ -20,13 +20,8 @@ from sklgm.datasets._folder import check_image_size, read_class_folders
 from sklgm.datasets._labelled_splits import scale_pixels
 from sklgm.datasets._large_table import features_of_large, is_large
 from sklgm.datasets._npz import read_npz_rows
-from sklgm.datasets._tables import (
-    TABLES,
-    TEXT_TABLES,
-    check_names,
-    read_table,
-    scan_parquet,
-)
+from sklgm.datasets._parquet_files import ParquetFiles, find_parquet_files
+from sklgm.datasets._tables import TABLES, TEXT_TABLES, check_names, read_text_table
 from sklgm.datasets._text_columns import parsed_columns, parsed_labels
 
 #: Columns that are taken for labels if none is named.
@@ -125,9 +120,9 @@ def load_rows(
     path : str or path-like
         A folder of images or a ``.zip`` of one, with one folder per class (see
         :func:`load_image_folder`); a ``.npz`` file with arrays X and y (see
-        :func:`load_npz`); or a table, ``.csv``, ``.tsv``, ``.tab`` or ``.parquet``,
-        with a column of labels. Where there are training and test rows, the training
-        rows.
+        :func:`load_npz`); or a table, ``.csv``, ``.tsv``, ``.tab``, ``.parquet`` or a
+        folder of ``.parquet`` files, with a column of labels. Where there are training
+        and test rows, the training rows.
     label_column : str or None, default=None
         Column of the labels, for tables. None takes the one that is there of label,
         labels, y, target, class, whatever the case.
@@ -169,6 +164,12 @@ def load_rows(
 
     Notes
     -----
+    The files of a Parquet table lie in the folder itself, in its folder ``data``, in
+    the only folder that it holds, or in one folder per split; their rows follow each
+    other by name, ``part.10`` after ``part.9``, and what is called ``_...`` is not
+    read. Where names begin with a split, such as ``train-00000-of-00002.parquet``, the
+    training files are read. Beside folders of images they are not.
+
     Of a table of text the separator (comma, semicolon, tab, bar), the encoding (UTF-8,
     UTF-16, Windows-1252) and decimal commas are recognised. A column of text becomes
     numbers or dates only if no two of its values become one: ``007`` beside ``7`` stays
@@ -192,14 +193,15 @@ def load_rows(
         )
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist.")
+    parquet = find_parquet_files(path)
     for name, value in (
         ("label_column", label_column),
         ("drop_columns", drop_columns),
         ("group_column", group_column),
     ):
-        if value and suffix not in TABLES:
+        if value and suffix not in TEXT_TABLES and parquet is None:
             raise ValueError(f"{name} is for tables only, got {value!r} for {path}.")
-    if path.is_dir() or suffix == ".zip":
+    if parquet is None and (path.is_dir() or suffix == ".zip"):
         with ExitStack() as stack:
             folders = read_class_folders(path, None, stack)
             files, y = folders.train_images()
@@ -220,7 +222,7 @@ def load_rows(
             tuple(files[index] for index in decoded.kept),
             skipped=decoded.skipped,
         )
-    if not stat.S_ISREG(path.stat().st_mode):
+    if not path.is_dir() and not stat.S_ISREG(path.stat().st_mode):
         raise ValueError(f"path must be a folder or a regular file, got {path}.")
     if suffix == ".npz":
         if image_size is not None:
@@ -229,43 +231,49 @@ def load_rows(
                 f"{image_size!r} for {path}."
             )
         return LabelledRows(path.stem, *read_npz_rows(path))
-    if suffix == ".parquet" and not isinstance(size, tuple):
-        rows = _rows_of_large_parquet(path, label_column, drop_columns, group_column)
+    if parquet is not None and not isinstance(size, tuple):
+        rows = _rows_of_large_parquet(parquet, label_column, drop_columns, group_column)
         if rows is not None:
             return rows
-    if suffix in TABLES:
-        table, has_decimal_comma = read_table(path, label_column)
-        return rows_of_table(
-            table,
-            path,
-            path.stem,
-            label_column=label_column,
-            drop_columns=drop_columns,
-            group_column=group_column,
-            image_size=size,
-            on_error=on_error,
-            progress=progress,
-            is_text=suffix in TEXT_TABLES,
-            has_decimal_comma=has_decimal_comma,
-            stacklevel=2,
+    has_decimal_comma = False
+    if parquet is not None:
+        table = parquet.read()
+    elif suffix in TEXT_TABLES:
+        table, has_decimal_comma = read_text_table(path, label_column)
+    else:
+        raise ValueError(
+            f"path must be a folder or .zip archive with one folder of images per "
+            f"class, a folder of .parquet files, or a .npz, {', '.join(TABLES[:-1])} "
+            f"or {TABLES[-1]} file, got {path}."
         )
-    raise ValueError(
-        f"path must be a folder or .zip archive with one folder of images per class, "
-        f"or a .npz, {', '.join(TABLES[:-1])} or {TABLES[-1]} file, got {path}."
+    return rows_of_table(
+        table,
+        path,
+        path.stem if parquet is None else parquet.name,
+        label_column=label_column,
+        drop_columns=drop_columns,
+        group_column=group_column,
+        image_size=size,
+        on_error=on_error,
+        progress=progress,
+        is_text=parquet is None,
+        has_decimal_comma=has_decimal_comma,
+        stacklevel=2,
     )
 
 
 def _rows_of_large_parquet(
-    path: Path,
+    parquet: ParquetFiles,
     label_column: str | None,
     drop_columns: Sequence[str],
     group_column: str | None,
 ) -> LabelledRows | None:
-    """Rows of a file that memory need not hold; None where all is read at once.
+    """Rows of a table that memory need not hold; None where all is read at once.
 
     What is an error is left to :func:`rows_of_table`, so that it is told the same way.
     """
-    lazy, n_rows = scan_parquet(path)
+    path = parquet.path
+    lazy, n_rows = parquet.scan()
     all_columns = lazy.collect_schema().names()
     columns = [name for name in all_columns if name not in drop_columns]
     is_known = group_column is None or group_column in columns
@@ -277,7 +285,7 @@ def _rows_of_large_parquet(
     names = [name for name in columns if name not in (label_column, group_column)]
     known = [name for name in columns if name not in names]
     is_odd = not names or group_column == label_column
-    if is_odd or not is_large(lazy.select(names), n_rows, path.stat().st_size):
+    if is_odd or not is_large(lazy.select(names), n_rows, parquet.n_stored):
         return None
     try:
         table = lazy.select(known).collect()
@@ -291,7 +299,7 @@ def _rows_of_large_parquet(
     if features is None:
         return None
     groups = None if group_column is None else _groups_of(table[group_column])
-    return LabelledRows(path.stem, features.X, y, None, features.names, groups)
+    return LabelledRows(parquet.name, features.X, y, None, features.names, groups)
 
 
 def _panic() -> type[BaseException]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import shutil
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,8 +20,12 @@ from sklgm.datasets._labelled_rows import (
     found_label_column,
     labels_of,
 )
-from sklgm.datasets._tables import read_table, shown_text
+from sklgm.datasets._parquet_files import ParquetFiles
+from sklgm.datasets._tables import read_text_table, shown_text
 from sklgm.datasets._text_columns import parsed_labels
+
+if TYPE_CHECKING:
+    import polars
 
 # Metadata that the written file has of its own.
 _OWN_METADATA = "ARROW:schema"
@@ -30,10 +35,14 @@ class _TableSource(LabelSource):
     """Rows of a table, with a column of labels."""
 
     def __init__(
-        self, path: Path, label_column: str | None, drop_columns: Sequence[str]
+        self,
+        path: Path,
+        table: polars.DataFrame,
+        label_column: str | None,
+        drop_columns: Sequence[str],
     ) -> None:
         self.path = path
-        self.table, _ = read_table(path, label_column)
+        self.table = table
         unknown = [name for name in drop_columns if name not in self.table.columns]
         if unknown:
             raise ValueError(f"{path} has no column {unknown[0]!r} of drop_columns.")
@@ -86,15 +95,16 @@ class TextTableSource(_TableSource):
     def __init__(
         self, path: Path, label_column: str | None, drop_columns: Sequence[str]
     ) -> None:
-        super().__init__(path, label_column, drop_columns)
+        table, _ = read_text_table(path, label_column)
+        super().__init__(path, table, label_column, drop_columns)
         column = self.table[self.label_column]
         self.labels = labels_of(parsed_labels(column), path)
         content = path.read_bytes()
         self._text = decode_text(content, path, stacklevel=3)
-        self._separator, table = split_separator(self._text.text, label_column)
-        table = table.lstrip("\r\n")  # lines before the header
-        self._before = self._text.text[: len(self._text.text) - len(table)]
-        self._header, *self._records = _records(table)
+        self._separator, lines = split_separator(self._text.text, label_column)
+        lines = lines.lstrip("\r\n")  # those before the header
+        self._before = self._text.text[: len(self._text.text) - len(lines)]
+        self._header, *self._records = _records(lines)
         self._position = self._position_of_labels()
         texts = [_unquoted(self._label(record)) for record in self._records]
         if texts != column.to_list() or self._text.encode(self._text.text) != content:
@@ -158,12 +168,14 @@ class TextTableSource(_TableSource):
 
 
 class ParquetSource(_TableSource):
-    """Rows of a Parquet file.
+    """Rows of a Parquet file, or of all files of a folder.
+
+    A copy has the same files.
 
     Parameters
     ----------
-    path : pathlib.Path
-        The file.
+    parquet : ParquetFiles
+        The files.
     label_column : str or None
         Column of the labels.
     drop_columns : sequence of str
@@ -176,10 +188,14 @@ class ParquetSource(_TableSource):
     """
 
     def __init__(
-        self, path: Path, label_column: str | None, drop_columns: Sequence[str]
+        self,
+        parquet: ParquetFiles,
+        label_column: str | None,
+        drop_columns: Sequence[str],
     ) -> None:
-        super().__init__(path, label_column, drop_columns)
-        self.labels = labels_of(self.table[self.label_column], path)
+        super().__init__(parquet.path, parquet.read(), label_column, drop_columns)
+        self._parquet = parquet
+        self.labels = labels_of(self.table[self.label_column], self.path)
         self._read: Callable[[int], bytes] | None = None
         images = [name for name in self.features if holds_images(self.table[name])]
         if images:
@@ -211,12 +227,32 @@ class ParquetSource(_TableSource):
         elif dtype.is_float():
             values = [float(value) for value in values]
         labels = polars.Series(self.label_column, values, dtype=dtype)
-        written = self.table.with_columns(labels).filter(
-            polars.Series(corrections.kept(len(values)))
-        )
-        metadata = polars.read_parquet_metadata(self.path)
-        metadata.pop(_OWN_METADATA, None)
-        written.write_parquet(to, metadata=metadata or None)
+        table = self.table.with_columns(labels)
+        is_kept = polars.Series(corrections.kept(len(values)))
+        start = 0
+        for file in self._parquet.files:
+            # A damaged file may count other rows than it has.
+            of_labels = {"columns": [self.label_column], "glob": False}
+            n_rows = polars.read_parquet(file, **of_labels).height
+            of_file = slice(start, start + n_rows)
+            start += n_rows
+            metadata = polars.read_parquet_metadata(file)
+            metadata.pop(_OWN_METADATA, None)
+            table[of_file].filter(is_kept[of_file]).write_parquet(
+                self._place(file, to), metadata=metadata or None
+            )
+        if start != len(values):
+            raise ValueError(f"{self.path} changed while it was read")
+        for file in self._parquet.other_files:
+            shutil.copyfile(file, self._place(file, to))
+
+    def _place(self, file: Path, to: Path) -> Path:
+        """Where the copy of a file goes."""
+        if file == self.path:
+            return to
+        place = to / file.relative_to(self.path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return place
 
 
 def _records(text: str) -> list[str]:

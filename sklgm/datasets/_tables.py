@@ -8,9 +8,9 @@ import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sklgm._inputs import ARRAYS, check_expansion, decode_text, split_separator
+from sklgm._inputs import decode_text, split_separator
 from sklgm._running import import_extra
 from sklgm.datasets._text_columns import holds_decimal_commas
 
@@ -26,15 +26,15 @@ _MOST_LETTERS = 120
 _SEPARATOR_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
-def read_table(
+def read_text_table(
     path: Path, label_column: str | None = None
 ) -> tuple[polars.DataFrame, bool]:
-    """Read a table as it is: that of a file of text holds text alone.
+    """Read a table of text as it is: all that it holds is text.
 
     Parameters
     ----------
     path : pathlib.Path
-        A ``.csv``, ``.tsv``, ``.tab`` or ``.parquet`` file.
+        A ``.csv``, ``.tsv`` or ``.tab`` file.
     label_column : str or None, default=None
         Column that the header has; helps to recognise the separator.
 
@@ -53,8 +53,6 @@ def read_table(
         If Polars is not installed.
     """
     polars = import_extra("polars", "cli")
-    if path.suffix.lower() == ".parquet":
-        return _read_parquet(path, polars), False
     text = decode_text(path.read_bytes(), path, stacklevel=3).text
     separator, text = split_separator(text, label_column)
     records = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
@@ -91,62 +89,6 @@ def read_table(
     check_names(header, str(path))
     table.columns = header
     return table, separator == ";" or holds_decimal_commas(table)
-
-
-def scan_parquet(path: Path) -> tuple[polars.LazyFrame, int]:
-    """Look at a Parquet file without reading its rows.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-
-    Returns
-    -------
-    lazy : polars.LazyFrame
-        The table.
-    n_rows : int
-        Its number of rows.
-
-    Raises
-    ------
-    ValueError
-        If the file is damaged, or small for what it expands to.
-    """
-    polars = import_extra("polars", "cli")
-    try:
-        lazy = polars.scan_parquet(path)
-        schema = lazy.collect_schema()
-        n_rows = lazy.select(polars.len()).collect().item()
-    except Exception as error:  # a damaged table may raise anything
-        raise ValueError(f"{path} cannot be read: {error}") from error
-    n_bits = sum(_bits_of(dtype, polars) for dtype in schema.dtypes())
-    check_expansion(
-        n_bits * n_rows // 8,
-        path.stat().st_size,
-        ARRAYS,
-        str(path),
-        "if you trust the file, store it as .csv",
-    )
-    return lazy, n_rows
-
-
-def _read_parquet(path: Path, polars: Any) -> Any:
-    scan_parquet(path)
-    try:
-        return polars.read_parquet(path)
-    except Exception as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
-
-
-def _bits_of(dtype: Any, polars: Any) -> int:
-    """Bits that a value takes at least."""
-    if dtype == polars.Boolean:
-        return 1
-    for bits in (8, 16, 32):
-        if dtype in (getattr(polars, f"Int{bits}"), getattr(polars, f"UInt{bits}")):
-            return bits
-    return 32 if dtype == polars.Float32 else 64
 
 
 def check_names(names: Sequence[str], source: str) -> None:

@@ -281,6 +281,30 @@ def test_images_in_parquet_are_counted_as_the_audit_counts_them(tmp_path):
     assert clean["image"].to_list() == [images[0], images[1], images[3]]
 
 
+def test_a_folder_of_parquet_keeps_its_files(tmp_path):
+    folder = tmp_path / "rows" / "data"
+    folder.mkdir(parents=True)
+    labels = {"train-9": [1, 2, 1], "train-10": [2, 2], "test-0": [1]}
+    for name, values in labels.items():
+        table = pl.DataFrame({"a": np.arange(len(values)) * 0.5, "label": values})
+        table.write_parquet(folder / f"{name}.parquet", metadata={"of": name})
+    decisions = written(tmp_path, ["1,relabel,3", "2,drop,", "3,relabel,1"])
+    clean = tmp_path / "clean"
+    result = apply_decisions(decisions, tmp_path / "rows", clean)
+    assert (result.n_rows, result.n_relabelled, result.n_dropped) == (4, 2, 1)
+    copies = {name: clean / "data" / f"{name}.parquet" for name in labels}
+    assert sorted(clean.rglob("*.*")) == sorted(copies.values())
+    expected = {"train-9": [1, 3], "train-10": [1, 2], "test-0": [1]}
+    for name, file in copies.items():
+        assert pl.read_parquet(file)["label"].to_list() == expected[name]
+        assert pl.read_parquet_metadata(file)["of"] == name
+    for to in ("copy.parquet", "copy.zip"):
+        with pytest.raises(ValueError, match="must be a folder, for .* is copied"):
+            apply_decisions(decisions, tmp_path / "rows", tmp_path / to)
+    with pytest.raises(ValueError, match="index=True is for images only"):
+        apply_decisions(decisions, tmp_path / "rows", tmp_path / "x.csv", index=True)
+
+
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_arrays_with_a_row_for_each_label_are_filtered(tmp_path, save):
     rng = np.random.default_rng(0)

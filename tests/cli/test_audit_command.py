@@ -3,6 +3,7 @@ import json
 import os
 
 import numpy as np
+import polars
 import pytest
 import torch
 from PIL import Image
@@ -245,9 +246,41 @@ def test_pretrained_networks_that_will_not_do(
     assert message in outcome.stderr
 
 
-def test_weights_are_for_images(invoke, labelled_csv, weights, tmp_path):
+def test_a_folder_of_parquet_is_audited_and_corrected(invoke, labelled_csv, tmp_path):
+    table = polars.read_csv(labelled_csv)
+    folder = tmp_path / "rows" / "data"
+    folder.mkdir(parents=True)
+    table[:120].write_parquet(folder / "train-0.parquet")
+    table[120:].write_parquet(folder / "train-1.parquet")
+    outcome = invoke("audit", tmp_path / "rows", "--out", tmp_path / "o", "--json")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert json.loads(outcome.stdout)["n_samples"] == 200
+    suspects = polars.read_csv(tmp_path / "o" / "suspects.csv")
+    assert {0, 1, 2} <= {*suspects["row"]}
+    decided = suspects.with_columns(decision=polars.lit("relabel"))
+    decided.write_csv(tmp_path / "decisions.csv")
     outcome = invoke(
-        "audit", labelled_csv, "--out", tmp_path / "o", "--weights", weights,
+        "apply", tmp_path / "decisions.csv", tmp_path / "rows", "--to", tmp_path / "c"
+    )
+    assert outcome.exit_code == 0, outcome.stderr
+    clean = [
+        polars.read_parquet(tmp_path / "c" / "data" / f"train-{i}.parquet")
+        for i in (0, 1)
+    ]
+    assert [len(part) for part in clean] == [120, 80]
+    relabelled = polars.concat(clean)["label"] != table["label"]
+    assert relabelled.arg_true().to_list() == sorted(suspects["row"])
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_weights_are_for_images(invoke, labelled_csv, weights, tmp_path, is_folder):
+    path = labelled_csv
+    if is_folder:
+        path = tmp_path / "rows"
+        path.mkdir()
+        polars.read_csv(labelled_csv).write_parquet(path / "part.0.parquet")
+    outcome = invoke(
+        "audit", path, "--out", tmp_path / "o", "--weights", weights,
         "--backbone", "mobilenet_v3_small",
     )  # fmt: skip
     assert outcome.exit_code == 1

@@ -11,6 +11,7 @@ import pytest
 from sklgm import audit
 from sklgm._running import _scratch
 from sklgm.datasets import _labelled_rows, _large_table, load_rows
+from sklgm.datasets._parquet_files import ParquetFiles
 
 N_ROWS = 57
 LABELS = np.array(["cat", "dog"])[np.random.default_rng(0).permutation(N_ROWS) % 2]
@@ -259,10 +260,8 @@ def test_names_that_polars_takes_for_patterns_are_names(load, name, settings):
 def test_a_file_that_counts_other_rows_than_it_has_is_read_at_once(
     load, monkeypatch, n_counted
 ):
-    scan = _labelled_rows.scan_parquet
-    monkeypatch.setattr(
-        _labelled_rows, "scan_parquet", lambda path: (scan(path)[0], n_counted)
-    )
+    scan = ParquetFiles.scan
+    monkeypatch.setattr(ParquetFiles, "scan", lambda files: (scan(files)[0], n_counted))
     made = table(a=RNG.normal(size=N_ROWS), b=RNG.normal(size=N_ROWS))
     (result, _), (expected, _), was_streamed = load(made)
     assert not was_streamed

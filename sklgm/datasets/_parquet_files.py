@@ -1,0 +1,245 @@
+"""Parquet tables: one file, or a folder of files that hold some rows each."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sklgm._inputs import ARRAYS, check_expansion
+from sklgm._running import import_extra
+from sklgm.datasets._folder import (
+    IMAGE_SUFFIXES,
+    SPLIT_NAMES,
+    TEST_NAMES,
+    TRAIN_NAMES,
+    is_hidden,
+    leads_out,
+)
+
+if TYPE_CHECKING:
+    import polars
+
+_SUFFIX = ".parquet"
+# Folders around the files: of the whole, of a split.
+_MOST_FOLDERS = 3
+
+
+@dataclass(frozen=True)
+class ParquetFiles:
+    """Files that are one table together.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        The file, or the folder around all of them.
+    files : tuple of pathlib.Path
+        Files in the order of their rows; where there are splits, those of training.
+    other_files : tuple of pathlib.Path
+        Files of other splits.
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+    other_files: tuple[Path, ...] = ()
+
+    @property
+    def n_stored(self) -> int:
+        """Bytes that the table takes on the disk."""
+        return sum(file.stat().st_size for file in self.files)
+
+    @property
+    def name(self) -> str:
+        """Name of the data set."""
+        return self.path.resolve().name if self.path.is_dir() else self.path.stem
+
+    def scan(self) -> tuple[polars.LazyFrame, int]:
+        """Look at the table without reading its rows.
+
+        Returns
+        -------
+        lazy : polars.LazyFrame
+            The table.
+        n_rows : int
+            Its number of rows.
+
+        Raises
+        ------
+        ValueError
+            If a file is damaged, has other columns than the first, or is small for
+            what it expands to.
+        """
+        polars = import_extra("polars", "cli")
+        try:
+            lazy = polars.scan_parquet(
+                list(self.files), glob=False, hive_partitioning=False
+            )
+            schema = lazy.collect_schema()
+            n_rows = lazy.select(polars.len()).collect().item()
+        except Exception as error:  # a damaged table may raise anything
+            raise self._unreadable(error) from error
+        n_bits = sum(_bits_of(dtype, polars) for dtype in schema.dtypes())
+        check_expansion(
+            n_bits * n_rows // 8,
+            self.n_stored,
+            ARRAYS,
+            str(self.path),
+            "if you trust the file, store it as .csv",
+        )
+        return lazy, n_rows
+
+    def read(self) -> polars.DataFrame:
+        """Read the table.
+
+        Returns
+        -------
+        polars.DataFrame
+            Rows of all files.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`scan`.
+        """
+        lazy, _ = self.scan()
+        try:
+            return lazy.collect()
+        except Exception as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> ValueError:
+        """Say which file is damaged, or has other columns than the first."""
+        polars = import_extra("polars", "cli")
+        known = None
+        for file in self.files:
+            try:
+                schema = polars.read_parquet_schema(file)
+            except Exception as damage:
+                return ValueError(f"{file} cannot be read: {damage}")
+            if known is not None and schema != known:
+                return ValueError(
+                    f"{file} must have the columns of {self.files[0].name}, "
+                    f"{_shown(known)}, got {_shown(schema)}."
+                )
+            known = schema
+        return ValueError(f"{self.path} cannot be read: {error}")
+
+
+def find_parquet_files(path: Path) -> ParquetFiles | None:
+    """Find the files of a Parquet table.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A ``.parquet`` file, or a folder with such files. They lie directly in it, in
+        its folder ``data``, in the only folder that it holds, or in one folder per
+        split. What is hidden, or called ``_...``, is not read. Of files whose names
+        begin with a split, such as ``train-00000-of-00002.parquet``, the training files
+        are the table. Beside folders of images they are none.
+
+    Returns
+    -------
+    ParquetFiles or None
+        None if there are none.
+
+    Raises
+    ------
+    ValueError
+        If something of such a name is not a regular file, or a link out of `path`.
+    """
+    if not path.is_dir():
+        is_table = path.suffix.lower() == _SUFFIX
+        return ParquetFiles(path, (path,)) if is_table else None
+    root = os.path.realpath(path)
+    folder: Path | None = path
+    for _ in range(_MOST_FOLDERS):
+        if folder is None or leads_out(folder, root):
+            return None
+        splits: dict[str, list[Path]] = {}
+        for file in _tables_in(folder, root):
+            splits.setdefault(_split_of(file.stem), []).append(file)
+        if not splits:
+            for name, inner in _folders_in(folder).items():
+                if name.lower() in SPLIT_NAMES:
+                    files = list(_tables_in(inner, root))
+                    splits.setdefault(_split_of(name), []).extend(files)
+            splits = {name: files for name, files in splits.items() if files}
+        if splits:
+            if _holds_images(folder):
+                return None
+            wanted = next(s for s in ("train", "", "test") if s in splits)
+            others = [f for s, files in splits.items() if s != wanted for f in files]
+            return ParquetFiles(path, tuple(splits[wanted]), tuple(others))
+        inner_folders = _folders_in(folder)
+        folder = inner_folders.get("data")
+        if folder is None and len(inner_folders) == 1:
+            folder = next(iter(inner_folders.values()))
+    return None
+
+
+def _tables_in(folder: Path, root: str) -> Iterator[Path]:
+    """List Parquet files of a folder, numbers in their names in order."""
+    with os.scandir(folder) as entries:
+        names = [e.name for e in entries if e.name.lower().endswith(_SUFFIX)]
+    for name in sorted(names, key=_natural):
+        file = folder / name
+        if is_hidden(name) or name.startswith("_"):
+            continue
+        if leads_out(file, root):
+            raise ValueError(
+                f"{file} is a link that leads out of {root}: nothing is read there. "
+                "Copy the file, or give the folder it leads to."
+            )
+        if not stat.S_ISREG(file.stat().st_mode):
+            raise ValueError(f"{file} is not a regular file.")
+        yield file
+
+
+def _folders_in(folder: Path) -> dict[str, Path]:
+    with os.scandir(folder) as entries:
+        names = [e.name for e in entries if e.is_dir()]
+    return {
+        name: folder / name
+        for name in sorted(names)
+        if not (is_hidden(name) or name.startswith("_"))
+    }
+
+
+def _holds_images(folder: Path) -> bool:
+    return any(
+        os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+        for _, _, names in os.walk(folder)
+        for name in names
+    )
+
+
+def _natural(name: str) -> list[Any]:
+    """Key by which ``part.10`` comes after ``part.9``."""
+    parts = re.split(r"([0-9]+)", name)
+    return [int(p) if number % 2 else p for number, p in enumerate(parts)]
+
+
+def _split_of(name: str) -> str:
+    """Tell the split of a file: ``"train"``, ``"test"`` or ``""``."""
+    first = re.split(r"[-_. 0-9]", name, maxsplit=1)[0].lower()
+    if first in TRAIN_NAMES:
+        return "train"
+    return "test" if first in TEST_NAMES else ""
+
+
+def _shown(schema: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} ({dtype})" for name, dtype in schema.items())
+
+
+def _bits_of(dtype: Any, polars: Any) -> int:
+    """Bits that a value takes at least."""
+    if dtype == polars.Boolean:
+        return 1
+    for bits in (8, 16, 32):
+        if dtype in (getattr(polars, f"Int{bits}"), getattr(polars, f"UInt{bits}")):
+            return bits
+    return 32 if dtype == polars.Float32 else 64

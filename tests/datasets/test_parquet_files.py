@@ -1,0 +1,126 @@
+"""Folders of Parquet files: which files are the table, and in which order."""
+
+import os
+
+import numpy as np
+import polars as pl
+import pytest
+
+from sklgm.datasets import load_rows
+from sklgm.datasets._parquet_files import find_parquet_files
+
+
+def write(folder, **tables):
+    """Write tables of one row per value, by names whose ``/`` are written ``__``."""
+    for name, values in tables.items():
+        file = folder / f"{name.replace('__', '/').replace('_', '-')}.parquet"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        labels = ["cat" if value % 2 else "dog" for value in values]
+        pl.DataFrame({"a": values, "label": labels}).write_parquet(file)
+    return folder
+
+
+def names(folder):
+    found = find_parquet_files(folder)
+    assert found is not None
+    return [
+        [str(f.relative_to(folder)) for f in fs]
+        for fs in (found.files, found.other_files)
+    ]
+
+
+def test_rows_follow_each_other_by_the_numbers_in_names(tmp_path):
+    write(tmp_path / "rows", part_10=[7, 4], part_9=[1, 8], part_1=[2, 6])
+    rows = load_rows(tmp_path / "rows")
+    assert rows.name == "rows"
+    assert rows.feature_names == ("a",)
+    np.testing.assert_array_equal(rows.X[:, 0], [2, 6, 1, 8, 7, 4])
+    assert rows.y.tolist() == ["dog", "dog", "cat", "dog", "cat", "dog"]
+
+
+@pytest.mark.parametrize(
+    ("tables", "files", "others"),
+    [
+        (["train_00000_of_00002", "train_00001_of_00002", "test_00000"], 2, 1),
+        (["data__train_0", "data__validation_0", "data__test_0"], 1, 2),
+        (["train__0000", "train__0001", "test__0000"], 2, 1),
+        (["default__train__0", "default__test__0"], 1, 1),
+        (["train", "unsupervised"], 1, 1),
+        (["part_0", "part_1", "test"], 2, 1),
+        (["test_0", "test_1"], 2, 0),
+        (["trainees", "testament"], 2, 0),
+    ],
+)
+def test_training_files_are_the_table(tmp_path, tables, files, others):
+    write(tmp_path, **{name: [1, 2] for name in tables})
+    (tmp_path / "README.md").write_text("not a table")
+    found = names(tmp_path)
+    assert [len(group) for group in found] == [files, others]
+    first = tables[0].replace("__", "/").replace("_", "-")
+    assert f"{first}.parquet" in found[0]
+    assert len(load_rows(tmp_path).y) == 2 * files
+
+
+def test_what_is_hidden_or_said_of_the_whole_is_not_read(tmp_path):
+    write(tmp_path, part=[1, 2])
+    for name in ("_metadata.parquet", ".part.parquet.crc", ".old.parquet"):
+        (tmp_path / name).write_bytes(b"no table")
+    (tmp_path / "_temporary").mkdir()
+    assert names(tmp_path) == [["part.parquet"], []]
+
+
+def test_class_folders_of_images_stay_images(tmp_path):
+    from PIL import Image
+
+    for label in ("cat", "dog"):
+        (tmp_path / label).mkdir()
+        Image.new("RGB", (3, 3)).save(tmp_path / label / "a.png")
+    write(tmp_path, metadata=[1, 2])
+    assert find_parquet_files(tmp_path) is None
+    assert load_rows(tmp_path).row_names == ("cat/a.png", "dog/a.png")
+
+
+def test_names_are_no_patterns(tmp_path):
+    folder = tmp_path / "rows[1]*"
+    write(folder, part=[1, 2])
+    os.rename(folder / "part.parquet", folder / "part[0-9]=x.parquet")
+    assert len(load_rows(folder).y) == 2
+    assert len(load_rows(folder / "part[0-9]=x.parquet").y) == 2
+
+
+@pytest.mark.parametrize("other", [{"b": [3]}, {"a": ["text"]}, {"a": [3], "b": [1]}])
+def test_files_of_other_columns_are_refused(tmp_path, other):
+    write(tmp_path, part_0=[1, 2])
+    pl.DataFrame({**other, "label": ["cat"]}).write_parquet(tmp_path / "part-1.parquet")
+    with pytest.raises(ValueError, match=r"part-1\.parquet must have the columns"):
+        load_rows(tmp_path)
+
+
+def test_one_damaged_file_is_named(tmp_path):
+    write(tmp_path, part_0=[1, 2])
+    (tmp_path / "part-1.parquet").write_bytes(b"PAR1 no table PAR1")
+    with pytest.raises(ValueError, match=r"part-1\.parquet cannot be read"):
+        load_rows(tmp_path)
+
+
+def test_links_out_of_the_folder_are_refused(tmp_path):
+    write(tmp_path / "elsewhere", rows=[1, 2])
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "rows.parquet").symlink_to(tmp_path / "elsewhere" / "rows.parquet")
+    with pytest.raises(ValueError, match="is a link that leads out of"):
+        load_rows(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_pipes_are_not_read(tmp_path):
+    os.mkfifo(tmp_path / "rows.parquet")
+    with pytest.raises(ValueError, match=r"rows\.parquet is not a regular file"):
+        load_rows(tmp_path)
+
+
+def test_folders_without_tables_are_none(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    assert find_parquet_files(tmp_path) is None
+    with pytest.raises(ValueError, match="holds no image"):
+        load_rows(tmp_path)
