@@ -5,6 +5,7 @@ What computes is imported where it is used: the command line reads the registry.
 
 from __future__ import annotations
 
+import copy
 import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -162,6 +163,24 @@ class Context:
         return Context(
             self.settings.model_copy(update=changes), self.runner, self.splits
         )
+
+    def on(self, partition: Partition) -> Context:
+        """Change the rows, of the same run.
+
+        Parameters
+        ----------
+        partition : Partition
+            Its rows.
+
+        Returns
+        -------
+        Context
+            With the same settings and runner; stages need names of their own.
+        """
+        context = copy.copy(self)
+        vars(context).pop("networks", None)
+        context.partition = partition
+        return context
 
     def stage(
         self, name: str, function: Callable[[], Iterable[Item]]

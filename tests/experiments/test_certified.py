@@ -1,5 +1,7 @@
 """Protocol certified: robust locations on the features of three networks."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -10,6 +12,7 @@ from sklgm.experiments.certified import (
     DESCRIPTION,
     _list_networks,
     _list_subsets,
+    _with_novel_classes,
 )
 from sklgm.metrics import paired_rate_difference
 from sklgm.report import protocol_tables, run_verdicts, table_figures
@@ -123,13 +126,65 @@ def test_heads_of_fewer_rows_stand_beside_those_of_all(tiny_npz, certified_run):
 def test_the_first_rows_of_each_class_make_the_smaller_heads():
     y = np.array([1, 0, 0, 1, 1, 0, 0, 1, 0, 1])
     settings = get_protocol("certified").settings(rows_per_class=(3, 4))
-    all_rows, three, four = _list_subsets(y, settings)
+    all_rows, three, four = _list_subsets(y, settings, None)
     assert (all_rows.variant, list(all_rows.rows)) == (None, list(range(10)))
     assert list(three.rows) == [0, 1, 2, 3, 4, 5]
     assert list(four.rows) == [0, 1, 2, 3, 4, 5, 6, 7]
     assert three.counts == {1: 0.02}
     with pytest.raises(ValueError, match="rows_per_class must be below the 5 rows"):
-        _list_subsets(y, get_protocol("certified").settings(rows_per_class=(5,)))
+        _list_subsets(y, get_protocol("certified").settings(rows_per_class=(5,)), None)
+
+
+def test_novel_classes_are_left_to_heads_and_test_rows(tiny_context):
+    known = tiny_context.partition
+    with pytest.raises(ValueError, match="n_novel_classes must be 0, or leave"):
+        _with_novel_classes(tiny_context, 2)
+    y = np.arange(len(known.y_refit)) % 5  # five classes
+    five = replace(known, y_refit=y, y_test=np.arange(len(known.y_test)) % 5)
+    variant, context = _with_novel_classes(tiny_context.on(five), 2)
+    assert variant == "2 novel classes"
+    own = context.partition
+    novel = set(own.y_refit)
+    assert len(novel) == 2
+    assert set(own.y_test) == novel
+    assert not novel & set(own.y_backbone)
+    is_novel = np.isin(y, [*novel])
+    np.testing.assert_array_equal(own.X_refit, known.X_refit[is_novel])
+    np.testing.assert_array_equal(own.refit_rows, known.refit_rows[is_novel])
+    kept = ~np.isin(known.y_backbone, [*novel])
+    np.testing.assert_array_equal(own.X_backbone, known.X_backbone[kept])
+    assert context.runner is tiny_context.runner
+    assert tiny_context.partition is known
+
+
+@pytest.fixture(scope="module")
+def five_classes(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("five") / "five.npz"
+    y = np.arange(600) % 5
+    X = rng.normal(size=(600, 6)) + 4.0 * np.eye(5, 6)[y]
+    np.savez(path, X=X.astype(np.float32), y=y)
+    return path
+
+
+def test_heads_of_novel_classes_stand_beside_those_of_known_ones(five_classes):
+    own = {"shares": (0.1,), "n_iter": 1, "rows_per_class": (10,)}
+    known = tiny_run(five_classes, "certified", **own)[0].table
+    both = tiny_run(five_classes, "certified", n_novel_classes=2, **own)[0].table
+    of_novel = both.filter(pl.col("variant").str.contains("novel").fill_null(False))
+    variants = {"2 novel classes", "2 novel classes, 10 rows per class"}
+    assert set(of_novel["variant"]) == variants
+    assert both.join(of_novel, on=both.columns, how="anti", nulls_equal=True).equals(
+        known
+    )
+    assert set(of_novel["victim"]) == VICTIMS
+    assert "backbone_accuracy" not in set(of_novel["metric"])
+    right = of_novel.filter(metric="certified_accuracy", n_poisons=0)
+    assert set(right["n"]) == {48}  # two fifths of 120 test rows
+    assert right["value"].max() > 0.7  # half by chance
+    titles = [t.caption for t in protocol_tables(both, DESCRIPTION)]
+    assert sum("2 novel classes" in title for title in titles) == 4
+    assert run_verdicts(both, [DESCRIPTION]) == run_verdicts(known, [DESCRIPTION])
 
 
 def test_the_attack_can_be_left_out(tiny_npz):
