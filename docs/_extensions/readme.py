@@ -22,6 +22,7 @@ SHOWN = (
     ("MNIST", "transfer", "new last layer, misled"),
     ("MNIST", "end-to-end", "all layers trained, misled"),
     ("MNIST", "certified", "proved right"),
+    ("MNIST", "certified, 5 novel classes", "classes new to the network, proved right"),
     ("CIFAR-10 (JPEG)", "certified", "proved right"),
     ("CIFAR-10 (JPEG)", "transfer", "new last layer, misled"),
     ("digits", "end-to-end", "all layers trained, misled"),
