@@ -199,8 +199,10 @@ def _check_target(path: Path, to: Path, index: bool, *, is_table: bool) -> None:
         suffix = ".csv" if index else path.suffix
         if end != suffix.lower():
             expected = f"{suffix} file"
-    elif end in (*TABLES, ".npz") or (is_table and end == ".zip"):
-        expected = "folder" if is_table else "folder or a .zip file"
+    elif is_table and end in (*TEXT_TABLES, ".npz", ".zip"):
+        expected = "folder"
+    elif not is_table and end in (*TABLES, ".npz"):
+        expected = "folder or a .zip file"
     if expected or (is_empty and (is_single or end == ".zip")):
         raise ValueError(
             f"to={str(to)!r} must be a {expected or 'file'}, for {path} is copied"

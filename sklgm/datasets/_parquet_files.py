@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,18 +114,19 @@ class ParquetFiles:
     def _unreadable(self, error: Exception) -> ValueError:
         """Say which file is damaged, or has other columns than the first."""
         polars = import_extra("polars", "cli")
-        known = None
+        schemas: dict[Path, dict[str, Any]] = {}
         for file in self.files:
             try:
-                schema = polars.read_parquet_schema(file)
+                schemas[file] = dict(polars.read_parquet_schema(file))
             except Exception as damage:
                 return ValueError(f"{file} cannot be read: {damage}")
-            if known is not None and schema != known:
+        known = schemas[self.files[0]]
+        for file, schema in schemas.items():
+            if schema != known:  # whatever their order
                 return ValueError(
                     f"{file} must have the columns of {self.files[0].name}, "
                     f"{_shown(known)}, got {_shown(schema)}."
                 )
-            known = schema
         return ValueError(f"{self.path} cannot be read: {error}")
 
 
@@ -149,7 +150,8 @@ def find_parquet_files(path: Path) -> ParquetFiles | None:
     Raises
     ------
     ValueError
-        If something of such a name is not a regular file, or a link out of `path`.
+        If something of such a name is not a regular file, or a link out of `path`, or
+        lies in another folder.
     """
     if not path.is_dir():
         is_table = path.suffix.lower() == _SUFFIX
@@ -158,7 +160,7 @@ def find_parquet_files(path: Path) -> ParquetFiles | None:
     folder: Path | None = path
     for _ in range(_MOST_FOLDERS):
         if folder is None or leads_out(folder, root):
-            return None
+            break
         splits: dict[str, list[Path]] = {}
         for file in _tables_in(folder, root):
             splits.setdefault(_split_of(file.stem), []).append(file)
@@ -173,11 +175,14 @@ def find_parquet_files(path: Path) -> ParquetFiles | None:
                 return None
             wanted = next(s for s in ("train", "", "test") if s in splits)
             others = [f for s, files in splits.items() if s != wanted for f in files]
+            _check_no_more(path, [*splits[wanted], *others])
             return ParquetFiles(path, tuple(splits[wanted]), tuple(others))
         inner_folders = _folders_in(folder)
         folder = inner_folders.get("data")
         if folder is None and len(inner_folders) == 1:
             folder = next(iter(inner_folders.values()))
+    if not _holds_images(path):
+        _check_no_more(path, [])
     return None
 
 
@@ -187,7 +192,7 @@ def _tables_in(folder: Path, root: str) -> Iterator[Path]:
         names = [e.name for e in entries if e.name.lower().endswith(_SUFFIX)]
     for name in sorted(names, key=_natural):
         file = folder / name
-        if is_hidden(name) or name.startswith("_"):
+        if not _is_read(name):
             continue
         if leads_out(file, root):
             raise ValueError(
@@ -202,19 +207,35 @@ def _tables_in(folder: Path, root: str) -> Iterator[Path]:
 def _folders_in(folder: Path) -> dict[str, Path]:
     with os.scandir(folder) as entries:
         names = [e.name for e in entries if e.is_dir()]
-    return {
-        name: folder / name
-        for name in sorted(names)
-        if not (is_hidden(name) or name.startswith("_"))
-    }
+    return {name: folder / name for name in sorted(names) if _is_read(name)}
 
 
 def _holds_images(folder: Path) -> bool:
+    """Whether there is an image below a folder."""
     return any(
         os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
         for _, _, names in os.walk(folder)
         for name in names
     )
+
+
+def _check_no_more(path: Path, files: Sequence[Path]) -> None:
+    """Refuse to leave tables unread."""
+    found = {*files}
+    for folder, inner, names in os.walk(path):
+        inner[:] = [name for name in inner if _is_read(name)]
+        for name in names:
+            file = Path(folder, name)
+            is_table = name.lower().endswith(_SUFFIX) and _is_read(name)
+            if is_table and file not in found:
+                raise ValueError(
+                    f"{path} holds .parquet files in several folders, such as {file}: "
+                    "give the folder of one table."
+                )
+
+
+def _is_read(name: str) -> bool:
+    return not (is_hidden(name) or name.startswith("_"))
 
 
 def _natural(name: str) -> list[Any]:

@@ -144,7 +144,7 @@ def measure(
     """
     found: dict[tuple[str, Location, str | None], _Certified] = {}
     counts: dict[str | None, dict[int, float]] = {}
-    sources = [(None, context)]
+    sources: list[tuple[str | None, Context]] = [(None, context)]
     if settings.n_novel_classes > 0:
         sources.append(_with_novel_classes(context, settings.n_novel_classes))
     steps = [

@@ -298,7 +298,9 @@ def test_a_folder_of_parquet_keeps_its_files(tmp_path):
     for name, file in copies.items():
         assert pl.read_parquet(file)["label"].to_list() == expected[name]
         assert pl.read_parquet_metadata(file)["of"] == name
-    for to in ("copy.parquet", "copy.zip"):
+    apply_decisions(decisions, tmp_path / "rows", tmp_path / "copy.parquet")
+    assert (tmp_path / "copy.parquet" / "data").is_dir()  # as Spark names folders
+    for to in ("copy.csv", "copy.zip"):
         with pytest.raises(ValueError, match="must be a folder, for .* is copied"):
             apply_decisions(decisions, tmp_path / "rows", tmp_path / to)
     with pytest.raises(ValueError, match="index=True is for images only"):

@@ -69,6 +69,16 @@ def test_what_is_hidden_or_said_of_the_whole_is_not_read(tmp_path):
     assert names(tmp_path) == [["part.parquet"], []]
 
 
+@pytest.mark.parametrize(
+    "tables",
+    [("part_0", "more__part_0"), ("a=1__part", "a=2__part"), ("data__x", "other__x")],
+)
+def test_no_table_is_left_unread(tmp_path, tables):
+    write(tmp_path, **{name: [1, 2] for name in tables})
+    with pytest.raises(ValueError, match="holds .parquet files in several folders"):
+        load_rows(tmp_path)
+
+
 def test_class_folders_of_images_stay_images(tmp_path):
     from PIL import Image
 
