@@ -176,10 +176,10 @@ def audit(
         Of the default estimator, as in :class:`~sklgm.LGMClassifier`; ``"identity"``
         where X holds precomputed features. ``"auto"`` trains colour images of at least
         32 x 32 pixels, and ``"airbench"`` and ``"airbench_narrow"`` any images, by
-        the preset ``"natural_images_small"``, in bfloat16 where the device has
-        instructions for it.
+        the preset ``"natural_images_small"``: shifted and mirrored, in bfloat16 where
+        the device has instructions for it.
     max_epochs : int >= 1 or None, default=None
-        Epochs of the default estimator. None is 8, or 20 for natural images, and where
+        Epochs of the default estimator. None is 8, or 20 by that preset, and where
         rows are few as many as make 150 steps, at most 200.
     device : str or torch.device, default="auto"
         Of the default estimator, as in :class:`~sklgm.LGMClassifier`.

@@ -50,7 +50,8 @@ from sklgm.outliers._trusted import Trusted
 
 # Of the default estimator. Few rows make few steps an epoch.
 _PRESET = "natural_images_small"
-_OF_PRESET = ("airbench", "airbench_narrow")
+#: Networks that the preset trains, where rows are images.
+OF_PRESET = ("airbench", "airbench_narrow")
 _LR, _BATCH_SIZE = 0.003, 128
 _N_EPOCHS, _N_STEPS, _MAX_EPOCHS = 8, 150, 200
 # Up to so many rows are split anew so many times, unless networks are trained.
@@ -82,7 +83,7 @@ def default_estimator(
     shape = StreamedInstances(rows).shape if isinstance(rows, Dataset) else rows.shape
     is_prepared = preparation is not None
     chosen = automatic_backbone(shape[1:]) if backbone == "auto" else backbone
-    if not is_prepared and chosen in _OF_PRESET:
+    if not is_prepared and chosen in OF_PRESET and len(shape) == 4:
         classifier = LGMClassifier.from_preset(_PRESET, backbone=chosen)
     else:
         classifier = LGMClassifier(

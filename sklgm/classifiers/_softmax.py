@@ -37,8 +37,8 @@ class SoftmaxClassifier(NetworkClassifier):
         images of at least 32 x 32 pixels, ``"cnn"`` for others, ``"mlp"`` for rows),
         ``"small"`` (the latter two), ``"mlp"``, ``"cnn"``, ``"vgg19"``,
         ``"resnet18"``, ``"airbench"`` (strong on natural images;
-        :meth:`from_preset` trains it well), ``"airbench_narrow"`` (a quarter
-        of its arithmetic), ``"identity"``, a module
+        :meth:`from_preset` trains it well), ``"airbench_narrow"`` (about
+        a quarter of the arithmetic), ``"identity"``, a module
         (deep-copied: its weights are the start), or a callable
         ``(input_shape, feature_dim) -> nn.Module``.
     feature_dim : int >= 1, default=64

@@ -166,7 +166,7 @@ def audit(
         str,
         typer.Option(
             help="auto, mlp, cnn, airbench (what auto takes for photographs), "
-            "airbench_narrow (a quarter of its arithmetic), resnet18, vgg19, or "
+            "airbench_narrow (a quarter of the arithmetic), resnet18, vgg19, or "
             "identity for precomputed features; with --weights any classification "
             "network of torchvision."
         ),
@@ -416,13 +416,14 @@ def _processes_for(X: Any, backbone: str, device: str) -> int:
     from joblib import cpu_count
 
     from sklgm._inputs import resolve_device
+    from sklgm.auditing._fold_models import OF_PRESET
     from sklgm.nn import automatic_backbone
 
     if resolve_device(device).type != "cpu":
         return 1
     shape = getattr(X, "shape", ())[1:]
     chosen = automatic_backbone(shape) if backbone == "auto" else backbone
-    if chosen in ("airbench", "airbench_narrow"):
+    if chosen in OF_PRESET:
         return max(1, int(cpu_count()) // 4)
     return -1
 

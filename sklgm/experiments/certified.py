@@ -51,6 +51,7 @@ _DIFFERENCE = "certified_accuracy_difference"
 #: Victims are networks and locations; all are compared with L-GM's by the same.
 _LOCATIONS: tuple[Location, ...] = ("median", "trimmed_mean")
 _OURS = "lgm"
+_FEWEST_ROWS = 3
 
 
 class CertifiedSettings(Settings):
@@ -69,7 +70,7 @@ class CertifiedSettings(Settings):
         As in :class:`sklgm.LGMClassifier`.
     label_smoothing : float in (0, 1), default=0.1
         Of the second softmax network, the baseline that could beat L-GM: it makes
-        classes compact, too.
+        classes compact, too. Above that of the first, which a recipe may smooth.
     trim : float in (0, 0.5), default=0.25
         Of the trimmed mean; it withstands no larger share.
     n_iter : int >= 0, default=4
@@ -244,10 +245,10 @@ def _list_subsets(
     for n_rows in settings.rows_per_class:
         of_class = [np.flatnonzero(y == label) for label in np.unique(y)]
         fewest = min(len(rows) for rows in of_class)
-        if n_rows >= fewest:
+        if not _FEWEST_ROWS <= n_rows < fewest:
             raise ValueError(
-                f"certified.rows_per_class must be below the {fewest} rows for heads "
-                f"of the smallest class, got {n_rows}"
+                f"certified.rows_per_class must be at least {_FEWEST_ROWS} and below "
+                f"the {fewest} rows for heads of the smallest class, got {n_rows}"
             )
         rows = np.sort(np.concatenate([rows[:n_rows] for rows in of_class]))
         counts = share_counts(settings.shares, y[rows])
@@ -320,7 +321,14 @@ def _share(cases: NDArray[np.bool_]) -> dict[str, Any]:
 
 
 def _check(context: Context, settings: CertifiedSettings) -> None:
-    """Raise where a class is too small, or classes are too few, for the settings."""
+    """Raise where classes are too small or few, or no network is smoothed more."""
+    softmax, smoothed, _ = (clf for _, clf in _list_networks(context, settings))
+    if smoothed.label_smoothing <= softmax.label_smoothing:
+        raise ValueError(
+            f"certified.label_smoothing must be above {softmax.label_smoothing:g}, "
+            f"that of run.recipe={context.settings.recipe!r}, got "
+            f"{smoothed.label_smoothing:g}"
+        )
     _list_subsets(context.partition.y_refit, settings, None)
     if settings.n_novel_classes > 0:
         _with_novel_classes(context, settings.n_novel_classes)
@@ -354,7 +362,7 @@ DESCRIPTION = ProtocolDescription(
             ),
         ),
         TableSpec(
-            title="{dataset}: right, and proved to stay so, heads of {variant}",
+            title="{dataset}: right, and proved to stay so, heads fitted to {variant}",
             where={"variant": ...},
             split=("dataset", "variant"),
             index=("victim",),
@@ -388,7 +396,7 @@ DESCRIPTION = ProtocolDescription(
             ),
         ),
         TableSpec(
-            title="{dataset}: the same difference, heads of {variant}",
+            title="{dataset}: the same difference, heads fitted to {variant}",
             where={"variant": ...},
             split=("dataset", "variant"),
             index=("victim",),

@@ -203,6 +203,11 @@ def test_default_estimator_trains_natural_images_by_a_preset(shape, backbone, ex
     assert made.max_epochs == epochs
 
 
+def test_flat_rows_are_no_images_to_a_network_for_images():
+    with pytest.raises(ValueError, match="backbone='airbench' needs images of shape"):
+        audit(np.zeros((40, 768)), np.arange(40) % 2, backbone="airbench", max_epochs=1)
+
+
 def test_every_row_is_judged_by_the_model_of_its_fold(flipped):
     X, claimed, _ = flipped
     splitter = KFold(3)

@@ -1,5 +1,6 @@
 """Protocol certified: robust locations on the features of three networks."""
 
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -131,7 +132,9 @@ def test_the_first_rows_of_each_class_make_the_smaller_heads():
     assert list(three.rows) == [0, 1, 2, 3, 4, 5]
     assert list(four.rows) == [0, 1, 2, 3, 4, 5, 6, 7]
     assert three.counts == {1: 0.02}
-    with pytest.raises(ValueError, match="rows_per_class must be below the 5 rows"):
+    with pytest.raises(ValueError, match="at least 3 and below the 5 rows"):
+        _list_subsets(y, get_protocol("certified").settings(rows_per_class=(2,)), None)
+    with pytest.raises(ValueError, match="at least 3 and below the 5 rows"):
         _list_subsets(y, get_protocol("certified").settings(rows_per_class=(5,)), None)
 
 
@@ -202,6 +205,16 @@ def test_classes_that_are_too_small_are_an_error_before_any_training(tiny_npz):
             progress=lambda stage, n_done, n: stages.append(stage),
         )
     assert set(stages) == {"load data"}
+
+
+def test_the_second_softmax_network_is_smoothed_more_than_a_recipe_does(tiny_context):
+    recipe = tiny_context.settings.model_copy(update={"recipe": "natural_images_quick"})
+    context = copy(tiny_context)
+    context.settings = recipe
+    protocol = get_protocol("certified")
+    with pytest.raises(ValueError, match="label_smoothing must be above 0.2, that of"):
+        protocol.check(context, protocol.settings(label_smoothing=0.2))
+    protocol.check(context, protocol.settings(label_smoothing=0.4))
 
 
 def test_counts_are_of_the_rows_for_heads(tiny_context):

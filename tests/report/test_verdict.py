@@ -1,5 +1,7 @@
 """What a run says, in a table and in sentences that follow from it."""
 
+from dataclasses import replace
+
 import pytest
 
 from sklgm.experiments import PROTOCOLS, get_protocol
@@ -189,6 +191,15 @@ def test_without_paired_differences_intervals_decide():
     assert "66.7 %: more, and the intervals are apart." in sentences(rows)
     rows = [certified("softmax_median", 443), certified("lgm_median", 444)]
     assert "98.4 %: a tie, since the intervals overlap." in sentences(rows)
+
+
+def test_heads_of_other_rows_or_classes_are_not_in_the_verdict():
+    rows = [certified("softmax_median", 430), certified("lgm_median", 444)]
+    rows += [certified("softmax_median", 440, 0, None)]
+    rows += [certified("lgm_median", 445, 0, None)]
+    others = [replace(known, variant="5 novel classes", value=0.1) for known in rows]
+    assert cells([*rows, *others]) == cells(rows)
+    assert sentences([*rows, *others]) == sentences(rows)
 
 
 def test_certified_rows_stand_below_those_that_were_attacked():
