@@ -57,12 +57,11 @@ TIES = """\
 The short answer: in the cases that were measured, L-GM withstands clean-label poisons
 that mislead softmax. So does the cheap rival, which needs no new loss: the two tie
 almost everywhere. L-GM does not find poisons better than softmax does, and attackers
-who know a score evade it. Whether L-GM or smoothed labels lets one prove more differs
-between runs: of classes that the networks know, L-GM is ahead on MNIST and behind in
-the one run on CIFAR-10 (JPEG), where it is less accurate to begin with. The networks
-themselves, which no row for heads can change, are ahead of all proofs where a fifth
-of a class is poisoned. Of classes that the networks were not trained on, smoothed
-labels are ahead on MNIST."""
+who know a score evade it. Beside smoothed labels L-GM proves more on MNIST and less
+in the one run on CIFAR-10 (JPEG), where it is less accurate to begin with. The
+networks themselves, which no row for heads can change, are ahead of all proofs where
+a fifth of a class is poisoned. Of classes new to the networks, smoothed labels prove
+more."""
 SUMMARY = """\
 *Softmax* is the usual classifier; the recipe of the certificates on CIFAR-10 (JPEG)
 smooths its labels by 0.2, those of the rival there by 0.4. The *cheap rival* is what
