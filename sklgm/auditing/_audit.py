@@ -243,7 +243,7 @@ def audit(
 
     *Without* a model of the claims says both how probable each class is and which label
     people give to its rows, by a noise matrix T; see the user guide for its derivation.
-    With q the classifier's probabilities, calibrated by one temperature,
+    With q the classifier's probabilities, calibrated by a temperature and a power,
 
         P(right | x, z) = q_z T[z, z] / sum_y q_y T[y, z],
 

@@ -154,6 +154,7 @@ def audit_result(
         classifier_error=None if model is None else model.classifier_error,
         misfit=None if model is None else model.misfit,
         temperature=None if model is None else model.temperature,
+        power=None if model is None else model.likely.power,
         rows_to_check=_rows_to_check(judged, log_proba, claimed, checked),
         review=review,
         map_rows=map_rows,

@@ -69,7 +69,11 @@ class AuditResult:
     noise_share : float or None
         Estimated share of wrong claims, in [0, 1]; None where trusted rows were given.
     temperature : float or None
-        By which log posteriors were divided to calibrate them; None as above.
+        By which log odds were divided to calibrate them (``power`` of them, where it
+        is below 1); None as above.
+    power : float or None
+        Power in (0, 1] to which log odds were raised to calibrate them, 1 unless the
+        classifier's have long tails; None as above.
     map_rows : ndarray of int of shape (n_mapped,)
         Rows of the first fold: only features of one model can be compared.
     map_features : ndarray of shape (n_mapped, feature_dim)
@@ -141,6 +145,7 @@ class AuditResult:
     n_trusted: int
     noise_share: float | None
     temperature: float | None
+    power: float | None
     map_rows: NDArray[np.intp]
     map_features: NDArray[np.floating[Any]]
     typical_rows: NDArray[np.intp]
@@ -505,10 +510,10 @@ class AuditResult:
             ``n_samples``, ``n_suspects``, ``n_expected_right``, ``fdr``,
             ``false_alarm_rate``, ``contamination``, ``score_kind``, ``n_trusted``,
             ``noise_share``, ``noise_share_interval``, ``noise_matrix``,
-            ``classifier_error``, ``misfit``, ``temperature``, ``rows_to_check``,
-            ``review``, ``suspects_by_class``, ``n_too_rare``, ``outliers``,
-            ``overlapping_classes``, ``n_duplicate_pairs``, ``n_contradictory_pairs``,
-            ``notes``, ``settings`` and ``environment``. Of
+            ``classifier_error``, ``misfit``, ``temperature``, ``power``,
+            ``rows_to_check``, ``review``, ``suspects_by_class``, ``n_too_rare``,
+            ``outliers``, ``overlapping_classes``, ``n_duplicate_pairs``,
+            ``n_contradictory_pairs``, ``notes``, ``settings`` and ``environment``. Of
             classes that are too rare the noise matrix is None.
         """
         n_pairs = 0 if self.duplicate_pairs is None else len(self.duplicate_pairs)
@@ -528,6 +533,7 @@ class AuditResult:
             "classifier_error": self.classifier_error,
             "misfit": self.misfit,
             "temperature": self.temperature,
+            "power": self.power,
             "rows_to_check": _as_list(self.rows_to_check),
             "review": None if self.review is None else asdict(self.review),
             "suspects_by_class": {

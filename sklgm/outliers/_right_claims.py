@@ -7,11 +7,11 @@ from typing import Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 from scipy.special import log_softmax, logsumexp
 
 from sklgm.outliers._order import ascending, by_label
-from sklgm.outliers._transitions import CHUNK, TransitionModel, exp, log
+from sklgm.outliers._transitions import CHUNK, PRIOR_ROWS, TransitionModel, exp, log
 
 #: Log probability of every class of a row that is infinitely far from all of them.
 LOWEST = float(np.finfo(np.float64).min)
@@ -33,8 +33,14 @@ _MAX_VALUES, _FIRST_VALUES = 500_000, 50_000
 # Far beyond what a network can be; keeps the search out of overflow, and a classifier
 # that is never wrong, for which no temperature is low enough, from ties.
 _LOG_TEMPERATURE_BOUNDS = (np.log(0.05), np.log(1e3))
+# Powers of the log odds that are searched, and in as many values.
+_POWER_BOUNDS, _POWER_VALUES = (0.2, 1.0), 50_000
+# By how much a classifier's confusions of two classes differ from what it says: 0.15 to
+# 0.32 (root mean squares over the pairs) of networks on labels of people. At most so
+# many rows of evenly spread noise for each row: habits of people are to be seen still.
+_CONFUSION_ERROR, _MOST_EVEN = 0.25, 0.2
 # What the cautious reading allows for beside the likely one: see the class.
-_CAUTIOUS_TEMPERATURE = 1.15
+_CAUTIOUS_TEMPERATURE, _CAUTIOUS_POWER = 1.15, 1.5
 _CAUTIOUS_STRAY, _STRAY = (0.02, 0.3), (0.05, 0.3)
 # Greatest share of the claims that a classifier may fail to predict: beyond, more than
 # half of the labels would be wrong, or the classifier knows next to nothing. Then the
@@ -67,7 +73,8 @@ class RightClaimModel:
     floor : float
         Probability that the classifier gives to a class it is sure to be wrong.
     likely : TransitionModel
-        Temperature and noise matrix of greatest likelihood; by it p-values are taken,
+        Temperature, power and noise matrix of greatest likelihood, habits drawn to
+        evenness; by it p-values are taken,
         and the share of wrong claims is estimated.
     cautious : TransitionModel
         The reading by which ``p_right`` is taken: it keeps the promise where the
@@ -97,10 +104,20 @@ class RightClaimModel:
 
         p_c(k | x) proportional to p(k | x) - c, at least 0.001 p(k | x).
 
-    *Likely.* The class y of a row follows ``q = softmax(log p_c / tau)``, and the claim
-    z follows ``T[y, z]`` (:class:`TransitionModel`). tau and T maximise the likelihood
+    *Likely.* The class y of a row follows ``q = softmax(-d^beta / tau)``, where d are
+    the differences of ``log p_c`` from the greatest of the row, and the claim z follows
+    ``T[y, z]`` (:class:`TransitionModel`). tau, beta and T maximise the likelihood
 
         sum_i log sum_y q_y(x_i) T[y, z_i].
+
+    beta is 1, and q a softmax of one temperature, unless the Bayesian information
+    criterion is for a lower one: networks whose log odds have long tails, as those of
+    Gaussians on features have, are surer at the ends than a temperature can mend.
+
+    What a classifier takes for another class looks like a habit of people. The part of
+    even noise in each row of T is therefore the square of the confusions that may be
+    the classifier's, a quarter of ``sum_i q_iy q_iz``, in the square of how far habits
+    are from evenness, sums over all pairs of classes; at most a sixth.
 
     Of up to 20,000 rows evenly spread noise counts for three wrong claims of each class
     in T, unless T without them says more of held-out claims (four parts) by over one
@@ -121,20 +138,22 @@ class RightClaimModel:
     apart in general. Two things are taken from what networks and people were seen to
     do, and are assumptions. (a) The cautious reading, by which decisions keep a false
     discovery rate: a share ``gamma = (0.02 + 0.3 delta) delta`` of the rows is stray,
-    and tau is 1.15 times as high. (b) People err where classes are hard to tell apart,
-    and a network that is better than they are learns where. That is seen from the
-    likelihood of a noise that is ``1 + 4 (1 - max_k q_k)`` times as frequent. Where it
-    fits better, by 0.01 to 0.025 per wrong claim, the classifier is strong (delta
-    below 0.1 to 0.15), and noise is a considerable part of what it does not predict
-    (epsilon / (epsilon + delta) above 0.22 to 0.3), tau is divided by up to 1.7 and not
-    raised. A classifier that predicts less than 40 % of the claims tells nothing: the
-    cautious reading then keeps a twentieth of the noise, and gamma is at least 0.1. The
-    interval of the noise share reaches from what half of the classifier's
-    own error could account for, ``epsilon - delta / 2``, to the share of claims that it
-    does not predict.
+    tau is 1.15 times as high, and beta, with the tau that goes with it, is raised to
+    the power of 1.5, since noise explains a part of the tails. (b) People err where
+    classes are hard to tell apart, and a network that is better than they are learns
+    where. That is seen from the likelihood of a noise that is
+    ``1 + 4 (1 - max_k q_k)`` times as frequent. Where it fits better, by 0.01 to 0.025
+    per wrong claim, the classifier is strong (delta below 0.1 to 0.15), and noise is a
+    considerable part of what it does not predict (epsilon / (epsilon + delta) above
+    0.22 to 0.3), tau is divided by up to 1.7 and not raised. A classifier that predicts
+    less than 40 % of the claims tells nothing: the cautious reading then keeps a
+    twentieth of the noise, and gamma is at least 0.1. The interval of the noise share
+    reaches from what half of the classifier's own error could account for,
+    ``epsilon - delta / 2``, to the share of claims that it does not predict.
 
-    Assumed: one temperature is enough, some rows are certain, and wrong labels that are
-    more frequent somewhere than right ones, as in a subclass, are learnt and missed.
+    Assumed: temperature and power are enough, some rows are certain, and wrong labels
+    that are more frequent somewhere than right ones, as in a subclass, are learnt and
+    missed.
 
     References
     ----------
@@ -158,7 +177,7 @@ class RightClaimModel:
 
     @property
     def temperature(self) -> float:
-        """By which log probabilities are divided."""
+        """By which differences of log probabilities are divided, see ``likely``."""
         return self.likely.temperature
 
     @property
@@ -198,19 +217,22 @@ class RightClaimModel:
         if n_samples <= _MAX_FEW and _is_even(likely, chosen, claims):
             start = replace(start, prior_wrong=_PRIOR_WRONG)
             likely = _likely(chosen, claims, start)
+        likely = _refined(likely, chosen, claims)
         error = _classifier_error(likely, chosen)
         by_people = _by_people(likely, error, chosen, claims)
         noise = 1.0 - likely.p_right(chosen, claims).mean()
         disagreement = float(np.mean(np.argmax(chosen, axis=1) != claims))
+        cautious = _more_bent(likely, chosen, claims)
         if by_people > 0.0:
             sharper = _PEOPLE_SHARPER**by_people
             likely, _ = replace(likely, temperature=likely.temperature / sharper).fit(
                 chosen, claims
             )
+            cautious = replace(cautious, temperature=cautious.temperature / sharper)
         softer = _CAUTIOUS_TEMPERATURE ** (1.0 - by_people)
         cautious, _ = replace(
-            likely,
-            temperature=likely.temperature * softer,
+            cautious,
+            temperature=cautious.temperature * softer,
             stray_share=_stray_share(error, _CAUTIOUS_STRAY),
         ).fit(chosen, claims)
         share = float(1.0 - likely.p_right(chosen, claims).mean())
@@ -369,9 +391,7 @@ class RightClaimModel:
             ``q``, in [0, 1], rows sum to 1; of a row that has no class all alike.
         """
         known = np.where(_is_possible(log_proba)[:, None], log_proba, 0.0)
-        scaled = _without_floor(known, self.floor) / self.temperature
-        proba: NDArray[np.float64] = np.exp(log_softmax(scaled, axis=1))
-        return proba
+        return self.likely.class_proba(_without_floor(known, self.floor))
 
     def disputed(
         self, log_proba: NDArray[np.float64], claimed: NDArray[np.int64]
@@ -483,35 +503,146 @@ def _likely(
     log_proba: NDArray[np.float64], claimed: NDArray[np.int64], start: TransitionModel
 ) -> TransitionModel:
     """Temperature and noise matrix of greatest likelihood."""
-    model = start
-
-    def loss(log_temperature: float, step: int = 1) -> float:
-        nonlocal model
-        model, likelihood = replace(
-            model, temperature=float(np.exp(log_temperature))
-        ).fit(log_proba[::step], claimed[::step])
-        noise = 1.0 - float(model.priors @ np.diag(model.noise_matrix))
-        return _NOISE_COST * noise - likelihood
-
     # From few rows first, everywhere: with many wrong claims a flat temperature is a
     # local maximum. From the flat side, where there is no noise yet.
     step = -(-log_proba.size // _FIRST_VALUES)
     low, high = _LOG_TEMPERATURE_BOUNDS
     tried = np.linspace(low, high, 15)
-    losses = []
-    for log_temperature in tried:
-        model = start
-        losses.append(loss(float(log_temperature), step))
+    losses = [
+        _fitted(start, log_temperature, log_proba[::step], claimed[::step])[1]
+        for log_temperature in tried
+    ]
     best = int(np.argmin(losses))
-    model = start
+    bounds = tried[max(best - 1, 0)], tried[min(best + 1, len(tried) - 1)]
+    return _between_temperatures(start, bounds, log_proba, claimed)
+
+
+def _near(
+    model: TransitionModel, log_proba: NDArray[np.float64], claimed: NDArray[np.int64]
+) -> TransitionModel:
+    """Temperature of greatest likelihood not far from the one there is."""
+    centre = float(np.log(model.temperature))
+    low, high = np.clip([centre - 0.3, centre + 0.3], *_LOG_TEMPERATURE_BOUNDS)
+    return _between_temperatures(model, (low, high), log_proba, claimed)
+
+
+def _between_temperatures(
+    model: TransitionModel,
+    log_bounds: tuple[float, float],
+    log_proba: NDArray[np.float64],
+    claimed: NDArray[np.int64],
+) -> TransitionModel:
+    """Temperature of greatest likelihood between two, and its noise matrix."""
+
+    def loss(log_temperature: float) -> float:
+        nonlocal model
+        model, value = _fitted(model, log_temperature, log_proba, claimed)
+        return value
+
     optimum = minimize_scalar(
-        loss,
-        bounds=(tried[max(best - 1, 0)], tried[min(best + 1, len(tried) - 1)]),
-        method="bounded",
-        options={"xatol": 0.03},
+        loss, bounds=log_bounds, method="bounded", options={"xatol": 0.03}
     )
     loss(float(optimum.x))
     return model
+
+
+def _fitted(
+    model: TransitionModel,
+    log_temperature: float,
+    log_proba: NDArray[np.float64],
+    claimed: NDArray[np.int64],
+) -> tuple[TransitionModel, float]:
+    """Noise matrix of greatest likelihood at a temperature, and the loss of both."""
+    fitted, likelihood = replace(model, temperature=float(np.exp(log_temperature))).fit(
+        log_proba, claimed
+    )
+    noise = 1.0 - float(fitted.priors @ np.diag(fitted.noise_matrix))
+    return fitted, _NOISE_COST * noise - likelihood
+
+
+def _refined(
+    model: TransitionModel, log_proba: NDArray[np.float64], claimed: NDArray[np.int64]
+) -> TransitionModel:
+    """With evenness for what may be the classifier's confusions, and with a power."""
+    share = _evenness(model, log_proba)
+    n_samples, n_classes = log_proba.shape
+    if share * n_samples > PRIOR_ROWS * n_classes:
+        model = replace(model, prior_share=share)
+    model = _bent(model, log_proba, claimed)
+    if model.prior_share == 0.0 and model.power == 1.0:
+        return model
+    return _near(model, log_proba, claimed)
+
+
+def _evenness(model: TransitionModel, log_proba: NDArray[np.float64]) -> float:
+    """Rows of even noise for each row: more, the less habits exceed confusions."""
+    q = model.class_proba(log_proba)
+    of_classifier = q.T @ q  # rows of class z that it takes for y, in expectation
+    n_rows = q.sum(axis=0)
+    habits = n_rows[:, None] * model.noise_matrix
+    for matrix in (of_classifier, habits):
+        np.fill_diagonal(matrix, 0.0)
+    even = np.outer(n_rows, np.full(len(n_rows), habits.sum() / n_rows.sum()))
+    even /= len(n_rows) - 1
+    np.fill_diagonal(even, 0.0)
+    from_classifier = float(np.sum((_CONFUSION_ERROR * of_classifier) ** 2))
+    deviation = float(np.sum((habits - even) ** 2))
+    if deviation <= from_classifier / (_MOST_EVEN / (1.0 + _MOST_EVEN)):
+        return _MOST_EVEN
+    return from_classifier / (deviation - from_classifier)
+
+
+def _bent(
+    model: TransitionModel, log_proba: NDArray[np.float64], claimed: NDArray[np.int64]
+) -> TransitionModel:
+    """With the power of greatest likelihood, where it is told from 1."""
+    step = -(-log_proba.size // _POWER_VALUES)
+    known, claims = log_proba[::step], claimed[::step]
+    plain = _near(model, known, claims)
+
+    def fitted(parameters: NDArray[np.float64]) -> tuple[TransitionModel, float]:
+        bent = replace(plain, power=float(parameters[1]))
+        return _fitted(bent, float(parameters[0]), known, claims)
+
+    # A lower power goes with a lower temperature.
+    at_one = np.array([np.log(plain.temperature), 1.0])
+    simplex = at_one + np.array([[0.0, 0.0], [-0.3, -0.25], [0.2, 0.0]])
+    optimum = minimize(
+        lambda parameters: fitted(parameters)[1],
+        at_one,
+        method="Nelder-Mead",
+        bounds=(_LOG_TEMPERATURE_BOUNDS, _POWER_BOUNDS),
+        options={"initial_simplex": simplex, "xatol": 0.03, "fatol": 1e-4},
+    )
+    bent, _ = fitted(optimum.x)
+    # The Bayesian information criterion, of one parameter more, on all rows.
+    gain = _log_likelihoods(bent, log_proba, claimed).sum()
+    gain -= _log_likelihoods(plain, log_proba, claimed).sum()
+    is_told = bool(gain > 0.5 * np.log(len(claimed)))
+    return bent if is_told else model
+
+
+def _more_bent(
+    model: TransitionModel, log_proba: NDArray[np.float64], claimed: NDArray[np.int64]
+) -> TransitionModel:
+    """With the power of the cautious reading, and the temperature that goes with it."""
+    if model.power == 1.0:
+        return model
+    log_temperature = float(np.log(model.temperature))
+    return _between_temperatures(
+        replace(model, power=model.power**_CAUTIOUS_POWER),
+        (log_temperature - 1.0, log_temperature + 0.2),
+        log_proba,
+        claimed,
+    )
+
+
+def _log_likelihoods(
+    model: TransitionModel, log_proba: NDArray[np.float64], claimed: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Log probability of each claim."""
+    right, wrong = model.right_and_wrong(log_proba, claimed)
+    return log(right + wrong)
 
 
 def _is_even(
@@ -532,8 +663,9 @@ def _is_even(
             fitted, _ = replace(model, prior_wrong=prior_wrong).fit(
                 log_proba[~is_out], claimed[~is_out]
             )
-            right, wrong = fitted.right_and_wrong(log_proba[is_out], claimed[is_out])
-            values[is_out] = log(right + wrong)
+            values[is_out] = _log_likelihoods(
+                fitted, log_proba[is_out], claimed[is_out]
+            )
         return values
 
     gains = log_likelihoods(0.0) - log_likelihoods(_PRIOR_WRONG)

@@ -10,8 +10,8 @@ from scipy.special import logsumexp
 
 from sklgm.outliers._order import by_label
 
-# Rows that the noise of all classes counts for, beside those of each class.
-_PRIOR_ROWS = 20.0
+#: Rows that the noise of all classes counts for, beside those of each class.
+PRIOR_ROWS = 20.0
 _N_STEPS, _TOLERANCE = 50, 3e-4
 # Where the search for the matrix starts, and the least that a confusion has.
 _FIRST_NOISE, _LEAST_NOISE = 0.03, 1e-12
@@ -28,7 +28,7 @@ class TransitionModel:
     Attributes
     ----------
     temperature : float
-        tau > 0 by which log probabilities are divided.
+        tau > 0 by which differences of log probabilities are divided.
     noise_matrix : ndarray of shape (n_classes, n_classes)
         ``T[y, z] = P(claimed z | true y)``; rows sum to 1.
     stray_share : float
@@ -38,18 +38,24 @@ class TransitionModel:
         Shares of the claimed classes, from which stray rows come.
     prior_wrong : float, default=0.0
         Wrong claims that evenly spread noise counts for in each class, at least.
+    prior_share : float, default=0.0
+        Rows that it counts for, at least, for each row of the class.
+    power : float, default=1.0
+        beta in (0, 1] to which differences of log probabilities are raised.
 
     Notes
     -----
     With p(. | x) from a classifier that was not trained on the row,
 
-        q(. | x) = (1 - gamma) softmax(log p(. | x) / tau) + gamma pi,
+        d_k = max_j log p(j | x) - log p(k | x),
+        q(. | x) = (1 - gamma) softmax(-d^beta / tau) + gamma pi,
         P(y, z | x) = q_y T[y, z],    P(right | x, z) = q_z T[z, z] / sum_y q_y T[y, z].
 
     T maximises the likelihood of the claims. Each of its rows is drawn to the noise of
     all classes, spread evenly, with the weight of 20 rows, or of as many as have
-    ``prior_wrong`` wrong claims, so that small classes borrow from the others and a few
-    wrong claims do not pass for a habit; and at most half of the claims of a label
+    ``prior_wrong`` wrong claims, or of the share ``prior_share`` of those of the class,
+    so that small classes borrow from the others, and a few wrong claims, or errors of
+    the classifier, do not pass for a habit; and at most half of the claims of a label
     count as wrong, since a classifier that never finds a class would else be taken for
     labels that are all wrong. With ``T[y, z] = epsilon / (K - 1)`` and gamma = 0 this
     is the mixture of one noise share.
@@ -65,6 +71,8 @@ class TransitionModel:
     stray_share: float
     priors: NDArray[np.float64]
     prior_wrong: float = 0.0
+    prior_share: float = 0.0
+    power: float = 1.0
 
     @classmethod
     def start(cls, n_classes: int, priors: NDArray[np.float64]) -> Self:
@@ -118,7 +126,9 @@ class TransitionModel:
                 counts[:, label] = to_label * ((1.0 / (of_rows @ to_label)) @ of_rows)
             counts = _mostly_right(counts)
             noise = 1.0 - np.trace(counts) / counts.sum()
-            prior_rows = max(_PRIOR_ROWS, self.prior_wrong / max(noise, 1e-9))
+            of_classes = counts.sum(axis=1, keepdims=True)
+            least = max(PRIOR_ROWS, self.prior_wrong / max(noise, 1e-9))
+            prior_rows = np.maximum(least, self.prior_share * of_classes)
             updated = counts + prior_rows * _even(noise, n_classes)
             updated /= updated.sum(axis=1, keepdims=True)
             change = np.abs(updated - matrix).max()
@@ -162,7 +172,7 @@ class TransitionModel:
         ndarray of shape (n_samples, n_classes)
             ``q(y | x)``.
         """
-        q = self._powers(log_proba)
+        q = exp(self._scaled(log_proba))
         q /= q.sum(axis=1, keepdims=True)
         if self.stray_share > 0:
             q *= 1.0 - self.stray_share
@@ -235,16 +245,17 @@ class TransitionModel:
             Log odds, natural log, finite.
         """
         off = self._off_diagonal()[:, label]
-        others = np.einsum("ij,j->i", self._powers(log_proba), off)
+        scaled = self._scaled(log_proba)
+        own = scaled[:, label].copy()
+        others = np.einsum("ij,j->i", exp(scaled), off)
         is_lost = others < _LEAST_SUM
         log_others = log(others)
         if is_lost.any():  # it underflows: take the logarithms of all terms
             with np.errstate(divide="ignore"):
                 log_off = np.log(off)
-            scaled = log_proba[is_lost] / self.temperature
-            log_others[is_lost] = logsumexp(scaled + log_off, axis=1)
+            lost = self._scaled(log_proba[is_lost])
+            log_others[is_lost] = logsumexp(lost + log_off, axis=1)
         log_right = np.log(max(self.noise_matrix[label, label], _LEAST_NOISE))
-        own = log_proba[:, label] / self.temperature
         odds: NDArray[np.float64] = own + log_right - log_others
         return odds
 
@@ -313,7 +324,7 @@ class TransitionModel:
         self, log_proba: NDArray[np.float64], label: int
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Like :meth:`right_and_wrong`, of rows that claim one label."""
-        powers = self._powers(log_proba)
+        powers = exp(self._scaled(log_proba))
         off = self._off_diagonal()[:, label]
         # Not as a product of matrices: rows that are alike must have the same sums.
         others = np.einsum("ij,j->i", powers, off)
@@ -323,12 +334,20 @@ class TransitionModel:
         wrong = others * scale + stray * float(self.priors @ off)
         return right * self.noise_matrix[label, label], wrong
 
-    def _powers(self, log_proba: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Probabilities to the power of 1 / tau.
+    def _scaled(self, log_proba: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Logarithms of what ``q`` is in proportion to, in an array of their own.
 
-        The greatest of a row is at least 1 / n_classes: not all of them underflow.
+        The greatest of a row is at least ``-log(n_classes) / tau``: not all of their
+        exponentials underflow.
         """
-        return exp(log_proba / self.temperature)
+        if self.power == 1.0:
+            return log_proba / self.temperature
+        differences = torch.from_numpy(log_proba).amax(dim=1, keepdim=True).numpy()
+        scaled = log(differences - log_proba)
+        scaled *= self.power
+        exp(scaled)  # differences of 0 stay 0
+        scaled /= -self.temperature
+        return scaled
 
     def _off_diagonal(self) -> NDArray[np.float64]:
         off = np.maximum(self.noise_matrix, _LEAST_NOISE)

@@ -10,9 +10,11 @@ from sklgm.outliers._right_claims import (
     RightClaimModel,
     _between,
     _by_people,
+    _evenness,
     _gain_of_ambiguous_noise,
     _likely,
     _misfit,
+    _refined,
     _without_floor,
     precise_log_softmax,
 )
@@ -43,6 +45,74 @@ def test_temperature_and_noise_are_recovered(noise_share, temperature):
     assert model.temperature == pytest.approx(temperature, rel=0.15)
     error = 4 * np.sqrt(0.2 / len(claimed))
     assert model.noise_share == pytest.approx(is_wrong.mean(), abs=error)
+
+
+def long_tailed(log_proba, power):
+    """Log posteriors of a classifier whose log odds are too far apart at the ends."""
+    top = log_proba.max(axis=1, keepdims=True)
+    return log_softmax(-((top - log_proba) ** (1.0 / power)), axis=1)
+
+
+@pytest.mark.parametrize("noise_share", [0.0, 0.1])
+@pytest.mark.parametrize("power", [0.5, 0.7])
+def test_power_of_long_tails_is_recovered(noise_share, power):
+    log_proba, claimed, is_wrong = labelled_rows(noise_share, 1.0, seed=1)
+    model = RightClaimModel.fit(long_tailed(log_proba, power), claimed)
+    assert model.likely.power == pytest.approx(power, abs=0.1)
+    assert model.cautious.power == pytest.approx(model.likely.power**1.5)
+    error = 4 * np.sqrt(0.2 / len(claimed))
+    assert model.noise_share == pytest.approx(is_wrong.mean(), abs=error)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("noise_share", [0.0, 0.1])
+def test_power_is_one_where_a_temperature_is_enough(noise_share, temperature):
+    log_proba, claimed, _ = labelled_rows(noise_share, temperature, seed=2)
+    model = RightClaimModel.fit(log_proba, claimed)
+    assert model.likely.power == model.cautious.power == 1.0
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("noise_share", [0.02, 0.1])
+def test_sure_errors_of_long_tails_do_not_pass_for_wrong_claims(seed, noise_share):
+    log_proba, claimed, is_wrong = labelled_rows(noise_share, 1.0, seed=seed)
+    log_proba = long_tailed(log_proba, 0.7)
+    model = RightClaimModel.fit(log_proba, claimed)
+    flags = discovery_rates(model.p_right(log_proba, claimed)) <= 0.1
+    assert np.count_nonzero(flags & ~is_wrong) <= 0.1 * flags.sum()
+    if noise_share == 0.1:
+        assert np.count_nonzero(flags & is_wrong) > 0.25 * is_wrong.sum()
+
+
+def test_evenness_matches_the_formula_in_loops():
+    log_proba, claimed, _ = labelled_rows(0.1, 1.0, n=500)
+    rng = np.random.default_rng(0)
+    even_noise = np.full((N_CLASSES, N_CLASSES), 0.02)
+    np.fill_diagonal(even_noise, 1.0 - 0.02 * (N_CLASSES - 1))
+    priors = np.full(N_CLASSES, 1.0 / N_CLASSES)
+    for power in (0.0, 1.0, 3.0):  # how unlike habits are
+        matrix = even_noise * rng.uniform(size=(N_CLASSES, N_CLASSES)) ** power
+        np.fill_diagonal(matrix, 0.0)
+        np.fill_diagonal(matrix, 1.0 - matrix.sum(axis=1))
+        model = TransitionModel(1.0, matrix, 0.0, priors)
+        q = np.exp(log_proba)
+        noise = sum(
+            q[i, y] * matrix[y, z]
+            for i in range(len(q))
+            for y in range(N_CLASSES)
+            for z in range(N_CLASSES)
+            if y != z
+        ) / len(q)
+        own = habits = 0.0
+        for y in range(N_CLASSES):
+            for z in range(N_CLASSES):
+                if y == z:
+                    continue
+                n_y = q[:, y].sum()
+                own += (0.25 * sum(q[i, y] * q[i, z] for i in range(len(q)))) ** 2
+                habits += (n_y * (matrix[y, z] - noise / (N_CLASSES - 1))) ** 2
+        expected = min(own / (habits - own), 0.2) if habits > own else 0.2
+        assert _evenness(model, log_proba) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("noise_share", [0.0, 0.05, 0.2])
@@ -133,10 +203,12 @@ def test_wrong_claims_have_low_p_values():
 
 def literal_q(model, log_proba, stray_share=0.0):
     """Probabilities of the classes, row by row."""
-    sharpened = _without_floor(log_proba, model.floor) / model.temperature
     rows = []
-    for values in sharpened:
-        powers = [np.exp(value - values.max()) for value in values]
+    for values in _without_floor(log_proba, model.floor):
+        powers = [
+            np.exp(-((values.max() - value) ** model.likely.power) / model.temperature)
+            for value in values
+        ]
         rows.append(
             [
                 (1 - stray_share) * power / sum(powers) + stray_share * prior
@@ -471,7 +543,7 @@ def test_classes_are_sharper_where_noise_is_that_of_people():
     priors = np.bincount(claimed) / len(claimed)
     start = TransitionModel.start(4, priors)
     start = replace(start, prior_wrong=model.likely.prior_wrong)
-    likely = _likely(chosen, claimed, start)
+    likely = _refined(_likely(chosen, claimed, start), chosen, claimed)
     by_people = _by_people(likely, model.classifier_error, chosen, claimed)
     assert 0.2 < by_people < 0.8
     assert model.temperature == pytest.approx(likely.temperature / 1.7**by_people)

@@ -50,15 +50,20 @@ def test_noise_matrix_is_recovered():
     assert 1 - p_right.mean() == pytest.approx(np.mean(claimed != labels), abs=0.02)
 
 
+@pytest.mark.parametrize("power", [1.0, 0.6])
 @pytest.mark.parametrize("stray_share", [0.0, 0.1])
 @pytest.mark.parametrize("temperature", [0.5, 2.0])
-def test_probabilities_match_the_formula_in_loops(temperature, stray_share):
+def test_probabilities_match_the_formula_in_loops(temperature, stray_share, power):
     log_proba, claimed, _ = confused_rows(MATRIX, n=20)
     model = model_of(MATRIX, temperature=temperature, stray_share=stray_share)
+    model = replace(model, power=power)
     right, wrong = model.right_and_wrong(log_proba, claimed)
     all_right, all_wrong = model.of_all_claims(log_proba)
     for i, z in enumerate(claimed):
-        powers = [np.exp(value / temperature) for value in log_proba[i]]
+        top = max(log_proba[i])
+        powers = [
+            np.exp(-((top - value) ** power) / temperature) for value in log_proba[i]
+        ]
         q = [
             (1 - stray_share) * power / sum(powers) + stray_share / N_CLASSES
             for power in powers
@@ -72,6 +77,53 @@ def test_probabilities_match_the_formula_in_loops(temperature, stray_share):
     np.testing.assert_allclose(
         model.p_right(log_proba, claimed), right / (right + wrong)
     )
+    np.testing.assert_allclose(
+        replace(model, stray_share=0.0).log_odds(log_proba, claimed),
+        [literal_log_odds(model, log_proba[i], z) for i, z in enumerate(claimed)],
+        rtol=1e-9,
+    )
+
+
+def literal_log_odds(model, log_proba, z):
+    scores = [
+        -((max(log_proba) - value) ** model.power) / model.temperature
+        for value in log_proba
+    ]
+    off = np.maximum(model.noise_matrix[:, z], 1e-12)  # the least of a confusion
+    wrong = sum(np.exp(scores[y]) * off[y] for y in range(N_CLASSES) if y != z)
+    return scores[z] + np.log(model.noise_matrix[z, z]) - np.log(wrong)
+
+
+@pytest.mark.parametrize("power", [1.0, 0.5])
+def test_sure_rows_keep_their_order_whatever_the_power(power):
+    log_odds = -np.logspace(1, 300, 40)
+    log_proba = np.column_stack([np.zeros(40), *3 * [log_odds]])
+    odds = replace(model_of(MATRIX), power=power).log_odds(
+        log_proba, np.zeros(40, dtype=int)
+    )
+    assert np.isfinite(odds).all()
+    assert (np.diff(odds) > 0).all()
+    of_others = replace(model_of(MATRIX), power=power).log_odds(
+        log_proba, np.ones(40, dtype=int)
+    )
+    assert (np.diff(of_others) < 0).all()
+
+
+def test_share_of_the_rows_draws_the_matrix_to_evenness():
+    log_proba, claimed, _ = confused_rows(MATRIX)
+    start = TransitionModel.start(N_CLASSES, PRIORS)
+    free, _ = start.fit(log_proba, claimed)
+    drawn, _ = replace(start, prior_share=0.5).fit(log_proba, claimed)
+    noise = 1 - free.p_right(log_proba, claimed).mean()
+    assert 1 - drawn.p_right(log_proba, claimed).mean() == pytest.approx(
+        noise, abs=0.02
+    )
+    # A third of each row is even noise, and what it takes from habits is noted anew.
+    off = ~np.eye(N_CLASSES, dtype=bool)
+    assert np.ptp(drawn.noise_matrix[off]) < 0.8 * np.ptp(free.noise_matrix[off])
+    assert drawn.noise_matrix[off].min() > noise / 3 / (N_CLASSES - 1) * 0.8
+    even, _ = replace(start, prior_share=1e6).fit(log_proba, claimed)
+    assert np.ptp(even.noise_matrix[off]) < 1e-3
 
 
 def test_even_noise_is_the_mixture_of_one_noise_share():

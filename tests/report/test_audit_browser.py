@@ -72,6 +72,7 @@ def audit_result(n_suspects=N_SUSPECTS, class_names=("cat", "dog", "owl"), **cha
         "n_trusted": 0,
         "noise_share": 0.1,
         "temperature": 1.2,
+        "power": 1.0,
         "map_rows": np.arange(N_ROWS),
         "map_features": rng.normal(size=(N_ROWS, 5)),
         "typical_rows": np.flatnonzero(likely == claimed)[: 2 * len(classes)].reshape(

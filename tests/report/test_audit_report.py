@@ -67,6 +67,7 @@ def audit_result(**changes):
         "n_trusted": 0,
         "noise_share": 0.125,
         "temperature": 1.5,
+        "power": 1.0,
         "map_rows": np.arange(4),
         "map_features": features,
         "typical_rows": np.array([[0, 3], [1, 4], [5, -1]]),
@@ -179,7 +180,9 @@ def test_rule_and_assumptions_without_trusted_rows():
     assert (
         "where its p-value is at most 0.01, so about 1 % of the rows with right" in text
     )
-    assert "calibrated by temperature scaling (T = 1.5," in text
+    assert "calibrated by temperature scaling (T = 1.5, estimated together" in text
+    bent = text_of(rendered(audit_result(power=0.72)))
+    assert "(T = 1.5, of log odds to the power of 0.72, estimated together" in bent
     assert "trusted row " not in text
 
 
