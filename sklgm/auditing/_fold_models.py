@@ -45,7 +45,7 @@ from sklgm.outliers._evidence import (
 )
 from sklgm.outliers._folds import Split
 from sklgm.outliers._lgm_detector import KINDS, claimed_density
-from sklgm.outliers._right_claims import LOWEST
+from sklgm.outliers._log_posteriors import LOWEST
 from sklgm.outliers._trusted import Trusted
 
 # Of the default estimator. Few rows make few steps an epoch.

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from sklgm.outliers._conformal import ConformalLaw, ScoreLaw
 from sklgm.outliers._distance_law import DistanceLaw
 from sklgm.outliers._evidence import ONE_CLASS
-from sklgm.outliers._right_claims import LOWEST, RightClaimModel, precise_log_softmax
+from sklgm.outliers._log_posteriors import LOWEST, precise_log_softmax
+from sklgm.outliers._right_claims import RightClaimModel
 from sklgm.outliers._standardisation import align, combine, standardise
 
 # Share of held-out claims that a model may misplace before a warning says so.

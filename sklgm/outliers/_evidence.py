@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklgm._inputs import split_steps
 from sklgm._running import Runner, interrupts_raised
 from sklgm.outliers._folds import Split
-from sklgm.outliers._right_claims import LOWEST, precise_log_softmax
+from sklgm.outliers._log_posteriors import LOWEST, precise_log_softmax
 
 NO_DENSITY = (
     "estimator {name} has no class Gaussians: use an LGMClassifier, or fit Gaussians "

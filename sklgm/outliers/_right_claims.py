@@ -5,40 +5,27 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize, minimize_scalar
-from scipy.special import log_softmax, logsumexp
 
+from sklgm.outliers._likely_reading import (
+    LOG_TEMPERATURE_BOUNDS,
+    likely_reading,
+    more_bent,
+)
+from sklgm.outliers._log_posteriors import (
+    LOWEST,
+    has_class,
+    left_to_others,
+    without_floor,
+)
 from sklgm.outliers._order import ascending, by_label
-from sklgm.outliers._transitions import CHUNK, PRIOR_ROWS, TransitionModel, exp, log
+from sklgm.outliers._people import likeness_to_people
+from sklgm.outliers._transitions import CHUNK, TransitionModel
 
-#: Log probability of every class of a row that is infinitely far from all of them.
-LOWEST = float(np.finfo(np.float64).min)
-# Share of the rows, the most certain ones, that tell what a classifier has learnt of
-# wrong labels, and the greatest share of them that is believed.
-_ANCHOR_SHARE = 0.05
+# Values from which the law is estimated: more make it no better.
+_MAX_VALUES = 500_000
+# The greatest share of what a classifier has learnt of wrong labels that is believed.
 _MOST_LEARNT = 0.45
-# What is left of a probability at or below that of a wrong label alone.
-_REMAINDER = 1e-3
-# Log probabilities above it do not underflow, nor does what is left of them.
-_LEAST_LOG = -690.0
-# Of readings that are as likely the one with the least noise is taken: a tree that is
-# often wrong, and certain, may be unsure or see wrong labels. Too little to move a
-# temperature that is told.
-_NOISE_COST = 1e-3
-# Values from which the law is estimated: more make it no better. The first search for
-# the temperature takes fewer.
-_MAX_VALUES, _FIRST_VALUES = 500_000, 50_000
-# Far beyond what a network can be; keeps the search out of overflow, and a classifier
-# that is never wrong, for which no temperature is low enough, from ties.
-_LOG_TEMPERATURE_BOUNDS = (np.log(0.05), np.log(1e3))
-# Powers of the log odds that are searched, and in as many values.
-_POWER_BOUNDS, _POWER_VALUES = (0.2, 1.0), 50_000
-# By how much a classifier's confusions of two classes differ from what it says: 0.15 to
-# 0.32 (root mean squares over the pairs) of networks on labels of people. At most so
-# many rows of evenly spread noise for each row: habits of people are to be seen still.
-_CONFUSION_ERROR, _MOST_EVEN = 0.25, 0.2
 # What the cautious reading allows for beside the likely one: see the class.
 _CAUTIOUS_TEMPERATURE, _CAUTIOUS_POWER = 1.15, 1.5
 _CAUTIOUS_STRAY, _STRAY = (0.02, 0.3), (0.05, 0.3)
@@ -47,14 +34,8 @@ _CAUTIOUS_STRAY, _STRAY = (0.02, 0.3), (0.05, 0.3)
 # cautious reading keeps little of the noise, and lets more rows stray.
 _MOST_DISAGREEMENT = 0.6
 _NOISE_KEPT, _LEAST_STRAY = 0.05, 0.1
-# When noise is read as that of people, and how much sharper classes then are.
+# How much sharper classes are where noise is that of people.
 _PEOPLE_SHARPER = 1.7
-_AMBIGUOUS_WEIGHT = 4.0
-_GAIN, _STRONG, _NOISY = (0.01, 0.025), (0.1, 0.15), (0.22, 0.3)
-_LEAST_GAIN = (4.0, 8.0)
-# Wrong claims of each class that evenly spread noise counts for, unless held-out claims
-# tell of habits. Of many rows it makes no difference.
-_PRIOR_WRONG, _MAX_FEW, _N_PARTS = 3.0, 20_000, 4
 _N_BINS = 10
 _LEAST_IN_BIN = 10
 
@@ -201,28 +182,23 @@ class RightClaimModel:
         RightClaimModel
             The model.
         """
-        is_possible = _is_possible(log_proba)
+        is_possible = has_class(log_proba)
         if is_possible.any() and not is_possible.all():
             log_proba, claimed = log_proba[is_possible], claimed[is_possible]
         n_samples, n_classes = log_proba.shape
-        anchor = _anchor(log_proba)
+        anchor = left_to_others(log_proba)
         # Where the most certain rows are as unsure as this there is no anchor.
         floor = anchor / (n_classes - 1) if anchor < _MOST_LEARNT else 0.0
         step = -(-log_proba.size // _MAX_VALUES)
-        chosen = _without_floor(log_proba[::step], floor)
+        chosen = without_floor(log_proba[::step], floor)
         claims = claimed[::step]
         priors = np.bincount(claimed, minlength=n_classes) / n_samples
-        start = TransitionModel.start(n_classes, priors)
-        likely = _likely(chosen, claims, start)
-        if n_samples <= _MAX_FEW and _is_even(likely, chosen, claims):
-            start = replace(start, prior_wrong=_PRIOR_WRONG)
-            likely = _likely(chosen, claims, start)
-        likely = _refined(likely, chosen, claims)
+        likely = likely_reading(chosen, claims, priors, n_samples)
         error = _classifier_error(likely, chosen)
-        by_people = _by_people(likely, error, chosen, claims)
+        by_people = likeness_to_people(likely, error, chosen, claims)
         noise = 1.0 - likely.p_right(chosen, claims).mean()
         disagreement = float(np.mean(np.argmax(chosen, axis=1) != claims))
-        cautious = _more_bent(likely, chosen, claims)
+        cautious = more_bent(likely, _CAUTIOUS_POWER, chosen, claims)
         if by_people > 0.0:
             sharper = _PEOPLE_SHARPER**by_people
             likely, _ = replace(likely, temperature=likely.temperature / sharper).fit(
@@ -243,7 +219,7 @@ class RightClaimModel:
         sorted_scores, cumulative = _law(likely, strays, chosen)
         is_informative = (
             anchor < _MOST_LEARNT
-            and np.log(likely.temperature) < 0.9 * _LOG_TEMPERATURE_BOUNDS[1]
+            and np.log(likely.temperature) < 0.9 * LOG_TEMPERATURE_BOUNDS[1]
             and disagreement <= _MOST_DISAGREEMENT
         )
         if not is_informative:
@@ -303,7 +279,7 @@ class RightClaimModel:
             As these methods return them.
         """
         scores, p_right = np.empty(len(claimed)), np.empty(len(claimed))
-        is_possible = _is_possible(log_proba)
+        is_possible = has_class(log_proba)
         for label, rows, known in self._parts(log_proba, claimed, is_possible):
             scores[rows] = self.likely.log_odds_of(known, label)
             p_right[rows] = self.cautious.p_right_of(known, label)
@@ -372,7 +348,7 @@ class RightClaimModel:
             ``P(right | x, z)``, in [0, 1].
         """
         p_right = np.empty(len(claimed))
-        is_possible = _is_possible(log_proba)
+        is_possible = has_class(log_proba)
         for label, rows, known in self._parts(log_proba, claimed, is_possible):
             p_right[rows] = self.cautious.p_right_of(known, label)
         return p_right
@@ -390,8 +366,8 @@ class RightClaimModel:
         ndarray of shape (n_samples, n_classes)
             ``q``, in [0, 1], rows sum to 1; of a row that has no class all alike.
         """
-        known = np.where(_is_possible(log_proba)[:, None], log_proba, 0.0)
-        return self.likely.class_proba(_without_floor(known, self.floor))
+        known = np.where(has_class(log_proba)[:, None], log_proba, 0.0)
+        return self.likely.class_proba(without_floor(known, self.floor))
 
     def disputed(
         self, log_proba: NDArray[np.float64], claimed: NDArray[np.int64]
@@ -416,7 +392,7 @@ class RightClaimModel:
             self.likely, temperature=self.likely.temperature / _PEOPLE_SHARPER
         )
         difference = np.empty(len(claimed))
-        is_possible = _is_possible(log_proba)
+        is_possible = has_class(log_proba)
         for label, rows, known in self._parts(log_proba, claimed, is_possible):
             difference[rows] = self.cautious.p_right_of(known, label)
             difference[rows] -= bold.p_right_of(known, label)
@@ -434,242 +410,7 @@ class RightClaimModel:
             known = log_proba.take(rows, axis=0)  # faster than by an index
             if not is_all_possible:
                 known[~is_possible[rows]] = 0.0
-            yield label, rows, _without_floor(known, self.floor)
-
-
-def precise_log_softmax(log_scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Logarithm of the softmax that keeps the order of probabilities close to 1.
-
-    The greatest probability of a row is taken from the odds against it, so that sure
-    rows do not tie at 0 before these odds underflow, at ``exp(-745)``.
-
-    Parameters
-    ----------
-    log_scores : ndarray of shape (n_samples, n_classes)
-        ``log p(k | x)`` plus any constant of each row, finite.
-
-    Returns
-    -------
-    ndarray of shape (n_samples, n_classes)
-        ``log p(k | x)`` <= 0.
-    """
-    log_proba: NDArray[np.float64] = log_softmax(log_scores, axis=1)
-    if log_scores.shape[1] < 2:
-        return log_proba
-    rows = np.arange(len(log_scores))
-    likely = np.argmax(log_scores, axis=1)
-    relative = log_scores - log_scores[rows, likely][:, None]
-    relative[rows, likely] = -np.inf
-    log_proba[rows, likely] = -np.logaddexp(0.0, logsumexp(relative, axis=1))
-    return log_proba
-
-
-def _is_possible(log_proba: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which rows have a class at all; see :data:`LOWEST`."""
-    if log_proba.min(initial=0.0) > LOWEST:
-        return np.ones(len(log_proba), dtype=np.bool_)
-    possible: NDArray[np.bool_] = log_proba.max(axis=1) > LOWEST
-    return possible
-
-
-def _anchor(log_proba: NDArray[np.float64]) -> float:
-    """Probability that the most certain rows leave to all other classes."""
-    lowest = torch.from_numpy(log_proba).amin(dim=1).numpy()
-    n_others = log_proba.shape[1] - 1
-    return float(np.quantile(exp(lowest), _ANCHOR_SHARE) * n_others)
-
-
-def _without_floor(log_proba: NDArray[np.float64], floor: float) -> NDArray[np.float64]:
-    """Log probabilities without what was learnt of wrong labels."""
-    if floor < np.finfo(np.float64).eps:
-        return log_proba
-    remainder = exp(log_proba.copy())
-    excess = remainder - floor
-    remainder *= _REMAINDER
-    np.maximum(excess, remainder, out=excess)
-    if log_proba.min(initial=0.0) > _LEAST_LOG:
-        totals = np.einsum("ij->i", excess)
-        sharpened: NDArray[np.float64] = log(excess)
-        sharpened -= np.log(totals)[:, None]
-        return sharpened
-    # Some underflow: they keep their order.
-    sharpened = log_softmax(
-        np.maximum(log(excess), log_proba + np.log(_REMAINDER)), axis=1
-    )
-    return sharpened
-
-
-def _likely(
-    log_proba: NDArray[np.float64], claimed: NDArray[np.int64], start: TransitionModel
-) -> TransitionModel:
-    """Temperature and noise matrix of greatest likelihood."""
-    # From few rows first, everywhere: with many wrong claims a flat temperature is a
-    # local maximum. From the flat side, where there is no noise yet.
-    step = -(-log_proba.size // _FIRST_VALUES)
-    low, high = _LOG_TEMPERATURE_BOUNDS
-    tried = np.linspace(low, high, 15)
-    losses = [
-        _fitted(start, log_temperature, log_proba[::step], claimed[::step])[1]
-        for log_temperature in tried
-    ]
-    best = int(np.argmin(losses))
-    bounds = tried[max(best - 1, 0)], tried[min(best + 1, len(tried) - 1)]
-    return _between_temperatures(start, bounds, log_proba, claimed)
-
-
-def _near(
-    model: TransitionModel, log_proba: NDArray[np.float64], claimed: NDArray[np.int64]
-) -> TransitionModel:
-    """Temperature of greatest likelihood not far from the one there is."""
-    centre = float(np.log(model.temperature))
-    low, high = np.clip([centre - 0.3, centre + 0.3], *_LOG_TEMPERATURE_BOUNDS)
-    return _between_temperatures(model, (low, high), log_proba, claimed)
-
-
-def _between_temperatures(
-    model: TransitionModel,
-    log_bounds: tuple[float, float],
-    log_proba: NDArray[np.float64],
-    claimed: NDArray[np.int64],
-) -> TransitionModel:
-    """Temperature of greatest likelihood between two, and its noise matrix."""
-
-    def loss(log_temperature: float) -> float:
-        nonlocal model
-        model, value = _fitted(model, log_temperature, log_proba, claimed)
-        return value
-
-    optimum = minimize_scalar(
-        loss, bounds=log_bounds, method="bounded", options={"xatol": 0.03}
-    )
-    loss(float(optimum.x))
-    return model
-
-
-def _fitted(
-    model: TransitionModel,
-    log_temperature: float,
-    log_proba: NDArray[np.float64],
-    claimed: NDArray[np.int64],
-) -> tuple[TransitionModel, float]:
-    """Noise matrix of greatest likelihood at a temperature, and the loss of both."""
-    fitted, likelihood = replace(model, temperature=float(np.exp(log_temperature))).fit(
-        log_proba, claimed
-    )
-    noise = 1.0 - float(fitted.priors @ np.diag(fitted.noise_matrix))
-    return fitted, _NOISE_COST * noise - likelihood
-
-
-def _refined(
-    model: TransitionModel, log_proba: NDArray[np.float64], claimed: NDArray[np.int64]
-) -> TransitionModel:
-    """With evenness for what may be the classifier's confusions, and with a power."""
-    share = _evenness(model, log_proba)
-    n_samples, n_classes = log_proba.shape
-    if share * n_samples > PRIOR_ROWS * n_classes:
-        model = replace(model, prior_share=share)
-    model = _bent(model, log_proba, claimed)
-    if model.prior_share == 0.0 and model.power == 1.0:
-        return model
-    return _near(model, log_proba, claimed)
-
-
-def _evenness(model: TransitionModel, log_proba: NDArray[np.float64]) -> float:
-    """Rows of even noise for each row: more, the less habits exceed confusions."""
-    q = model.class_proba(log_proba)
-    of_classifier = q.T @ q  # rows of class z that it takes for y, in expectation
-    n_rows = q.sum(axis=0)
-    habits = n_rows[:, None] * model.noise_matrix
-    for matrix in (of_classifier, habits):
-        np.fill_diagonal(matrix, 0.0)
-    even = np.outer(n_rows, np.full(len(n_rows), habits.sum() / n_rows.sum()))
-    even /= len(n_rows) - 1
-    np.fill_diagonal(even, 0.0)
-    from_classifier = float(np.sum((_CONFUSION_ERROR * of_classifier) ** 2))
-    deviation = float(np.sum((habits - even) ** 2))
-    if deviation <= from_classifier / (_MOST_EVEN / (1.0 + _MOST_EVEN)):
-        return _MOST_EVEN
-    return from_classifier / (deviation - from_classifier)
-
-
-def _bent(
-    model: TransitionModel, log_proba: NDArray[np.float64], claimed: NDArray[np.int64]
-) -> TransitionModel:
-    """With the power of greatest likelihood, where it is told from 1."""
-    step = -(-log_proba.size // _POWER_VALUES)
-    known, claims = log_proba[::step], claimed[::step]
-    plain = _near(model, known, claims)
-
-    def fitted(parameters: NDArray[np.float64]) -> tuple[TransitionModel, float]:
-        bent = replace(plain, power=float(parameters[1]))
-        return _fitted(bent, float(parameters[0]), known, claims)
-
-    # A lower power goes with a lower temperature.
-    at_one = np.array([np.log(plain.temperature), 1.0])
-    simplex = at_one + np.array([[0.0, 0.0], [-0.3, -0.25], [0.2, 0.0]])
-    optimum = minimize(
-        lambda parameters: fitted(parameters)[1],
-        at_one,
-        method="Nelder-Mead",
-        bounds=(_LOG_TEMPERATURE_BOUNDS, _POWER_BOUNDS),
-        options={"initial_simplex": simplex, "xatol": 0.03, "fatol": 1e-4},
-    )
-    bent, _ = fitted(optimum.x)
-    # The Bayesian information criterion, of one parameter more, on all rows.
-    gain = _log_likelihoods(bent, log_proba, claimed).sum()
-    gain -= _log_likelihoods(plain, log_proba, claimed).sum()
-    is_told = bool(gain > 0.5 * np.log(len(claimed)))
-    return bent if is_told else model
-
-
-def _more_bent(
-    model: TransitionModel, log_proba: NDArray[np.float64], claimed: NDArray[np.int64]
-) -> TransitionModel:
-    """With the power of the cautious reading, and the temperature that goes with it."""
-    if model.power == 1.0:
-        return model
-    log_temperature = float(np.log(model.temperature))
-    return _between_temperatures(
-        replace(model, power=model.power**_CAUTIOUS_POWER),
-        (log_temperature - 1.0, log_temperature + 0.2),
-        log_proba,
-        claimed,
-    )
-
-
-def _log_likelihoods(
-    model: TransitionModel, log_proba: NDArray[np.float64], claimed: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Log probability of each claim."""
-    right, wrong = model.right_and_wrong(log_proba, claimed)
-    return log(right + wrong)
-
-
-def _is_even(
-    model: TransitionModel, log_proba: NDArray[np.float64], claimed: NDArray[np.int64]
-) -> bool:
-    """Whether held-out claims tell of no habits, by the rule of one standard error."""
-    n_samples = len(claimed)
-    if n_samples < _N_PARTS:
-        return False
-    # Parts with rows of all labels, in whatever order these come.
-    part = np.empty(n_samples, dtype=np.intp)
-    part[np.argsort(claimed, kind="stable")] = np.arange(n_samples) % _N_PARTS
-
-    def log_likelihoods(prior_wrong: float) -> NDArray[np.float64]:
-        values = np.empty(n_samples)
-        for number in range(_N_PARTS):
-            is_out = part == number
-            fitted, _ = replace(model, prior_wrong=prior_wrong).fit(
-                log_proba[~is_out], claimed[~is_out]
-            )
-            values[is_out] = _log_likelihoods(
-                fitted, log_proba[is_out], claimed[is_out]
-            )
-        return values
-
-    gains = log_likelihoods(0.0) - log_likelihoods(_PRIOR_WRONG)
-    return float(gains.sum()) <= float(np.sqrt(n_samples) * gains.std())
+            yield label, rows, without_floor(known, self.floor)
 
 
 def _classifier_error(model: TransitionModel, log_proba: NDArray[np.float64]) -> float:
@@ -679,60 +420,6 @@ def _classifier_error(model: TransitionModel, log_proba: NDArray[np.float64]) ->
 
 def _stray_share(error: float, weights: tuple[float, float]) -> float:
     return (weights[0] + weights[1] * error) * error
-
-
-def _by_people(
-    model: TransitionModel,
-    error: float,
-    log_proba: NDArray[np.float64],
-    claimed: NDArray[np.int64],
-) -> float:
-    """How far the noise is that of people: more where classes are alike; in [0, 1]."""
-    right, wrong = model.right_and_wrong(log_proba, claimed)
-    total = right + wrong
-    noise = float(1.0 - np.mean(right / total))
-    if noise <= 0.0 or error <= 0.0:
-        return 0.0
-    gain = _gain_of_ambiguous_noise(model, log_proba, claimed) - float(
-        np.log(total).mean()
-    )
-    evidence = _between(gain / noise, *_GAIN)
-    evidence *= _between(gain * len(claimed), *_LEAST_GAIN)
-    strength = 1.0 - _between(error, *_STRONG)
-    part = _between(noise / (noise + error), *_NOISY)
-    return evidence * strength * part
-
-
-def _gain_of_ambiguous_noise(
-    model: TransitionModel,
-    log_proba: NDArray[np.float64],
-    claimed: NDArray[np.int64],
-) -> float:
-    """Mean log likelihood where noise is more frequent in rows that are unsure."""
-    q = model.class_proba(log_proba)
-    rows = np.arange(len(q))
-    own = q[rows, claimed]
-    factor = 1.0 + _AMBIGUOUS_WEIGHT * (1.0 - q.max(axis=1))
-    q[rows, claimed] = 0.0
-    off = model.noise_matrix.copy()
-    np.fill_diagonal(off, 0.0)
-    share = off.sum(axis=1)
-    # The same number of wrong claims as without: only where they are is changed.
-    scale = 1.0
-    wrong = factor * np.einsum("ij,ij->i", q, off.T[claimed])
-    expected = share[claimed]
-    for _ in range(10):
-        right = own * np.maximum(1.0 - scale * factor * expected, 0.1)
-        posterior = scale * wrong / (scale * wrong + right)
-        scale = posterior.sum() / max(
-            float((factor * (own * expected + q @ share)).sum()), 1e-300
-        )
-    return float(np.log(scale * wrong + right).mean())
-
-
-def _between(value: float, low: float, high: float) -> float:
-    """0 up to ``low``, 1 from ``high`` on, linear between."""
-    return float(np.clip((value - low) / (high - low), 0.0, 1.0))
 
 
 def _misfit(

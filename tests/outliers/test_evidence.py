@@ -29,7 +29,7 @@ from sklgm import (
 )
 from sklgm.outliers._calibration import claimed_log_posterior
 from sklgm.outliers._evidence import read_evidence
-from sklgm.outliers._right_claims import LOWEST
+from sklgm.outliers._log_posteriors import LOWEST
 
 KINDS = ["posterior", "likelihood", "combined"]
 

@@ -5,71 +5,12 @@ import pytest
 from scipy.special import log_softmax
 
 from sklgm.outliers._decisions import discovery_rates
-from sklgm.outliers._right_claims import (
-    LOWEST,
-    RightClaimModel,
-    _between,
-    _by_people,
-    _evenness,
-    _gain_of_ambiguous_noise,
-    _likely,
-    _misfit,
-    _refined,
-    _without_floor,
-    precise_log_softmax,
-)
+from sklgm.outliers._likely_reading import likely_reading
+from sklgm.outliers._log_posteriors import LOWEST, precise_log_softmax, without_floor
+from sklgm.outliers._people import likeness_to_people
+from sklgm.outliers._right_claims import RightClaimModel, _misfit
 from sklgm.outliers._transitions import TransitionModel
-
-N_CLASSES = 5
-
-
-def labelled_rows(noise_share, temperature, *, n=8000, seed=0, n_classes=N_CLASSES):
-    """Log posteriors that are off by a temperature, claims, and which are wrong."""
-    rng = np.random.default_rng(seed)
-    logits = 2 * rng.normal(size=(n, n_classes))
-    logits[np.arange(n), rng.integers(n_classes, size=n)] += rng.uniform(3, 9, size=n)
-    log_proba = log_softmax(logits, axis=1)
-    shares = np.exp(log_proba).cumsum(axis=1)
-    labels = (shares < rng.random((n, 1))).sum(axis=1).clip(0, n_classes - 1)
-    is_wrong = rng.random(n) < noise_share
-    shift = np.where(is_wrong, rng.integers(1, n_classes, size=n), 0)
-    claimed = (labels + shift) % n_classes
-    return log_softmax(temperature * log_proba, axis=1), claimed, is_wrong
-
-
-@pytest.mark.parametrize("noise_share", [0.0, 0.02, 0.2])
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
-def test_temperature_and_noise_are_recovered(noise_share, temperature):
-    log_proba, claimed, is_wrong = labelled_rows(noise_share, temperature)
-    model = RightClaimModel.fit(log_proba, claimed)
-    assert model.temperature == pytest.approx(temperature, rel=0.15)
-    error = 4 * np.sqrt(0.2 / len(claimed))
-    assert model.noise_share == pytest.approx(is_wrong.mean(), abs=error)
-
-
-def long_tailed(log_proba, power):
-    """Log posteriors of a classifier whose log odds are too far apart at the ends."""
-    top = log_proba.max(axis=1, keepdims=True)
-    return log_softmax(-((top - log_proba) ** (1.0 / power)), axis=1)
-
-
-@pytest.mark.parametrize("noise_share", [0.0, 0.1])
-@pytest.mark.parametrize("power", [0.5, 0.7])
-def test_power_of_long_tails_is_recovered(noise_share, power):
-    log_proba, claimed, is_wrong = labelled_rows(noise_share, 1.0, seed=1)
-    model = RightClaimModel.fit(long_tailed(log_proba, power), claimed)
-    assert model.likely.power == pytest.approx(power, abs=0.1)
-    assert model.cautious.power == pytest.approx(model.likely.power**1.5)
-    error = 4 * np.sqrt(0.2 / len(claimed))
-    assert model.noise_share == pytest.approx(is_wrong.mean(), abs=error)
-
-
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
-@pytest.mark.parametrize("noise_share", [0.0, 0.1])
-def test_power_is_one_where_a_temperature_is_enough(noise_share, temperature):
-    log_proba, claimed, _ = labelled_rows(noise_share, temperature, seed=2)
-    model = RightClaimModel.fit(log_proba, claimed)
-    assert model.likely.power == model.cautious.power == 1.0
+from tests.outliers.claims import N_CLASSES, labelled_rows, long_tailed, rows_of_people
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -82,37 +23,6 @@ def test_sure_errors_of_long_tails_do_not_pass_for_wrong_claims(seed, noise_shar
     assert np.count_nonzero(flags & ~is_wrong) <= 0.1 * flags.sum()
     if noise_share == 0.1:
         assert np.count_nonzero(flags & is_wrong) > 0.25 * is_wrong.sum()
-
-
-def test_evenness_matches_the_formula_in_loops():
-    log_proba, claimed, _ = labelled_rows(0.1, 1.0, n=500)
-    rng = np.random.default_rng(0)
-    even_noise = np.full((N_CLASSES, N_CLASSES), 0.02)
-    np.fill_diagonal(even_noise, 1.0 - 0.02 * (N_CLASSES - 1))
-    priors = np.full(N_CLASSES, 1.0 / N_CLASSES)
-    for power in (0.0, 1.0, 3.0):  # how unlike habits are
-        matrix = even_noise * rng.uniform(size=(N_CLASSES, N_CLASSES)) ** power
-        np.fill_diagonal(matrix, 0.0)
-        np.fill_diagonal(matrix, 1.0 - matrix.sum(axis=1))
-        model = TransitionModel(1.0, matrix, 0.0, priors)
-        q = np.exp(log_proba)
-        noise = sum(
-            q[i, y] * matrix[y, z]
-            for i in range(len(q))
-            for y in range(N_CLASSES)
-            for z in range(N_CLASSES)
-            if y != z
-        ) / len(q)
-        own = habits = 0.0
-        for y in range(N_CLASSES):
-            for z in range(N_CLASSES):
-                if y == z:
-                    continue
-                n_y = q[:, y].sum()
-                own += (0.25 * sum(q[i, y] * q[i, z] for i in range(len(q)))) ** 2
-                habits += (n_y * (matrix[y, z] - noise / (N_CLASSES - 1))) ** 2
-        expected = min(own / (habits - own), 0.2) if habits > own else 0.2
-        assert _evenness(model, log_proba) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("noise_share", [0.0, 0.05, 0.2])
@@ -204,7 +114,7 @@ def test_wrong_claims_have_low_p_values():
 def literal_q(model, log_proba, stray_share=0.0):
     """Probabilities of the classes, row by row."""
     rows = []
-    for values in _without_floor(log_proba, model.floor):
+    for values in without_floor(log_proba, model.floor):
         powers = [
             np.exp(-((values.max() - value) ** model.likely.power) / model.temperature)
             for value in values
@@ -285,7 +195,7 @@ def test_relabelling_classes_changes_nothing():
 def test_likely_probability_of_being_right_is_calibrated(noise_share):
     log_proba, claimed, is_wrong = labelled_rows(noise_share, 1.5)
     model = RightClaimModel.fit(log_proba, claimed)
-    p_right = model.likely.p_right(_without_floor(log_proba, model.floor), claimed)
+    p_right = model.likely.p_right(without_floor(log_proba, model.floor), claimed)
     for low, high in ((0.0, 0.2), (0.2, 0.8), (0.8, 1.0)):
         of_bin = (p_right >= low) & (p_right <= high)
         n_wrong = is_wrong[of_bin].sum()
@@ -315,7 +225,7 @@ def test_cautious_probability_matches_the_formula():
     assert model.cautious.stray_share == pytest.approx((0.02 + 0.3 * delta) * delta)
     assert model.cautious.temperature == pytest.approx(1.15 * model.temperature)
     right, wrong = model.cautious.right_and_wrong(
-        _without_floor(log_proba, model.floor), claimed
+        without_floor(log_proba, model.floor), claimed
     )
     expected = right / (right + wrong)
     np.testing.assert_allclose(model.p_right(log_proba, claimed), expected)
@@ -406,145 +316,13 @@ def test_rows_that_have_no_class_score_lowest_and_teach_nothing():
     assert again.temperature == model.temperature
 
 
-@pytest.mark.parametrize("is_of_people", [True, False], ids=["people", "chance"])
-def test_noise_is_that_of_people_where_classes_are_alike(is_of_people):
-    rng = np.random.default_rng(0)
-    n, n_classes = 20_000, 4
-    logits = rng.normal(size=(n, n_classes))
-    logits[np.arange(n), rng.integers(n_classes, size=n)] += rng.uniform(3, 9, size=n)
-    log_proba = log_softmax(logits, axis=1)
-    shares = np.exp(log_proba).cumsum(axis=1)
-    labels = (shares < rng.random((n, 1))).sum(axis=1).clip(0, n_classes - 1)
-    # More often wrong where the classifier is unsure, as the model has it.
-    factor = 1.0 + 10.0 * (1.0 - np.exp(log_proba).max(axis=1)) * is_of_people
-    is_wrong = rng.random(n) < 0.03 * factor / factor.mean()
-    shift = np.where(is_wrong, rng.integers(1, n_classes, size=n), 0)
-    claimed = (labels + shift) % n_classes
-    start = TransitionModel.start(n_classes, np.full(n_classes, 0.25))
-    model, _ = start.fit(log_proba, claimed)
-    right, wrong = model.right_and_wrong(log_proba, claimed)
-    noise = 1.0 - np.mean(right / (right + wrong))
-
-    def by_people(error):
-        return _by_people(model, error, log_proba, claimed)
-
-    # By the share of the noise in all that is not as the classifier has it, ...
-    errors = [noise / part - noise for part in (0.22, 0.26, 0.3, 0.9)]
-    expected = np.array([0.0, 0.5, 1.0, 1.0]) if is_of_people else np.zeros(4)
-    np.testing.assert_allclose([by_people(e) for e in errors], expected, atol=1e-9)
-    # ... and of a strong classifier alone.
-    assert by_people(0.15) == 0.0
-
-
-def test_few_wrong_claims_are_spread_evenly_unless_they_are_a_habit():
-    log_proba, claimed, _ = labelled_rows(0.05, 1.0, n=400)
-    even = RightClaimModel.fit(log_proba, claimed)
-    assert even.likely.prior_wrong == even.cautious.prior_wrong > 0
-    # As many, but all of one class, and with the same label.
-    right = np.argmax(log_proba, axis=1)
-    with_habit = right.copy()
-    with_habit[np.flatnonzero(right == 0)[:20]] = 1
-    habit = RightClaimModel.fit(log_proba, with_habit)
-    assert habit.likely.prior_wrong == habit.cautious.prior_wrong == 0
-    off = habit.noise_matrix - np.diag(np.diag(habit.noise_matrix))
-    assert np.unravel_index(off.argmax(), off.shape) == (0, 1)
-
-
-# Noise of people, and what the model leaves open, by loops
-
-
-def rows_of_people(n=20_000, *, share=0.03, excess=10.0, sure=(3.0, 9.0)):
-    """Log posteriors, and claims that are wrong where classes are alike."""
-    n_classes = 4
-    rng = np.random.default_rng(0)
-    logits = rng.normal(size=(n, n_classes))
-    logits[np.arange(n), rng.integers(n_classes, size=n)] += rng.uniform(*sure, size=n)
-    log_proba = log_softmax(logits, axis=1)
-    shares = np.exp(log_proba).cumsum(axis=1)
-    labels = (shares < rng.random((n, 1))).sum(axis=1).clip(0, n_classes - 1)
-    factor = 1.0 + excess * (1.0 - np.exp(log_proba).max(axis=1))
-    is_wrong = rng.random(n) < share * factor / factor.mean()
-    shift = np.where(is_wrong, rng.integers(1, n_classes, size=n), 0)
-    return log_proba, (labels + shift) % n_classes
-
-
-def confused_model(n_classes=4):
-    rng = np.random.default_rng(1)
-    matrix = rng.uniform(0.0, 0.03, size=(n_classes, n_classes))
-    matrix[0, 1] = 0.4
-    np.fill_diagonal(matrix, 0.0)
-    np.fill_diagonal(matrix, 1.0 - matrix.sum(axis=1))
-    start = TransitionModel.start(n_classes, np.full(n_classes, 1 / n_classes))
-    return replace(start, noise_matrix=matrix, stray_share=0.02)
-
-
-def test_likelihood_of_noise_that_is_ambiguous_is_that_of_loops():
-    log_proba, claimed = rows_of_people(300)
-    model = confused_model()
-    T, q = model.noise_matrix, model.class_proba(log_proba)
-    n, n_classes = q.shape
-    share = [sum(T[y, z] for z in range(n_classes) if z != y) for y in range(n_classes)]
-    factor = [1.0 + 4.0 * (1.0 - max(q[i])) for i in range(n)]
-    expected_wrong = sum(
-        factor[i] * q[i, y] * share[y] for i in range(n) for y in range(n_classes)
-    )
-    scale = 1.0
-    for _ in range(10):
-        right, wrong = [], []
-        for i, z in enumerate(claimed):
-            kept = max(1.0 - scale * factor[i] * share[z], 0.1)
-            right.append(q[i, z] * kept)
-            others = sum(q[i, y] * T[y, z] for y in range(n_classes) if y != z)
-            wrong.append(factor[i] * others)
-        of_rows = zip(right, wrong, strict=True)
-        scale = sum(scale * b / (scale * b + a) for a, b in of_rows) / expected_wrong
-    of_rows = zip(right, wrong, strict=True)
-    expected = np.mean([np.log(scale * b + a) for a, b in of_rows])
-    found = _gain_of_ambiguous_noise(model, log_proba, claimed)
-    assert found == pytest.approx(expected, rel=1e-9)
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"), [(1.0, 0.0), (2.0, 0.0), (3.0, 0.25), (6.0, 1.0), (9.0, 1.0)]
-)
-def test_between_is_linear_from_low_to_high(value, expected):
-    assert _between(value, 2.0, 6.0) == expected
-
-
-@pytest.mark.parametrize("n", [5_000, 8_000, 10_000, 14_000, 20_000])
-def test_share_of_people_is_the_product_of_what_speaks_for_them(n):
-    log_proba, claimed = (rows[:n] for rows in rows_of_people())
-    start = TransitionModel.start(4, np.full(4, 0.25))
-    model, _ = start.fit(log_proba, claimed)
-    right, wrong = model.right_and_wrong(log_proba, claimed)
-    noise = 1.0 - np.mean(right / (right + wrong))
-    gain = _gain_of_ambiguous_noise(model, log_proba, claimed)
-    gain -= np.log(right + wrong).mean()
-
-    def ramp(value, low, high):
-        return min(max((value - low) / (high - low), 0.0), 1.0)
-
-    for error in (0.02, 0.08, 0.12):
-        expected = (
-            ramp(gain / noise, 0.01, 0.025)
-            * ramp(gain * n, 4.0, 8.0)
-            * (1.0 - ramp(error, 0.1, 0.15))
-            * ramp(noise / (noise + error), 0.22, 0.3)
-        )
-        found = _by_people(model, error, log_proba, claimed)
-        assert found == pytest.approx(expected)
-    assert _by_people(model, 0.0, log_proba, claimed) == 0.0
-
-
 def test_classes_are_sharper_where_noise_is_that_of_people():
     log_proba, claimed = rows_of_people(share=0.06, excess=40.0, sure=(5.0, 12.0))
     model = RightClaimModel.fit(log_proba, claimed)
-    chosen = _without_floor(log_proba, model.floor)
+    chosen = without_floor(log_proba, model.floor)
     priors = np.bincount(claimed) / len(claimed)
-    start = TransitionModel.start(4, priors)
-    start = replace(start, prior_wrong=model.likely.prior_wrong)
-    likely = _refined(_likely(chosen, claimed, start), chosen, claimed)
-    by_people = _by_people(likely, model.classifier_error, chosen, claimed)
+    likely = likely_reading(chosen, claimed, priors, len(claimed))
+    by_people = likeness_to_people(likely, model.classifier_error, chosen, claimed)
     assert 0.2 < by_people < 0.8
     assert model.temperature == pytest.approx(likely.temperature / 1.7**by_people)
     softer = 1.15 ** (1.0 - by_people)
@@ -556,7 +334,7 @@ def test_interval_of_the_noise_share_is_what_the_model_leaves_open(temperature):
     log_proba, claimed, _ = labelled_rows(0.2, temperature, n=2000)
     model = RightClaimModel.fit(log_proba, claimed)
     assert model.is_informative
-    chosen = _without_floor(log_proba, model.floor)
+    chosen = without_floor(log_proba, model.floor)
     noise = 1.0 - model.likely.p_right(chosen, claimed).mean()
     assert model.noise_share == pytest.approx(noise)
     low = noise - 0.5 * model.classifier_error
@@ -602,30 +380,7 @@ def test_misfit_is_none_where_chance_explains_it():
     assert _misfit(model, log_proba, claimed) == 0.0
 
 
-def test_probabilities_that_underflow_keep_their_order_without_the_floor():
-    log_proba = log_softmax(np.array([[0.0, -800.0, -900.0, -3.0]]), axis=1)
-    sharpened = _without_floor(log_proba, 0.01)
-    assert np.isfinite(sharpened).all()
-    assert np.argsort(sharpened[0]).tolist() == [2, 1, 3, 0]
-    assert np.exp(sharpened).sum() == pytest.approx(1.0)
-
-
-def test_one_class_is_certain():
-    assert precise_log_softmax(np.array([[-7.0], [3.0]])).tolist() == [[0.0], [0.0]]
-
-
 def test_no_p_value_is_too_small_for_a_law_of_posteriors():
     log_proba, claimed, _ = labelled_rows(0.1, 1.0, n=100)
     model = RightClaimModel.fit(log_proba, claimed)
     assert model.smallest_p_values().tolist() == [0.0]
-
-
-def test_a_habit_is_one_in_whatever_order_the_rows_come():
-    log_proba, _, _ = labelled_rows(0.0, 1.0, n=800, n_classes=4)
-    y = np.argmax(log_proba, axis=1)
-    claimed = np.where((y == 0) & (np.arange(len(y)) % 7 == 0), 1, y)
-    by_turns = np.argsort(np.argsort(np.argsort(y, kind="stable")) % 200, kind="stable")
-    shuffled = np.random.default_rng(0).permutation(len(y))
-    for order in (np.argsort(y, kind="stable"), by_turns, shuffled):
-        model = RightClaimModel.fit(log_proba[order], claimed[order])
-        assert model.likely.prior_wrong == 0.0
