@@ -18,6 +18,7 @@ from sklearn.metrics import euclidean_distances
 from sklearn.neighbors import NearestNeighbors
 
 from sklgm._running import row_chunks
+from sklgm.outliers._order import some_rows
 
 # Rows that are compared at a time, and values of them.
 _CHUNK_ROWS, _CHUNK_VALUES = 4096, 2**22
@@ -254,8 +255,8 @@ def _close_pairs(
     parts = [slice(i, i + n_rows) for i in range(0, len(rows), n_rows)]
     n_sampled = max(min(_N_SAMPLED, _SAMPLED_VALUES // n_columns), 30)
     # Every second one tells directions and distances, the others how many are near.
-    chosen = np.linspace(0, len(rows) - 1, 2 * n_sampled).astype(np.intp)
-    chosen, others = np.unique(chosen[::2]), np.unique(chosen[1::2])
+    chosen = some_rows(len(rows), 2 * n_sampled)
+    chosen, others = chosen[::2], chosen[1::2]
     sampled = np.asarray(points[rows[chosen]], dtype=np.float64)
     n_closer = min(int(_NEIGHBOUR_SHARE * len(rows)), _MOST_NEIGHBOURS)
     n_further = min(4 * n_closer + 3, len(rows) - 2)

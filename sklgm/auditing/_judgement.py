@@ -22,6 +22,7 @@ from sklgm.outliers._calibration import (
 )
 from sklgm.outliers._checked import recalibrate
 from sklgm.outliers._decisions import discovery_rates, q_values
+from sklgm.outliers._order import some_rows
 from sklgm.outliers._right_claims import RightClaimModel
 
 _N_TYPICAL = 6
@@ -217,7 +218,7 @@ def _rows_to_check(
     """Rows on which the readings of the model differ, spread over all of these."""
     if judged.model is None:
         return None
-    some = judged.rows[:: -(-len(judged.rows) // _MAX_TO_COMPARE)]
+    some = judged.rows[some_rows(len(judged.rows), _MAX_TO_COMPARE)]
     if checked is not None:
         some = np.setdiff1d(some, checked.rows)
     of_classes = log_proba[some][:, judged.classes]

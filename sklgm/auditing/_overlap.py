@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from sklgm.outliers._order import some_rows
 from sklgm.outliers._right_claims import RightClaimModel
 
 # Rows that are looked at, and classes of each: the probable ones.
@@ -27,7 +28,7 @@ def class_overlap(
         ``sum_i min(q_ij, q_ik) / min(sum_i q_ij, sum_i q_ik)``, in [0, 1], with q the
         probabilities of the classes; 1 on the diagonal. Symmetric.
     """
-    q = model.class_proba(log_proba[:: -(-len(log_proba) // _MOST_ROWS)])
+    q = model.class_proba(log_proba[some_rows(len(log_proba), _MOST_ROWS)])
     n_classes = q.shape[1]
     n_probable = min(n_classes, _MOST_CLASSES)
     probable = np.argsort(-q, axis=1, kind="stable")[:, :n_probable]

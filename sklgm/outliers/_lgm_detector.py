@@ -164,13 +164,14 @@ class LGMOutlierDetector(ClaimedLabelDetector):
     densities of the folds are shifted and scaled to one median and spread.
 
     *Law of right claims.* Wrong claims among the rows must not set their own threshold.
-    With ``"auto"`` posteriors are calibrated by one temperature tau, estimated together
-    with the noise matrix T, T[y, z] the probability that a row of class y claims z, by
-    maximum likelihood: ``P(z | x) = sum_y q_y(x) T[y, z]``, ``q`` the softmax of
-    ``log p(. | x) / tau``. The score is the log odds that the claim is right,
-    ``log q_z T[z, z] - log sum_(y != z) q_y T[y, z]``, and its p-value the probability
-    that a right claim has one as low. For the other kinds each row has the probability
-    that its claim is right as a weight w, and with the weight W(s) of the rows that
+    With ``"auto"`` posteriors are calibrated by a temperature tau and a power beta,
+    estimated together with the noise matrix T, T[y, z] the probability that a row of
+    class y claims z, by maximum likelihood: ``P(z | x) = sum_y q_y(x) T[y, z]``, ``q``
+    the softmax of ``-d^beta / tau``, d the differences of ``log p(. | x)`` from the
+    greatest (beta is 1 unless their tails are long). The score is the log odds that the
+    claim is right, ``log q_z T[z, z] - log sum_(y != z) q_y T[y, z]``, and its p-value
+    the probability that a right claim has one as low. For the other kinds each row has
+    the probability that its claim is right as a weight w, and with the weight W(s) of the rows that
     score s or less ``p = (1 + W(s)) / (1 + W)``, each row of ``fit`` against the
     others. The rate of false alarms is as good as that model; the user guide says what
     it assumes. Systematic errors, wrong labels that are more frequent somewhere

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize, minimize_scalar
 
+from sklgm.outliers._order import some_rows
 from sklgm.outliers._transitions import PRIOR_ROWS, TransitionModel, log
 
 # Of readings that are as likely the one with the least noise is taken: a tree that is
@@ -17,7 +18,8 @@ _FIRST_VALUES = 50_000
 #: Far beyond what a network can be; keeps the search out of overflow, and a classifier
 #: that is never wrong, for which no temperature is low enough, from ties.
 LOG_TEMPERATURE_BOUNDS = (float(np.log(0.05)), float(np.log(1e3)))
-_POWER_BOUNDS = (0.2, 1.0)
+# Powers that are searched, where there are as many rows per class.
+_POWER_BOUNDS, _ROWS_FOR_POWER = (0.2, 1.0), 10
 # By how much a classifier's confusions of two classes differ from what it says: 0.15 to
 # 0.32 (root mean squares over the pairs) of networks on labels of people. At most so
 # many rows of evenly spread noise for each row: habits of people are to be seen still.
@@ -58,9 +60,10 @@ def likely_reading(
         likely = _at_best_temperature(log_proba, claimed, start)
     share = _evenness(likely, log_proba)
     n_rows, n_classes = log_proba.shape
-    if share * n_rows > PRIOR_ROWS * n_classes:
+    if share * n_rows * priors.max() > PRIOR_ROWS:  # else of no effect in any class
         likely = replace(likely, prior_share=share)
-    likely = _bent(likely, log_proba, claimed)
+    if n_rows >= _ROWS_FOR_POWER * n_classes:
+        likely = _bent(likely, log_proba, claimed)
     if likely.prior_share == 0.0 and likely.power == 1.0:
         return likely
     return _near(likely, log_proba, claimed)
@@ -72,14 +75,17 @@ def more_bent(
     log_proba: NDArray[np.float64],
     claimed: NDArray[np.int64],
 ) -> TransitionModel:
-    """Raise the power of a model, and let the temperature follow.
+    """Lower the power of a model, and let the temperature follow.
+
+    By two standard errors, as the curvature of the likelihood tells them from a power
+    that is 0.1 lower, and then by an exponent.
 
     Parameters
     ----------
     model : TransitionModel
         As :func:`likely_reading` returns it.
     exponent : float > 0
-        To which ``power`` is raised; a power of 1 stays.
+        To which the power is raised; a power of 1 stays.
     log_proba : ndarray of shape (n_rows, n_classes)
         Log posteriors without a floor, natural log.
     claimed : ndarray of shape (n_rows,)
@@ -92,13 +98,16 @@ def more_bent(
     """
     if model.power == 1.0:
         return model
-    log_temperature = float(np.log(model.temperature))
-    return _between_temperatures(
-        replace(model, power=model.power**exponent),
-        (log_temperature - 1.0, log_temperature + 0.2),
-        log_proba,
-        claimed,
+    step = min(0.1, 0.5 * model.power)
+    lower = _near(
+        replace(model, power=model.power - step), log_proba, claimed, below=0.5
     )
+    loss = _log_likelihoods(model, log_proba, claimed).sum()
+    loss -= _log_likelihoods(lower, log_proba, claimed).sum()
+    # As far as log likelihood falls by two.
+    two_errors = step * np.sqrt(2.0 / max(float(loss), 1e-9))
+    power = max(model.power - two_errors, 0.5 * model.power) ** exponent
+    return _near(replace(model, power=power), log_proba, claimed, below=1.0)
 
 
 def _at_best_temperature(
@@ -107,12 +116,11 @@ def _at_best_temperature(
     """Temperature and noise matrix of greatest likelihood."""
     # From few rows first, everywhere: with many wrong claims a flat temperature is a
     # local maximum. From the flat side, where there is no noise yet.
-    step = -(-log_proba.size // _FIRST_VALUES)
+    known, claims = _some(log_proba, claimed)
     low, high = LOG_TEMPERATURE_BOUNDS
     tried = np.linspace(low, high, 15)
     losses = [
-        _fitted(start, log_temperature, log_proba[::step], claimed[::step])[1]
-        for log_temperature in tried
+        _fitted(start, log_temperature, known, claims)[1] for log_temperature in tried
     ]
     best = int(np.argmin(losses))
     bounds = tried[max(best - 1, 0)], tried[min(best + 1, len(tried) - 1)]
@@ -120,11 +128,15 @@ def _at_best_temperature(
 
 
 def _near(
-    model: TransitionModel, log_proba: NDArray[np.float64], claimed: NDArray[np.int64]
+    model: TransitionModel,
+    log_proba: NDArray[np.float64],
+    claimed: NDArray[np.int64],
+    *,
+    below: float = 0.3,
 ) -> TransitionModel:
     """Temperature of greatest likelihood not far from the one there is."""
     centre = float(np.log(model.temperature))
-    low, high = np.clip([centre - 0.3, centre + 0.3], *LOG_TEMPERATURE_BOUNDS)
+    low, high = np.clip([centre - below, centre + 0.3], *LOG_TEMPERATURE_BOUNDS)
     return _between_temperatures(model, (low, high), log_proba, claimed)
 
 
@@ -184,30 +196,55 @@ def _bent(
     model: TransitionModel, log_proba: NDArray[np.float64], claimed: NDArray[np.int64]
 ) -> TransitionModel:
     """With the power of greatest likelihood, where it is told from 1."""
-    step = -(-log_proba.size // _FIRST_VALUES)
-    known, claims = log_proba[::step], claimed[::step]
+    known, claims = _some(log_proba, claimed)
     plain = _near(model, known, claims)
-
-    def fitted(parameters: NDArray[np.float64]) -> tuple[TransitionModel, float]:
-        bent = replace(plain, power=float(parameters[1]))
-        return _fitted(bent, float(parameters[0]), known, claims)
-
     # A lower power goes with a lower temperature.
-    at_one = np.array([np.log(plain.temperature), 1.0])
-    simplex = at_one + np.array([[0.0, 0.0], [-0.3, -0.25], [0.2, 0.0]])
-    optimum = minimize(
-        lambda parameters: fitted(parameters)[1],
-        at_one,
-        method="Nelder-Mead",
-        bounds=(LOG_TEMPERATURE_BOUNDS, _POWER_BOUNDS),
-        options={"initial_simplex": simplex, "xatol": 0.03, "fatol": 1e-4},
-    )
-    bent, _ = fitted(optimum.x)
+    bent = _at_best_power(plain, (-0.3, -0.25), known, claims)
     # The Bayesian information criterion, of one parameter more, on all rows.
     gain = _log_likelihoods(bent, log_proba, claimed).sum()
     gain -= _log_likelihoods(plain, log_proba, claimed).sum()
-    is_told = bool(gain > 0.5 * np.log(len(claimed)))
-    return bent if is_told else model
+    if gain <= 0.5 * np.log(len(claimed)):
+        return model
+    if len(known) < len(claimed):
+        bent = _at_best_power(bent, (-0.06, -0.05), log_proba, claimed)
+    return bent
+
+
+def _at_best_power(
+    model: TransitionModel,
+    step: tuple[float, float],
+    log_proba: NDArray[np.float64],
+    claimed: NDArray[np.int64],
+) -> TransitionModel:
+    """Temperature and power of greatest likelihood, and their noise matrix.
+
+    ``step`` is the first one of the search, in log temperature and power.
+    """
+
+    def fitted(parameters: NDArray[np.float64]) -> tuple[TransitionModel, float]:
+        bent = replace(model, power=float(parameters[1]))
+        return _fitted(bent, float(parameters[0]), log_proba, claimed)
+
+    start = np.array([np.log(model.temperature), model.power])
+    corners = np.array([(0.0, 0.0), step, (-0.7 * step[0], 0.0)])
+    optimum = minimize(
+        lambda parameters: fitted(parameters)[1],
+        start,
+        method="Nelder-Mead",
+        bounds=(LOG_TEMPERATURE_BOUNDS, _POWER_BOUNDS),
+        options={"initial_simplex": start + corners, "xatol": 0.03, "fatol": 1e-4},
+    )
+    return fitted(optimum.x)[0]
+
+
+def _some(
+    log_proba: NDArray[np.float64], claimed: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Rows and their claims, few enough for a first search."""
+    if log_proba.size <= _FIRST_VALUES:
+        return log_proba, claimed
+    rows = some_rows(len(log_proba), max(_FIRST_VALUES // log_proba.shape[1], 1))
+    return log_proba[rows], claimed[rows]
 
 
 def _is_even(

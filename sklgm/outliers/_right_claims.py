@@ -18,7 +18,7 @@ from sklgm.outliers._log_posteriors import (
     left_to_others,
     without_floor,
 )
-from sklgm.outliers._order import ascending, by_label
+from sklgm.outliers._order import ascending, by_label, some_rows
 from sklgm.outliers._people import likeness_to_people
 from sklgm.outliers._transitions import CHUNK, TransitionModel
 
@@ -27,7 +27,7 @@ _MAX_VALUES = 500_000
 # The greatest share of what a classifier has learnt of wrong labels that is believed.
 _MOST_LEARNT = 0.45
 # What the cautious reading allows for beside the likely one: see the class.
-_CAUTIOUS_TEMPERATURE, _CAUTIOUS_POWER = 1.15, 1.5
+_CAUTIOUS_TEMPERATURE, _CAUTIOUS_POWER = 1.15, 1.25
 _CAUTIOUS_STRAY, _STRAY = (0.02, 0.3), (0.05, 0.3)
 # Greatest share of the claims that a classifier may fail to predict: beyond, more than
 # half of the labels would be wrong, or the classifier knows next to nothing. Then the
@@ -92,8 +92,9 @@ class RightClaimModel:
         sum_i log sum_y q_y(x_i) T[y, z_i].
 
     beta is 1, and q a softmax of one temperature, unless the Bayesian information
-    criterion is for a lower one: networks whose log odds have long tails, as those of
-    Gaussians on features have, are surer at the ends than a temperature can mend.
+    criterion is for a lower one, of ten rows per class at least: networks whose log
+    odds have long tails, as those of Gaussians on features have, are surer at the ends
+    than a temperature can mend.
 
     What a classifier takes for another class looks like a habit of people. The part of
     even noise in each row of T is therefore the square of the confusions that may be
@@ -119,14 +120,14 @@ class RightClaimModel:
     apart in general. Two things are taken from what networks and people were seen to
     do, and are assumptions. (a) The cautious reading, by which decisions keep a false
     discovery rate: a share ``gamma = (0.02 + 0.3 delta) delta`` of the rows is stray,
-    tau is 1.15 times as high, and beta, with the tau that goes with it, is raised to
-    the power of 1.5, since noise explains a part of the tails. (b) People err where
-    classes are hard to tell apart, and a network that is better than they are learns
-    where. That is seen from the likelihood of a noise that is
-    ``1 + 4 (1 - max_k q_k)`` times as frequent. Where it fits better, by 0.01 to 0.025
-    per wrong claim, the classifier is strong (delta below 0.1 to 0.15), and noise is a
-    considerable part of what it does not predict (epsilon / (epsilon + delta) above
-    0.22 to 0.3), tau is divided by up to 1.7 and not raised. A classifier that predicts
+    tau is 1.15 times as high, and a beta below 1, with the tau that goes with it, is
+    lowered by two standard errors and raised to the power of 1.25, since noise explains
+    a part of the tails. (b) People err where classes are hard to tell apart, and a
+    network that is better than they are learns where. That is seen from the likelihood
+    of a noise that is ``1 + 4 (1 - max_k q_k)`` times as frequent. Where it fits
+    better, by 0.01 to 0.025 per wrong claim, the classifier is strong (delta below 0.1
+    to 0.15), and noise is a considerable part of what it does not predict
+    (epsilon / (epsilon + delta) above 0.22 to 0.3), tau is divided by up to 1.7 and not raised. A classifier that predicts
     less than 40 % of the claims tells nothing: the cautious reading then keeps a
     twentieth of the noise, and gamma is at least 0.1. The interval of the noise share
     reaches from what half of the classifier's own error could account for,
@@ -189,9 +190,11 @@ class RightClaimModel:
         anchor = left_to_others(log_proba)
         # Where the most certain rows are as unsure as this there is no anchor.
         floor = anchor / (n_classes - 1) if anchor < _MOST_LEARNT else 0.0
-        step = -(-log_proba.size // _MAX_VALUES)
-        chosen = without_floor(log_proba[::step], floor)
-        claims = claimed[::step]
+        chosen, claims = log_proba, claimed
+        if log_proba.size > _MAX_VALUES:
+            some = some_rows(n_samples, max(_MAX_VALUES // n_classes, 1))
+            chosen, claims = log_proba[some], claimed[some]
+        chosen = without_floor(chosen, floor)
         priors = np.bincount(claimed, minlength=n_classes) / n_samples
         likely = likely_reading(chosen, claims, priors, n_samples)
         error = _classifier_error(likely, chosen)
@@ -427,13 +430,15 @@ def _misfit(
 ) -> float:
     """Share of held-out claims that the model puts elsewhere than they are.
 
-    The noise matrix of every second row predicts the claims of the others: how many are
+    The noise matrix of half of the rows predicts the claims of the others: how many are
     that of the likeliest class, in each tenth of the rows by how likely it is.
     """
     if len(claimed) < 2 * _N_BINS * _LEAST_IN_BIN:  # chance alone would be anything
         return 0.0
-    halved, _ = model.fit(log_proba[::2], claimed[::2])
-    held_out, claims = log_proba[1::2], claimed[1::2]
+    is_out = np.ones(len(claimed), dtype=bool)
+    is_out[some_rows(len(claimed), -(-len(claimed) // 2))] = False
+    halved, _ = model.fit(log_proba[~is_out], claimed[~is_out])
+    held_out, claims = log_proba[is_out], claimed[is_out]
     right, wrong = halved.of_all_claims(held_out)
     expected = right + wrong
     top = np.argmax(expected, axis=1)

@@ -85,7 +85,7 @@ class SelfConfidenceDetector(ClaimedLabelDetector):
 
     Notes
     -----
-    The score is ``log p(z | x)`` for claimed class z (calibrated by a temperature with
+    The score is ``log p(z | x)`` for claimed class z (calibrated with
     ``calibration="auto"``, as in :class:`~sklgm.LGMOutlierDetector`), the logarithm of
     what Northcutt et al. (2021) call self-confidence. They take probabilities from
     cross-validation; so does ``cv`` here. They compare it with a threshold per class

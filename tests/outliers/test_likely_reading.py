@@ -23,7 +23,9 @@ def test_power_of_long_tails_is_recovered(noise_share, power):
     log_proba, claimed, is_wrong = labelled_rows(noise_share, 1.0, seed=1)
     model = RightClaimModel.fit(long_tailed(log_proba, power), claimed)
     assert model.likely.power == pytest.approx(power, abs=0.1)
-    assert model.cautious.power == pytest.approx(model.likely.power**1.5)
+    # By two standard errors lower, and to the power of 1.25.
+    least, most = model.likely.power - 0.15, model.likely.power - 0.01
+    assert least**1.25 < model.cautious.power < most**1.25
     error = 4 * np.sqrt(0.2 / len(claimed))
     assert model.noise_share == pytest.approx(is_wrong.mean(), abs=error)
 
