@@ -171,11 +171,11 @@ class LGMOutlierDetector(ClaimedLabelDetector):
     greatest (beta is 1 unless their tails are long). The score is the log odds that the
     claim is right, ``log q_z T[z, z] - log sum_(y != z) q_y T[y, z]``, and its p-value
     the probability that a right claim has one as low. For the other kinds each row has
-    the probability that its claim is right as a weight w, and with the weight W(s) of the rows that
-    score s or less ``p = (1 + W(s)) / (1 + W)``, each row of ``fit`` against the
-    others. The rate of false alarms is as good as that model; the user guide says what
-    it assumes. Systematic errors, wrong labels that are more frequent somewhere
-    than right ones, are learnt and therefore missed.
+    the probability that its claim is right as a weight w, and with the weight W(s) of
+    the rows that score s or less ``p = (1 + W(s)) / (1 + W)``, each row of ``fit``
+    against the others. The rate of false alarms is as good as that model; the user
+    guide says what it assumes. Systematic errors, wrong labels that are more frequent
+    somewhere than right ones, are learnt and therefore missed.
 
     With trusted rows (or ``"marginal"``, ``"per_class"`` and rows of ``fit`` that are
     all clean) p-values are split-conformal: ``(1 + #{scores <= s}) / (n + 1)``. Nothing

@@ -126,12 +126,13 @@ class RightClaimModel:
     network that is better than they are learns where. That is seen from the likelihood
     of a noise that is ``1 + 4 (1 - max_k q_k)`` times as frequent. Where it fits
     better, by 0.01 to 0.025 per wrong claim, the classifier is strong (delta below 0.1
-    to 0.15), and noise is a considerable part of what it does not predict
-    (epsilon / (epsilon + delta) above 0.22 to 0.3), tau is divided by up to 1.7 and not raised. A classifier that predicts
-    less than 40 % of the claims tells nothing: the cautious reading then keeps a
-    twentieth of the noise, and gamma is at least 0.1. The interval of the noise share
-    reaches from what half of the classifier's own error could account for,
-    ``epsilon - delta / 2``, to the share of claims that it does not predict.
+    to 0.15), and noise is a considerable part of what it does not predict (epsilon /
+    (epsilon + delta) above 0.22 to 0.3), tau is divided by up to 1.7 and not raised. A
+    classifier that predicts less than 40 % of the claims tells nothing: the cautious
+    reading then keeps a twentieth of the noise, and gamma is at least 0.1. The interval
+    of the noise share reaches from what half of the classifier's own error could
+    account for, ``epsilon - delta / 2``, to the share of claims that it does not
+    predict.
 
     Assumed: temperature and power are enough, some rows are certain, and wrong labels
     that are more frequent somewhere than right ones, as in a subclass, are learnt and
