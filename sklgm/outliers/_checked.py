@@ -18,12 +18,9 @@ _CHECK_WEIGHT = 0.85
 _LEAST = 1e-6
 # Points of a posterior, how much farther than a Gaussian they reach, and the least
 # weight that counts, of the greatest.
-_N_NODES, _REACH, _LEAST_WEIGHT = 256, 1.3, 1e-3
+_N_NODES, _REACH, _LEAST_WEIGHT = 1024, 1.3, 1e-3
 _STEP = 1e-2  # of the differences that give the curvature at the mode
-_N_ODDS, _MAX_ROWS = (
-    4_001,
-    20_000,
-)  # odds between which is interpolated; rows of a share
+_N_ODDS = 4_001  # between which is interpolated
 
 
 @dataclass(frozen=True, eq=False)
