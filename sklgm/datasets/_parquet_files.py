@@ -15,7 +15,6 @@ from sklgm._running import import_extra
 from sklgm.datasets._folder import (
     IMAGE_SUFFIXES,
     SPLIT_NAMES,
-    TEST_NAMES,
     TRAIN_NAMES,
     is_hidden,
     leads_out,
@@ -139,8 +138,8 @@ def find_parquet_files(path: Path) -> ParquetFiles | None:
         A ``.parquet`` file, or a folder with such files. They lie directly in it, in
         its folder ``data``, in the only folder that it holds, or in one folder per
         split. What is hidden, or called ``_...``, is not read. Of files whose names
-        begin with a split, such as ``train-00000-of-00002.parquet``, the training files
-        are the table. Beside folders of images they are none.
+        have a split, such as ``train-00000-of-00002.parquet``, the training files are
+        the table. Beside folders of images they are none.
 
     Returns
     -------
@@ -156,6 +155,8 @@ def find_parquet_files(path: Path) -> ParquetFiles | None:
     if not path.is_dir():
         is_table = path.suffix.lower() == _SUFFIX
         return ParquetFiles(path, (path,)) if is_table else None
+    if _holds_images(path):
+        return None
     root = os.path.realpath(path)
     folder: Path | None = path
     for _ in range(_MOST_FOLDERS):
@@ -166,13 +167,11 @@ def find_parquet_files(path: Path) -> ParquetFiles | None:
             splits.setdefault(_split_of(file.stem), []).append(file)
         if not splits:
             for name, inner in _folders_in(folder).items():
-                if name.lower() in SPLIT_NAMES:
+                if name.lower().removesuffix(_SUFFIX) in SPLIT_NAMES:
                     files = list(_tables_in(inner, root))
                     splits.setdefault(_split_of(name), []).extend(files)
             splits = {name: files for name, files in splits.items() if files}
         if splits:
-            if _holds_images(folder):
-                return None
             wanted = next(s for s in ("train", "", "test") if s in splits)
             others = [f for s, files in splits.items() if s != wanted for f in files]
             _check_no_more(path, [*splits[wanted], *others])
@@ -181,8 +180,7 @@ def find_parquet_files(path: Path) -> ParquetFiles | None:
         folder = inner_folders.get("data")
         if folder is None and len(inner_folders) == 1:
             folder = next(iter(inner_folders.values()))
-    if not _holds_images(path):
-        _check_no_more(path, [])
+    _check_no_more(path, [])
     return None
 
 
@@ -192,14 +190,23 @@ def _tables_in(folder: Path, root: str) -> Iterator[Path]:
         names = [e.name for e in entries if e.name.lower().endswith(_SUFFIX)]
     for name in sorted(names, key=_natural):
         file = folder / name
-        if not _is_read(name):
+        if not _is_read(name) or file.is_dir():  # a folder, as Spark writes it
             continue
+        if not name.isprintable():
+            raise ValueError(
+                f"the name of {ascii(str(file))} is not UTF-8, or has control "
+                "characters: give the file another name."
+            )
         if leads_out(file, root):
             raise ValueError(
                 f"{file} is a link that leads out of {root}: nothing is read there. "
                 "Copy the file, or give the folder it leads to."
             )
-        if not stat.S_ISREG(file.stat().st_mode):
+        try:
+            mode = file.stat().st_mode
+        except OSError as error:
+            raise ValueError(f"{file} cannot be read: {error.strerror}.") from error
+        if not stat.S_ISREG(mode):
             raise ValueError(f"{file} is not a regular file.")
         yield file
 
@@ -211,12 +218,14 @@ def _folders_in(folder: Path) -> dict[str, Path]:
 
 
 def _holds_images(folder: Path) -> bool:
-    """Whether there is an image below a folder."""
-    return any(
-        os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
-        for _, _, names in os.walk(folder)
-        for name in names
-    )
+    """Whether there is an image below a folder, not hidden."""
+    for _, inner, names in os.walk(folder):
+        inner[:] = [name for name in inner if not is_hidden(name)]
+        for name in names:
+            suffix = os.path.splitext(name)[1].lower()
+            if suffix in IMAGE_SUFFIXES and not is_hidden(name):
+                return True
+    return False
 
 
 def _check_no_more(path: Path, files: Sequence[Path]) -> None:
@@ -224,6 +233,12 @@ def _check_no_more(path: Path, files: Sequence[Path]) -> None:
     found = {*files}
     for folder, inner, names in os.walk(path):
         inner[:] = [name for name in inner if _is_read(name)]
+        for name in inner:
+            if leads_out(Path(folder, name), os.path.realpath(path)):
+                raise ValueError(
+                    f"{Path(folder, name)} is a link that leads out of {path}: nothing "
+                    "is read there. Copy the folder, or give the one it leads to."
+                )
         for name in names:
             file = Path(folder, name)
             is_table = name.lower().endswith(_SUFFIX) and _is_read(name)
@@ -239,17 +254,17 @@ def _is_read(name: str) -> bool:
 
 
 def _natural(name: str) -> list[Any]:
-    """Key by which ``part.10`` comes after ``part.9``."""
+    """Key by which ``part.10`` comes after ``part.9``, and names never tie."""
     parts = re.split(r"([0-9]+)", name)
-    return [int(p) if number % 2 else p for number, p in enumerate(parts)]
+    return [[int(p) if i % 2 else p for i, p in enumerate(parts)], name]
 
 
 def _split_of(name: str) -> str:
     """Tell the split of a file: ``"train"``, ``"test"`` or ``""``."""
-    first = re.split(r"[-_. 0-9]", name, maxsplit=1)[0].lower()
-    if first in TRAIN_NAMES:
-        return "train"
-    return "test" if first in TEST_NAMES else ""
+    for word in re.split(r"[-_. 0-9]+", name.lower()):
+        if word in SPLIT_NAMES:
+            return "train" if word in TRAIN_NAMES else "test"
+    return ""
 
 
 def _shown(schema: Mapping[str, Any]) -> str:

@@ -77,6 +77,7 @@ def big_result():
         score_kind="posterior",
         n_trusted=0,
         noise_share=0.15,
+        power=1.0,
         temperature=1.0,
         map_rows=np.arange(N_ROWS),
         map_features=rng.normal(size=(N_ROWS, 8)),

@@ -49,6 +49,8 @@ def test_rows_follow_each_other_by_the_numbers_in_names(tmp_path):
         (["part_0", "part_1", "test"], 2, 1),
         (["test_0", "test_1"], 2, 0),
         (["trainees", "testament"], 2, 0),
+        (["imdb_train", "imdb_test"], 1, 1),
+        (["train.parquet__part_0", "test.parquet__part_0"], 1, 1),
     ],
 )
 def test_training_files_are_the_table(tmp_path, tables, files, others):
@@ -79,15 +81,49 @@ def test_no_table_is_left_unread(tmp_path, tables):
         load_rows(tmp_path)
 
 
-def test_class_folders_of_images_stay_images(tmp_path):
+def test_files_whose_numbers_tie_are_in_the_order_of_their_names(tmp_path):
+    for first, second in (("part_1", "part_01"), ("part_01", "part_1")):
+        folder = tmp_path / first
+        write(folder, **{first: [1], second: [2]})  # whichever was written first
+        assert names(folder)[0] == ["part-01.parquet", "part-1.parquet"]
+
+
+@pytest.mark.parametrize("target", ["missing.parquet", "part.parquet"])
+def test_links_that_lead_nowhere_are_named(tmp_path, target):
+    (tmp_path / "part.parquet").symlink_to(target)
+    with pytest.raises(ValueError, match=r"part\.parquet cannot be read: "):
+        load_rows(tmp_path)
+
+
+def test_name_that_is_not_utf8_is_named(tmp_path):
+    write(tmp_path, part=[1, 2])
+    odd = os.fsencode(tmp_path) + b"/part\xff.parquet"
+    os.rename(tmp_path / "part.parquet", odd)
+    with pytest.raises(ValueError, match=r"part\\udcff\.parquet' is not UTF-8"):
+        load_rows(tmp_path)
+
+
+def test_hidden_images_make_no_folder_of_images(tmp_path):
+    write(tmp_path, part=[1, 2])
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / ".cache" / "thumbnail.png").write_bytes(b"no image")
+    assert len(load_rows(tmp_path).y) == 2
+
+
+@pytest.mark.parametrize("table", ["metadata", "data__metadata", "a.parquet__part"])
+def test_class_folders_of_images_stay_images(tmp_path, table):
     from PIL import Image
 
     for label in ("cat", "dog"):
         (tmp_path / label).mkdir()
         Image.new("RGB", (3, 3)).save(tmp_path / label / "a.png")
-    write(tmp_path, metadata=[1, 2])
+    write(tmp_path, **{table: [1, 2]})
     assert find_parquet_files(tmp_path) is None
-    assert load_rows(tmp_path).row_names == ("cat/a.png", "dog/a.png")
+    if table == "metadata":
+        assert load_rows(tmp_path).row_names == ("cat/a.png", "dog/a.png")
+    else:  # what else there is must be a class
+        with pytest.raises(ValueError, match="the class folder .* holds no image"):
+            load_rows(tmp_path)
 
 
 def test_names_are_no_patterns(tmp_path):
@@ -119,6 +155,11 @@ def test_links_out_of_the_folder_are_refused(tmp_path):
     folder.mkdir()
     (folder / "rows.parquet").symlink_to(tmp_path / "elsewhere" / "rows.parquet")
     with pytest.raises(ValueError, match="is a link that leads out of"):
+        load_rows(folder)
+    (folder / "rows.parquet").unlink()
+    write(folder, part=[1, 2])
+    (folder / "more").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match="more is a link that leads out of"):
         load_rows(folder)
 
 

@@ -94,6 +94,7 @@ def toy():
         score_kind="posterior",
         n_trusted=0,
         noise_share=0.25,
+        power=1.0,
         temperature=1.0,
         map_rows=np.arange(8),
         map_features=np.zeros((8, 0)),
