@@ -229,12 +229,12 @@ def _opened(
         return FolderSource(path, stack)
     if not (path.is_file() or path.is_dir()):
         raise ValueError(f"path must be a folder or a regular file, got {path}")
+    if parquet is not None:  # first: a folder may be called .csv
+        return ParquetSource(parquet, label_column, drop_columns)
     if suffix == ".npz":
         return NpzSource(path)
     if suffix in TEXT_TABLES:
         return TextTableSource(path, label_column, drop_columns)
-    if parquet is not None:
-        return ParquetSource(parquet, label_column, drop_columns)
     raise ValueError(
         f"path must be an image folder, a .zip of one, a folder of .parquet files, or "
         f"a .npz, "

@@ -224,7 +224,7 @@ def load_rows(
         )
     if not path.is_dir() and not stat.S_ISREG(path.stat().st_mode):
         raise ValueError(f"path must be a folder or a regular file, got {path}.")
-    if suffix == ".npz":
+    if suffix == ".npz" and parquet is None:
         if image_size is not None:
             raise ValueError(
                 f"image_size is for image folders and columns of images only, got "

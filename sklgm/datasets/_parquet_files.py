@@ -149,15 +149,21 @@ def find_parquet_files(path: Path) -> ParquetFiles | None:
     Raises
     ------
     ValueError
-        If something of such a name is not a regular file, or a link out of `path`, or
-        lies in another folder.
+        If something of such a name is not a regular file, is a link out of `path` or
+        to another of the files, or lies in another folder; or if there are images
+        beside it that are not of two classes.
     """
     if not path.is_dir():
         is_table = path.suffix.lower() == _SUFFIX
         return ParquetFiles(path, (path,)) if is_table else None
-    if _holds_images(path):
-        return None
     root = os.path.realpath(path)
+    if n_folders := _folders_of_images(path):
+        if n_folders == 1 and (table := next(_all_tables(path, root), None)):
+            raise ValueError(
+                f"{path} holds images, but not of two classes, and .parquet files, "
+                f"such as {table}: give the folder of one kind."
+            )
+        return None
     folder: Path | None = path
     for _ in range(_MOST_FOLDERS):
         if folder is None or leads_out(folder, root):
@@ -174,13 +180,13 @@ def find_parquet_files(path: Path) -> ParquetFiles | None:
         if splits:
             wanted = next(s for s in ("train", "", "test") if s in splits)
             others = [f for s, files in splits.items() if s != wanted for f in files]
-            _check_no_more(path, [*splits[wanted], *others])
+            _check_no_more(path, root, [*splits[wanted], *others])
             return ParquetFiles(path, tuple(splits[wanted]), tuple(others))
         inner_folders = _folders_in(folder)
         folder = inner_folders.get("data")
         if folder is None and len(inner_folders) == 1:
             folder = next(iter(inner_folders.values()))
-    _check_no_more(path, [])
+    _check_no_more(path, root, [])
     return None
 
 
@@ -188,6 +194,7 @@ def _tables_in(folder: Path, root: str) -> Iterator[Path]:
     """List Parquet files of a folder, numbers in their names in order."""
     with os.scandir(folder) as entries:
         names = [e.name for e in entries if e.name.lower().endswith(_SUFFIX)]
+    known: set[str] = set()
     for name in sorted(names, key=_natural):
         file = folder / name
         if not _is_read(name) or file.is_dir():  # a folder, as Spark writes it
@@ -208,6 +215,12 @@ def _tables_in(folder: Path, root: str) -> Iterator[Path]:
             raise ValueError(f"{file} cannot be read: {error.strerror}.") from error
         if not stat.S_ISREG(mode):
             raise ValueError(f"{file} is not a regular file.")
+        real = os.path.realpath(file)
+        if real in known:
+            raise ValueError(
+                f"{file} is a link to {real}, which is read already: remove one."
+            )
+        known.add(real)
         yield file
 
 
@@ -217,36 +230,44 @@ def _folders_in(folder: Path) -> dict[str, Path]:
     return {name: folder / name for name in sorted(names) if _is_read(name)}
 
 
-def _holds_images(folder: Path) -> bool:
-    """Whether there is an image below a folder, not hidden."""
-    for _, inner, names in os.walk(folder):
+def _folders_of_images(path: Path) -> int:
+    """Count folders with images below a path, not hidden; two are as good as more."""
+    n_folders = 0
+    for _, inner, names in os.walk(path):
         inner[:] = [name for name in inner if not is_hidden(name)]
-        for name in names:
-            suffix = os.path.splitext(name)[1].lower()
-            if suffix in IMAGE_SUFFIXES and not is_hidden(name):
-                return True
-    return False
+        n_folders += any(
+            os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not is_hidden(name)
+            for name in names
+        )
+        if n_folders == 2:
+            break
+    return n_folders
 
 
-def _check_no_more(path: Path, files: Sequence[Path]) -> None:
-    """Refuse to leave tables unread."""
-    found = {*files}
+def _all_tables(path: Path, root: str) -> Iterator[Path]:
+    """List Parquet files in any folder below a path; refuse folders that lead out."""
     for folder, inner, names in os.walk(path):
         inner[:] = [name for name in inner if _is_read(name)]
         for name in inner:
-            if leads_out(Path(folder, name), os.path.realpath(path)):
+            if leads_out(Path(folder, name), root):
                 raise ValueError(
                     f"{Path(folder, name)} is a link that leads out of {path}: nothing "
                     "is read there. Copy the folder, or give the one it leads to."
                 )
         for name in names:
-            file = Path(folder, name)
-            is_table = name.lower().endswith(_SUFFIX) and _is_read(name)
-            if is_table and file not in found:
-                raise ValueError(
-                    f"{path} holds .parquet files in several folders, such as {file}: "
-                    "give the folder of one table."
-                )
+            if name.lower().endswith(_SUFFIX) and _is_read(name):
+                yield Path(folder, name)
+
+
+def _check_no_more(path: Path, root: str, files: Sequence[Path]) -> None:
+    """Refuse to leave tables unread."""
+    found = {*files}
+    for file in _all_tables(path, root):
+        if file not in found:
+            raise ValueError(
+                f"{path} holds .parquet files in several folders, such as {file}: "
+                "give the folder of one table."
+            )
 
 
 def _is_read(name: str) -> bool:

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from sklgm.auditing import apply_decisions
 from sklgm.datasets import load_rows
 from sklgm.datasets._parquet_files import find_parquet_files
 
@@ -86,6 +87,34 @@ def test_files_whose_numbers_tie_are_in_the_order_of_their_names(tmp_path):
         folder = tmp_path / first
         write(folder, **{first: [1], second: [2]})  # whichever was written first
         assert names(folder)[0] == ["part-01.parquet", "part-1.parquet"]
+
+
+def test_rows_of_a_link_are_not_counted_twice(tmp_path):
+    write(tmp_path, part_0=[1, 2])
+    (tmp_path / "part-1.parquet").symlink_to("part-0.parquet")
+    with pytest.raises(ValueError, match="part-1.parquet is a link to .* already"):
+        load_rows(tmp_path)
+
+
+@pytest.mark.parametrize("folder", ["assets", "."])
+def test_a_picture_does_not_hide_a_table(tmp_path, folder):
+    from PIL import Image
+
+    write(tmp_path, part_0=[1, 2])
+    (tmp_path / folder).mkdir(exist_ok=True)
+    Image.new("RGB", (3, 3)).save(tmp_path / folder / "figure.png")
+    with pytest.raises(ValueError, match="holds images, .* and .parquet files"):
+        load_rows(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".npz", ".zip", ".parquet"])
+def test_folder_may_be_called_like_a_file(tmp_path, suffix):
+    folder = tmp_path / f"rows{suffix}"
+    write(folder, part_0=[2, 6, 1, 8])
+    assert load_rows(folder).X[:, 0].tolist() == [2, 6, 1, 8]
+    (tmp_path / "decisions.csv").write_text("row,decision\n1,drop\n")
+    apply_decisions(tmp_path / "decisions.csv", folder, tmp_path / "clean")
+    assert load_rows(tmp_path / "clean").X[:, 0].tolist() == [2, 1, 8]
 
 
 @pytest.mark.parametrize("target", ["missing.parquet", "part.parquet"])
