@@ -199,11 +199,12 @@ def _tables_in(folder: Path, root: str) -> Iterator[Path]:
         file = folder / name
         if not _is_read(name) or file.is_dir():  # a folder, as Spark writes it
             continue
-        if not name.isprintable():
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
             raise ValueError(
-                f"the name of {ascii(str(file))} is not UTF-8, or has control "
-                "characters: give the file another name."
-            )
+                f"the name of {ascii(str(file))} is not UTF-8: give the file another."
+            ) from error
         if leads_out(file, root):
             raise ValueError(
                 f"{file} is a link that leads out of {root}: nothing is read there. "

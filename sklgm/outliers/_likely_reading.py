@@ -18,11 +18,11 @@ _FIRST_VALUES = 50_000
 #: Far beyond what a network can be; keeps the search out of overflow, and a classifier
 #: that is never wrong, for which no temperature is low enough, from ties.
 LOG_TEMPERATURE_BOUNDS = (float(np.log(0.05)), float(np.log(1e3)))
-# Powers that are searched, where there are as many rows per class.
+# Powers that are searched, and the rows per class that the search needs.
 _POWER_BOUNDS, _ROWS_FOR_POWER = (0.2, 1.0), 10
-# By how much a classifier's confusions of two classes differ from what it says: 0.15 to
-# 0.32 (root mean squares over the pairs) of networks on labels of people. At most so
-# many rows of evenly spread noise for each row: habits of people are to be seen still.
+# Share by which a classifier's confusions of two classes are assumed to differ from what
+# it says. At most so many rows of evenly spread noise for each row: habits of people are
+# to be seen still.
 _CONFUSION_ERROR, _MOST_EVEN = 0.25, 0.2
 # Wrong claims of each class that evenly spread noise counts for, unless held-out claims
 # tell of habits. Of many rows it makes no difference.
@@ -63,13 +63,13 @@ def likely_reading(
     if share * n_rows * priors.max() > PRIOR_ROWS:  # else of no effect in any class
         likely = replace(likely, prior_share=share)
     if n_rows >= _ROWS_FOR_POWER * n_classes:
-        likely = _bent(likely, log_proba, claimed)
+        likely = _with_power(likely, log_proba, claimed)
     if likely.prior_share == 0.0 and likely.power == 1.0:
         return likely
     return _near(likely, log_proba, claimed)
 
 
-def more_bent(
+def with_lower_power(
     model: TransitionModel,
     exponent: float,
     log_proba: NDArray[np.float64],
@@ -186,28 +186,28 @@ def _evenness(model: TransitionModel, log_proba: NDArray[np.float64]) -> float:
     even /= len(n_rows) - 1
     np.fill_diagonal(even, 0.0)
     from_classifier = float(np.sum((_CONFUSION_ERROR * of_classifier) ** 2))
-    deviation = float(np.sum((habits - even) ** 2))
-    if deviation <= from_classifier / (_MOST_EVEN / (1.0 + _MOST_EVEN)):
+    excess = float(np.sum((habits - even) ** 2)) - from_classifier
+    if from_classifier >= _MOST_EVEN * excess:
         return _MOST_EVEN
-    return from_classifier / (deviation - from_classifier)
+    return from_classifier / excess
 
 
-def _bent(
+def _with_power(
     model: TransitionModel, log_proba: NDArray[np.float64], claimed: NDArray[np.int64]
 ) -> TransitionModel:
     """With the power of greatest likelihood, where it is told from 1."""
     known, claims = _some(log_proba, claimed)
     plain = _near(model, known, claims)
     # A lower power goes with a lower temperature.
-    bent = _at_best_power(plain, (-0.3, -0.25), known, claims)
+    fitted = _at_best_power(plain, (-0.3, -0.25), known, claims)
     # The Bayesian information criterion, of one parameter more, on all rows.
-    gain = _log_likelihoods(bent, log_proba, claimed).sum()
+    gain = _log_likelihoods(fitted, log_proba, claimed).sum()
     gain -= _log_likelihoods(plain, log_proba, claimed).sum()
     if gain <= 0.5 * np.log(len(claimed)):
         return model
     if len(known) < len(claimed):
-        bent = _at_best_power(bent, (-0.06, -0.05), log_proba, claimed)
-    return bent
+        fitted = _at_best_power(fitted, (-0.06, -0.05), log_proba, claimed)
+    return fitted
 
 
 def _at_best_power(
@@ -222,8 +222,8 @@ def _at_best_power(
     """
 
     def fitted(parameters: NDArray[np.float64]) -> tuple[TransitionModel, float]:
-        bent = replace(model, power=float(parameters[1]))
-        return _fitted(bent, float(parameters[0]), log_proba, claimed)
+        of_power = replace(model, power=float(parameters[1]))
+        return _fitted(of_power, float(parameters[0]), log_proba, claimed)
 
     start = np.array([np.log(model.temperature), model.power])
     corners = np.array([(0.0, 0.0), step, (-0.7 * step[0], 0.0)])

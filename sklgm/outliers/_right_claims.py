@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklgm.outliers._likely_reading import (
     LOG_TEMPERATURE_BOUNDS,
     likely_reading,
-    more_bent,
+    with_lower_power,
 )
 from sklgm.outliers._log_posteriors import (
     LOWEST,
@@ -202,7 +202,7 @@ class RightClaimModel:
         by_people = likeness_to_people(likely, error, chosen, claims)
         noise = 1.0 - likely.p_right(chosen, claims).mean()
         disagreement = float(np.mean(np.argmax(chosen, axis=1) != claims))
-        cautious = more_bent(likely, _CAUTIOUS_POWER, chosen, claims)
+        cautious = with_lower_power(likely, _CAUTIOUS_POWER, chosen, claims)
         if by_people > 0.0:
             sharper = _PEOPLE_SHARPER**by_people
             likely, _ = replace(likely, temperature=likely.temperature / sharper).fit(

@@ -130,6 +130,8 @@ def test_name_that_is_not_utf8_is_named(tmp_path):
     os.rename(tmp_path / "part.parquet", odd)
     with pytest.raises(ValueError, match=r"part\\udcff\.parquet' is not UTF-8"):
         load_rows(tmp_path)
+    os.rename(odd, tmp_path / "ideographic\u3000space.parquet")
+    assert len(load_rows(tmp_path).y) == 2
 
 
 def test_hidden_images_make_no_folder_of_images(tmp_path):

@@ -181,8 +181,8 @@ def test_rule_and_assumptions_without_trusted_rows():
         "where its p-value is at most 0.01, so about 1 % of the rows with right" in text
     )
     assert "calibrated by temperature scaling (T = 1.5, estimated together" in text
-    bent = text_of(rendered(audit_result(power=0.72)))
-    assert "(T = 1.5, of log odds to the power of 0.72, estimated together" in bent
+    text = text_of(rendered(audit_result(power=0.72)))
+    assert "(T = 1.5, of log odds to the power of 0.72, estimated together" in text
     assert "trusted row " not in text
 
 
