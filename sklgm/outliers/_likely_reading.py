@@ -20,9 +20,9 @@ _FIRST_VALUES = 50_000
 LOG_TEMPERATURE_BOUNDS = (float(np.log(0.05)), float(np.log(1e3)))
 # Powers that are searched, and the rows per class that the search needs.
 _POWER_BOUNDS, _ROWS_FOR_POWER = (0.2, 1.0), 10
-# Share by which a classifier's confusions of two classes are assumed to differ from what
-# it says. At most so many rows of evenly spread noise for each row: habits of people are
-# to be seen still.
+# Share by which a classifier's confusions of two classes are assumed to differ from
+# what it says. At most so many rows of evenly spread noise for each row: habits of
+# people are to be seen still.
 _CONFUSION_ERROR, _MOST_EVEN = 0.25, 0.2
 # Wrong claims of each class that evenly spread noise counts for, unless held-out claims
 # tell of habits. Of many rows it makes no difference.
