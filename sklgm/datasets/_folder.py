@@ -324,8 +324,8 @@ def check_image_size(image_size: Any) -> tuple[int, int] | None:
 def _open_tree(path: Path, stack: ExitStack) -> tuple[_Tree, Callable[[str], bytes]]:
     """Return the files below a folder or in an archive, and how to read one."""
     if path.is_dir():
-        root = os.path.realpath(path)
-        return _scan_folder(path, root), lambda file: _read_file(path / file, root)
+        roots = folders_to_read(path)
+        return _scan_folder(path, roots), lambda file: _read_file(path / file, roots)
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist.")
     if path.suffix.lower() != ".zip":
@@ -339,7 +339,9 @@ def _open_tree(path: Path, stack: ExitStack) -> tuple[_Tree, Callable[[str], byt
     return _scan_archive(archive, path), partial(read_entry, archive)
 
 
-def _scan_folder(folder: Path, root: str, prefix: str = "", depth: int = 4) -> _Tree:
+def _scan_folder(
+    folder: Path, roots: tuple[str, ...], prefix: str = "", depth: int = 4
+) -> _Tree:
     # A wrapping folder, a split, a class and one more to notice what lies too deep.
     # The limit also ends a loop of symbolic links.
     tree: _Tree = {}
@@ -350,41 +352,67 @@ def _scan_folder(folder: Path, root: str, prefix: str = "", depth: int = 4) -> _
             if not entry.is_dir():
                 # Whatever it is: reading it fails, with its name, if it is not a file.
                 tree[entry.name] = f"{prefix}{entry.name}"
-            elif leads_out(entry.path, root):
+            elif leads_out(entry.path, roots):
                 raise ValueError(
-                    f"{folder / entry.name} is a link that leads out of {root}: nothing"
-                    " is read there. Copy the folder, or give the one it leads to."
+                    f"{folder / entry.name} is a link that leads out of {roots[0]}: "
+                    "nothing is read there. Copy the folder, or give the one it leads "
+                    "to."
                 )
             elif depth > 0:
                 tree[entry.name] = _scan_folder(
-                    folder / entry.name, root, f"{prefix}{entry.name}/", depth - 1
+                    folder / entry.name, roots, f"{prefix}{entry.name}/", depth - 1
                 )
     return tree
 
 
-def leads_out(path: str | Path, root: str) -> bool:
+def folders_to_read(path: Path) -> tuple[str, ...]:
+    """List the folders that links of a data set may lead into.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Folder of the data set.
+
+    Returns
+    -------
+    tuple of str
+        The folder itself, without links. For a snapshot in the cache of the Hugging
+        Face Hub, or a folder in it, whose files are links, also the folder ``blobs``
+        of the same repository.
+    """
+    real = Path(os.path.realpath(path))
+    for folder in (real, *real.parents):
+        blobs = folder.parent.parent / "blobs"
+        if folder.parent.name == "snapshots" and blobs.is_dir():
+            return str(real), str(blobs)
+    return (str(real),)
+
+
+def leads_out(path: str | Path, roots: tuple[str, ...]) -> bool:
     """Whether what is to be read lies elsewhere, by a link.
 
     Parameters
     ----------
     path : str or pathlib.Path
         File or folder.
-    root : str
-        Folder that is read, without links.
+    roots : tuple of str
+        Folders that are read, as :func:`folders_to_read` lists them.
 
     Returns
     -------
     bool
-        True of what lies outside `root`.
+        True of what lies outside of all `roots`.
     """
     real = os.path.realpath(path)
-    return real != root and not real.startswith(root.rstrip(os.sep) + os.sep)
+    return not any(
+        real == root or real.startswith(root.rstrip(os.sep) + os.sep) for root in roots
+    )
 
 
-def _read_file(path: Path, root: str) -> bytes:
+def _read_file(path: Path, roots: tuple[str, ...]) -> bytes:
     """Content of a regular file; opening a pipe would wait for ever."""
-    if leads_out(path, root):
-        raise ValueError(f"it is a link that leads out of {root}")
+    if leads_out(path, roots):
+        raise ValueError(f"it is a link that leads out of {roots[0]}")
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise ValueError("it is not a regular file")

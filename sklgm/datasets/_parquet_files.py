@@ -16,6 +16,7 @@ from sklgm.datasets._folder import (
     IMAGE_SUFFIXES,
     SPLIT_NAMES,
     TRAIN_NAMES,
+    folders_to_read,
     is_hidden,
     leads_out,
 )
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 _SUFFIX = ".parquet"
 # Folders around the files: of the whole, of a split.
 _MOST_FOLDERS = 3
+# As the Hugging Face Hub reads names of files, beside those of image folders.
+_SPLIT_NAMES = {*SPLIT_NAMES, "dev", "eval", "evaluation"}
 
 
 @dataclass(frozen=True)
@@ -150,15 +153,16 @@ def find_parquet_files(path: Path) -> ParquetFiles | None:
     ------
     ValueError
         If something of such a name is not a regular file, is a link out of `path` or
-        to another of the files, or lies in another folder; or if there are images
-        beside it that are not of two classes.
+        to another of the files, or lies in another folder; if names tell of several
+        tables of the split; or if there are images beside it that are not of two
+        classes.
     """
     if not path.is_dir():
         is_table = path.suffix.lower() == _SUFFIX
         return ParquetFiles(path, (path,)) if is_table else None
-    root = os.path.realpath(path)
+    roots = folders_to_read(path)
     if n_folders := _folders_of_images(path):
-        if n_folders == 1 and (table := next(_all_tables(path, root), None)):
+        if n_folders == 1 and (table := next(_all_tables(path, roots), None)):
             raise ValueError(
                 f"{path} holds images, but not of two classes, and .parquet files, "
                 f"such as {table}: give the folder of one kind."
@@ -166,31 +170,33 @@ def find_parquet_files(path: Path) -> ParquetFiles | None:
         return None
     folder: Path | None = path
     for _ in range(_MOST_FOLDERS):
-        if folder is None or leads_out(folder, root):
+        if folder is None or leads_out(folder, roots):
             break
         splits: dict[str, list[Path]] = {}
-        for file in _tables_in(folder, root):
+        for file in _tables_in(folder, roots):
             splits.setdefault(_split_of(file.stem), []).append(file)
         if not splits:
             for name, inner in _folders_in(folder).items():
-                if name.lower().removesuffix(_SUFFIX) in SPLIT_NAMES:
-                    files = list(_tables_in(inner, root))
+                if name.lower().removesuffix(_SUFFIX) in _SPLIT_NAMES:
+                    files = list(_tables_in(inner, roots))
                     splits.setdefault(_split_of(name), []).extend(files)
             splits = {name: files for name, files in splits.items() if files}
         if splits:
             wanted = next(s for s in ("train", "", "test") if s in splits)
             others = [f for s, files in splits.items() if s != wanted for f in files]
-            _check_no_more(path, root, [*splits[wanted], *others])
+            if wanted:
+                _check_one_table(path, folder, splits[wanted])
+            _check_no_more(path, roots, [*splits[wanted], *others])
             return ParquetFiles(path, tuple(splits[wanted]), tuple(others))
         inner_folders = _folders_in(folder)
         folder = inner_folders.get("data")
         if folder is None and len(inner_folders) == 1:
             folder = next(iter(inner_folders.values()))
-    _check_no_more(path, root, [])
+    _check_no_more(path, roots, [])
     return None
 
 
-def _tables_in(folder: Path, root: str) -> Iterator[Path]:
+def _tables_in(folder: Path, roots: tuple[str, ...]) -> Iterator[Path]:
     """List Parquet files of a folder, numbers in their names in order."""
     with os.scandir(folder) as entries:
         names = [e.name for e in entries if e.name.lower().endswith(_SUFFIX)]
@@ -205,10 +211,10 @@ def _tables_in(folder: Path, root: str) -> Iterator[Path]:
             raise ValueError(
                 f"the name of {ascii(str(file))} is not UTF-8: give the file another."
             ) from error
-        if leads_out(file, root):
+        if leads_out(file, roots):
             raise ValueError(
-                f"{file} is a link that leads out of {root}: nothing is read there. "
-                "Copy the file, or give the folder it leads to."
+                f"{file} is a link that leads out of {roots[0]}: nothing is read "
+                "there. Copy the file, or give the folder it leads to."
             )
         try:
             mode = file.stat().st_mode
@@ -245,12 +251,12 @@ def _folders_of_images(path: Path) -> int:
     return n_folders
 
 
-def _all_tables(path: Path, root: str) -> Iterator[Path]:
+def _all_tables(path: Path, roots: tuple[str, ...]) -> Iterator[Path]:
     """List Parquet files in any folder below a path; refuse folders that lead out."""
     for folder, inner, names in os.walk(path):
         inner[:] = [name for name in inner if _is_read(name)]
         for name in inner:
-            if leads_out(Path(folder, name), root):
+            if leads_out(Path(folder, name), roots):
                 raise ValueError(
                     f"{Path(folder, name)} is a link that leads out of {path}: nothing "
                     "is read there. Copy the folder, or give the one it leads to."
@@ -260,10 +266,25 @@ def _all_tables(path: Path, root: str) -> Iterator[Path]:
                 yield Path(folder, name)
 
 
-def _check_no_more(path: Path, root: str, files: Sequence[Path]) -> None:
+def _check_one_table(path: Path, folder: Path, files: Sequence[Path]) -> None:
+    """Refuse files of one split whose names say that they are of several tables."""
+    tables: dict[str, Path] = {}
+    for file in files:
+        named = file if file.parent == folder else file.parent
+        words = re.split("[0-9]", named.name.lower())[0].removesuffix(_SUFFIX)
+        tables.setdefault(words.rstrip("-_. "), file)
+    if len(tables) > 1:
+        one, other, *_ = tables.values()
+        raise ValueError(
+            f"{path} holds .parquet files of several tables, such as {one} and "
+            f"{other}: give the file or the folder of one table."
+        )
+
+
+def _check_no_more(path: Path, roots: tuple[str, ...], files: Sequence[Path]) -> None:
     """Refuse to leave tables unread."""
     found = {*files}
-    for file in _all_tables(path, root):
+    for file in _all_tables(path, roots):
         if file not in found:
             raise ValueError(
                 f"{path} holds .parquet files in several folders, such as {file}: "
@@ -284,7 +305,7 @@ def _natural(name: str) -> list[Any]:
 def _split_of(name: str) -> str:
     """Tell the split of a file: ``"train"``, ``"test"`` or ``""``."""
     for word in re.split(r"[-_. 0-9]+", name.lower()):
-        if word in SPLIT_NAMES:
+        if word in _SPLIT_NAMES:
             return "train" if word in TRAIN_NAMES else "test"
     return ""
 

@@ -468,6 +468,19 @@ def test_broken_link_is_named(tmp_path):
         load_image_folder(path)
 
 
+def test_links_of_a_snapshot_of_the_hub_are_read(tmp_path):
+    blobs = write_folder(tmp_path / "blobs", CLASSES)
+    snapshot = tmp_path / "snapshots" / "c0ffee" / "train"
+    for file in blobs.glob("*/*.png"):
+        link = snapshot / file.relative_to(blobs)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(os.path.relpath(file, link.parent))
+    expected = load_image_folder(blobs)
+    for path in (snapshot, snapshot.parent):
+        found = load_image_folder(path)
+        np.testing.assert_array_equal(found.X_train, expected.X_train)
+
+
 def test_links_out_of_the_folder_are_refused(tmp_path):
     files = write_folder(tmp_path / "store", CLASSES)
     path = write_folder(tmp_path / "photos", CLASSES)

@@ -52,6 +52,8 @@ def test_rows_follow_each_other_by_the_numbers_in_names(tmp_path):
         (["trainees", "testament"], 2, 0),
         (["imdb_train", "imdb_test"], 1, 1),
         (["train.parquet__part_0", "test.parquet__part_0"], 1, 1),
+        (["train", "train_1", "dev", "eval"], 2, 2),
+        (["train_sft_0", "train_sft_1", "test_sft_0", "test_gen_0"], 2, 2),
     ],
 )
 def test_training_files_are_the_table(tmp_path, tables, files, others):
@@ -79,6 +81,21 @@ def test_what_is_hidden_or_said_of_the_whole_is_not_read(tmp_path):
 def test_no_table_is_left_unread(tmp_path, tables):
     write(tmp_path, **{name: [1, 2] for name in tables})
     with pytest.raises(ValueError, match="holds .parquet files in several folders"):
+        load_rows(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        ("train_sft_0", "train_gen_0", "test_sft_0"),
+        ("test_0", "validation_0"),
+        ("test__0", "validation__0"),
+        ("imdb_train", "yelp_train"),
+    ],
+)
+def test_tables_of_several_names_are_not_joined(tmp_path, tables):
+    write(tmp_path, **{name: [1, 2] for name in tables})
+    with pytest.raises(ValueError, match="several tables, such as .* and "):
         load_rows(tmp_path)
 
 
@@ -192,6 +209,23 @@ def test_links_out_of_the_folder_are_refused(tmp_path):
     (folder / "more").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ValueError, match="more is a link that leads out of"):
         load_rows(folder)
+
+
+def test_links_of_a_snapshot_of_the_hub_are_read(tmp_path):
+    repository = write(tmp_path / "datasets--a--b", blobs__1f=[1, 2], blobs__2f=[3])
+    snapshot = repository / "snapshots" / "c0ffee"
+    (snapshot / "data").mkdir(parents=True)
+    for name, blob in (("train-0", "1f"), ("test-0", "2f")):
+        (snapshot / "data" / f"{name}.parquet").symlink_to(
+            f"../../../blobs/{blob}.parquet"
+        )
+    for folder in (snapshot, snapshot / "data"):
+        assert load_rows(folder).X[:, 0].tolist() == [1, 2]
+    # Elsewhere in the repository, or by a link in place of the blobs, nothing is.
+    (repository / "blobs").rename(tmp_path / "elsewhere")
+    (repository / "blobs").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match="is a link that leads out of .*c0ffee"):
+        load_rows(snapshot)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
