@@ -1,4 +1,9 @@
-"""Arrays too large for memory, in files that vanish with them."""
+"""Arrays too large for memory, in files that vanish with them.
+
+numpy is imported where it is used: a help text does not need it.
+"""
+
+from __future__ import annotations
 
 import contextlib
 import math
@@ -6,10 +11,10 @@ import os
 import tempfile
 import weakref
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import DTypeLike, NDArray
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike, NDArray
 
 # Bytes from which on an array is a file, and from which on that of rows which need not
 # have been in memory.
@@ -39,6 +44,8 @@ def scratch_array(
         ``numpy.memmap``, in the folder for temporary files (``TMPDIR``), if that has
         room; its file is deleted with the array.
     """
+    import numpy as np
+
     n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
     if n_bytes < (min(_LARGE, _LARGE_OF_FILE) if of_file else _LARGE):
         return np.empty(shape, dtype)
@@ -74,6 +81,8 @@ def is_large_file(array: Any) -> bool:
     bool
         True of a ``numpy.memmap``, or a view of one, of 128 MiB and more.
     """
+    import numpy as np
+
     large = min(_LARGE, _LARGE_OF_FILE)
     if not isinstance(array, np.ndarray) or array.nbytes < large:
         return False

@@ -13,7 +13,6 @@ from contextlib import contextmanager, nullcontext
 from numbers import Integral
 from typing import Any
 
-import numpy as np
 from threadpoolctl import threadpool_limits
 
 
@@ -131,6 +130,7 @@ class ByFileName:
 
     def __reduce__(self) -> tuple[Any, ...]:
         import cloudpickle  # Dask needs it, too
+        import numpy as np  # here, since a help text does not need it
 
         class Pickler(cloudpickle.Pickler):
             def reducer_override(self, thing: Any) -> Any:

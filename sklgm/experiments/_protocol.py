@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import copy
 import importlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
-
-import numpy as np
 
 from sklgm._running import Runner
 from sklgm.experiments._settings import RunSettings, Settings
@@ -270,7 +269,7 @@ def rate(n_cases: int, n: int) -> dict[str, Any]:
 
 
 def mean(
-    values: ArrayLike, bounds: tuple[float, float] = (-np.inf, np.inf)
+    values: ArrayLike, bounds: tuple[float, float] = (-math.inf, math.inf)
 ) -> dict[str, Any]:
     """Columns of a mean, with its Student-t interval.
 
@@ -286,6 +285,8 @@ def mean(
     dict of str to float or int
         ``value``, ``low``, ``high`` and ``n``.
     """
+    import numpy as np
+
     from sklgm.metrics import mean_interval
 
     value, low, high = mean_interval(values, bounds=bounds)

@@ -78,7 +78,8 @@ Some = pydantic.Field(min_length=1)
 class Settings(pydantic.BaseModel):
     """Values that are checked when they are set, and do not change afterwards."""
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    # Built when they are first used: a help text does not need them.
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     #: Merged with those of the classes it derives from; later entries win.
     presets: ClassVar[Presets] = {}

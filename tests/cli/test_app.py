@@ -9,7 +9,7 @@ import sklgm
 from sklgm import cli
 from sklgm.cli._output import in_options
 
-HEAVY = ("torch", "sklearn", "matplotlib", "scipy", "polars", "joblib")
+HEAVY = ("numpy", "torch", "sklearn", "matplotlib", "scipy", "polars", "joblib")
 
 
 @pytest.mark.parametrize(
