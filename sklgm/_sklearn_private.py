@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from sklearn.base import _fit_context
-from sklearn.tree._tree import Tree
 from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._metadata_requests import _routing_enabled as routing_enabled
 from sklearn.utils._param_validation import (
@@ -28,13 +27,13 @@ __all__ = [
     "Interval",
     "InvalidParameterError",
     "StrOptions",
-    "Tree",
     "check_method_params",
     "check_partial_fit_first_call",
     "check_sample_weight",
     "fit_context",
     "routing_enabled",
     "safe_indexing",
+    "tree_class",
 ]
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
@@ -57,3 +56,16 @@ def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[_Method], _
         "Callable[[_Method], _Method]",
         _fit_context(prefer_skip_nested_validation=prefer_skip_nested_validation),
     )
+
+
+def tree_class() -> type[Any]:
+    """Class of a fitted decision tree's nodes.
+
+    Returns
+    -------
+    type
+        scikit-learn's ``Tree``.
+    """
+    from sklearn.tree._tree import Tree  # here, since it imports much
+
+    return cast("type[Any]", Tree)

@@ -13,9 +13,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.spatial import KDTree
-from sklearn.decomposition import PCA
 from sklearn.metrics import euclidean_distances
-from sklearn.neighbors import NearestNeighbors
 
 from sklgm._running import row_chunks
 from sklgm.outliers._order import some_rows
@@ -247,6 +245,8 @@ def _close_pairs(
 
     ``points[rows]`` are points of chosen rows.
     """
+    from sklearn.decomposition import PCA  # here, since it imports much
+
     none = np.empty((0, 2), dtype=np.intp)
     if len(rows) < 3:
         return none, None
@@ -372,6 +372,8 @@ def _within(
     radius: float, points: NDArray[np.float32], of: NDArray[np.float32]
 ) -> NDArray[np.object_]:
     """Numbers of the rows of ``of`` within a radius of each point."""
+    from sklearn.neighbors import NearestNeighbors  # here, since it imports much
+
     index = NearestNeighbors(radius=radius, algorithm="brute").fit(of)
     near: NDArray[np.object_] = index.radius_neighbors(points, return_distance=False)
     return near

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import stats
-from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 from torch.nn.functional import adaptive_avg_pool2d
 
@@ -172,7 +171,9 @@ def _references(n_samples: int, seed: int) -> NDArray[np.intp]:
     return np.sort(chosen)
 
 
-def _fitted_neighbours(points: NDArray[np.floating[Any]]) -> NearestNeighbors:
+def _fitted_neighbours(points: NDArray[np.floating[Any]]) -> Any:
+    from sklearn.neighbors import NearestNeighbors  # here, since it imports much
+
     return NearestNeighbors(n_neighbors=_N_NEIGHBOURS + 1).fit(points)
 
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.compose import ColumnTransformer
-from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 from sklgm.auditing._table import Table
+
+if TYPE_CHECKING:
+    from sklearn.compose import ColumnTransformer
 
 _MOST_COLUMNS = 100  # of one-hot columns of one category
 _N_COMPONENTS = 100  # of texts and of wide sparse rows
@@ -41,6 +41,10 @@ def make_preparation(table: Table, random_state: int) -> ColumnTransformer:
     ColumnTransformer
         Takes ``Table.values``.
     """
+    # Here, since they import much.
+    from sklearn.compose import ColumnTransformer
+    from sklearn.impute import SimpleImputer
+
     places = {
         kind: [j for j, each in enumerate(table.kinds) if each == kind]
         for kind in ("number", "date", "category", "text")
@@ -152,6 +156,8 @@ class TextFeatures(TransformerMixin, BaseEstimator):
         self : object
             The fitted transformer.
         """
+        from sklearn.decomposition import TruncatedSVD  # here, since it imports much
+
         texts = _plain_texts(X)
         is_short = np.mean([len(text) for text in texts]) < _SHORT_TEXT
         self.vectorizer_ = TfidfVectorizer(
@@ -217,6 +223,8 @@ def make_sparse_preparation(X: Any, random_state: int) -> Any:
     """
     if X.shape[1] <= _N_COMPONENTS:
         return make_pipeline(FunctionTransformer(_dense), StandardScaler())
+    from sklearn.decomposition import TruncatedSVD
+
     n_components = min(_N_COMPONENTS, X.shape[0] // 2, X.shape[1] - 1)
     return make_pipeline(
         TruncatedSVD(n_components, random_state=random_state), StandardScaler()

@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.linear_model import LogisticRegression
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -289,6 +288,8 @@ class SoftmaxClassifier(NetworkClassifier):
     def _publish_head(
         self, module: nn.Module, classes: NDArray[Any], head: Any
     ) -> None:
+        from sklearn.linear_model import LogisticRegression  # it imports much
+
         assert isinstance(module, LinearHead)
         coef = module.linear.weight.detach().cpu().numpy().astype(np.float64)
         intercept = module.linear.bias.detach().cpu().numpy().astype(np.float64)

@@ -1,15 +1,19 @@
 """Activation clustering: two clusters per class, of which the smaller is suspect."""
 
+from __future__ import annotations
+
 from numbers import Integral
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
 
 from sklgm._random import draw_seed
 from sklgm._sklearn_private import Interval
 from sklgm.outliers._feature_detector import FeatureDetector, negligible_deviation
+
+if TYPE_CHECKING:
+    from sklearn.decomposition import PCA
 
 
 class _TwoClusters(NamedTuple):
@@ -196,7 +200,8 @@ class ActivationClusteringDetector(FeatureDetector):
         self, of_class: NDArray[np.float64], seed: int, rounding: float
     ) -> _TwoClusters | None:
         """Two clusters of the rows of a class; None where all are alike."""
-        from sklearn.cluster import KMeans  # it imports much
+        from sklearn.cluster import KMeans  # these import much
+        from sklearn.decomposition import PCA
 
         deviations = np.linalg.svd(of_class - of_class.mean(axis=0), compute_uv=False)
         # Whitened, directions of rounding errors alone would count like all others.

@@ -1,15 +1,19 @@
 """Share of nearest neighbours in feature space that agree with a claim."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.neighbors import NearestNeighbors
 
 from sklgm._sklearn_private import Interval
 from sklgm.outliers._feature_detector import FeatureDetector, FeatureModel
+
+if TYPE_CHECKING:
+    from sklearn.neighbors import NearestNeighbors
 
 
 @dataclass(frozen=True)
@@ -163,6 +167,8 @@ class DeepKNNDetector(FeatureDetector):
         n_classes: int,
         rounding: float,
     ) -> _Neighbours:
+        from sklearn.neighbors import NearestNeighbors  # it imports much
+
         index = NearestNeighbors().fit(features)
         n_neighbors = min(self.n_neighbors, len(features))
         sizes = np.bincount(y_encoded, minlength=n_classes)

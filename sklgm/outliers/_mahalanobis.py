@@ -5,7 +5,6 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import pinvh
-from sklearn.covariance import empirical_covariance, ledoit_wolf
 
 from sklgm._sklearn_private import StrOptions
 from sklgm.outliers._distance_law import DistanceLaw
@@ -169,6 +168,9 @@ class ClassMahalanobisDetector(FeatureDetector):
         n_classes: int,
         rounding: float,
     ) -> _TiedGaussians:
+        # Here, since it imports much.
+        from sklearn.covariance import empirical_covariance, ledoit_wolf
+
         means = np.stack(
             [features[y_encoded == k].mean(axis=0) for k in range(n_classes)]
         )

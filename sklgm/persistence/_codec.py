@@ -10,9 +10,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
-from sklearn.neighbors import BallTree, KDTree
 
-from sklgm._sklearn_private import Tree
+from sklgm._sklearn_private import tree_class
 from sklgm.persistence._classes import (
     UnstorableError,
     class_by_name,
@@ -154,7 +153,7 @@ class Encoder:
 
     def _encode_object(self, value: Any, where: str) -> Any:
         cls = type(value)
-        if cls is Tree:
+        if cls is tree_class():
             return self._encode_tree(value, where)
         name = class_name(cls)
         if name is None:
@@ -396,8 +395,9 @@ class Decoder:
     def _decision_tree(self, node: Any) -> Any:
         n_features, n_classes, n_outputs = self.decode(node["arguments"])
         state = self.decode(node["state"])
-        tree = self._kept(node, Tree(n_features, n_classes, n_outputs))
-        dtype = Tree(1, np.ones(1, dtype=np.intp), 1).__getstate__()["nodes"].dtype
+        make = tree_class()
+        tree = self._kept(node, make(n_features, n_classes, n_outputs))
+        dtype = make(1, np.ones(1, dtype=np.intp), 1).__getstate__()["nodes"].dtype
         nodes = np.zeros(len(state["nodes"]["left_child"]), dtype)
         for name in dtype.names:
             nodes[name] = state["nodes"][name]
@@ -443,14 +443,20 @@ def _state(value: Any) -> dict[str, Any]:
     """Attributes that an object is made of again."""
     has_own = hasattr(type(value), "_stored_state")
     state: dict[str, Any] = value._stored_state() if has_own else dict(vars(value))
-    if isinstance(state.get("_tree"), KDTree | BallTree):
+    if type(state.get("_tree")) in _search_trees().values():
         state["_tree"] = None  # made again from the rows, which are kept beside it
     return state
 
 
+def _search_trees() -> dict[str, type[Any]]:
+    from sklearn.neighbors import BallTree, KDTree  # here, since it imports much
+
+    return {"kd_tree": KDTree, "ball_tree": BallTree}
+
+
 def _search_tree(state: Mapping[str, Any]) -> Any:
     """Tree of the rows of a search for neighbours, as its ``fit`` makes it."""
-    kinds = {"kd_tree": KDTree, "ball_tree": BallTree}
+    kinds = _search_trees()
     if state["_fit_method"] not in kinds:
         return None
     return kinds[state["_fit_method"]](

@@ -393,7 +393,7 @@ def test_large_arrays_of_folds_are_files_and_change_nothing(monkeypatch, tmp_pat
 
     monkeypatch.setattr(_scratch, "_LARGE", 1)
     monkeypatch.setattr(_scratch.tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(_scratch.np, "memmap", noted)
+    monkeypatch.setattr(np, "memmap", noted)
     in_files = audited()
     assert made.count((len(X) // 2, *X.shape[1:])) == 4  # to train and to judge, twice
     np.testing.assert_array_equal(in_files.p_wrong, in_memory.p_wrong)

@@ -264,7 +264,7 @@ def test_large_features_are_memory_mapped_and_leave_no_file(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     made = []
     monkeypatch.setattr(
-        _scratch.np,
+        np,
         "memmap",
         lambda *args, make=np.memmap, **kwargs: (
             made.append(args[0]),
