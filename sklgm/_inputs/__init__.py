@@ -24,6 +24,7 @@ from sklgm._inputs._instances import (
 from sklgm._inputs._magnitude import check_magnitude
 from sklgm._inputs._pixel_range import warn_of_unscaled_images
 from sklgm._inputs._precision import column_offsets, to_float
+from sklgm._inputs._some_rows import some_rows
 from sklgm._inputs._steps import split_steps, transform_by_steps
 from sklgm._inputs._streaming import StreamedInstances, as_array
 from sklgm._inputs._targets import (
@@ -57,6 +58,7 @@ __all__ = [
     "resolve_device",
     "resolve_dtype",
     "rows_looked_at",
+    "some_rows",
     "split_off_validation",
     "split_separator",
     "split_steps",

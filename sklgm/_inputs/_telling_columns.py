@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from sklgm._inputs._some_rows import some_rows
+
 # Rows that are looked at: a column that tells the label tells it in any part.
 _MOST_ROWS = 5000
 _LEAST_ROWS = 10
@@ -22,6 +24,7 @@ def warn_of_telling_columns(
     columns: Iterable[tuple[str, NDArray[Any]]],
     labels: NDArray[Any],
     *,
+    how: str = "",
     stacklevel: int,
 ) -> None:
     """Warn of columns that tell the label alone, or run with the order of the rows.
@@ -32,6 +35,8 @@ def warn_of_telling_columns(
         Name and values of each: numbers or text; None and NaN are missing.
     labels : ndarray of shape (n_samples,)
         Claimed labels.
+    how : str, default=""
+        How they are left out, to be put in brackets.
     stacklevel : int
         Frames above this function to which warnings belong.
 
@@ -53,15 +58,16 @@ def warn_of_telling_columns(
             telling.append(name)
         elif _runs_with_rows(ranks):
             ordered.append(name)
+    how = f" ({how})" if how else ""
     for names, what in (
         (telling, "tell nearly every label alone"),
         (ordered, "run with the order of the rows, as an identifier does"),
     ):
         if names:
             warnings.warn(
-                f"These columns {what}: {_listed(names)}. Leave them out (drop_columns)"
-                " unless they are features: wrong labels are not found by what was "
-                "made from the labels.",
+                f"These columns {what}: {_listed(names)}. Leave them out{how} unless "
+                "they are features: wrong labels are not found by what was made from "
+                "the labels.",
                 UserWarning,
                 stacklevel=stacklevel + 1,
             )
@@ -78,11 +84,9 @@ def rows_looked_at(n_rows: int) -> NDArray[np.intp]:
     Returns
     -------
     ndarray of int of shape (n_looked_at,)
-        At most 5,000 rows, evenly spread.
+        At most 5,000 rows, as :func:`~sklgm._inputs.some_rows` chooses them.
     """
-    return np.unique(
-        np.linspace(0, n_rows - 1, min(n_rows, _MOST_ROWS)).astype(np.intp)
-    )
+    return some_rows(n_rows, _MOST_ROWS)
 
 
 def _ranks(values: NDArray[Any]) -> NDArray[np.intp] | None:

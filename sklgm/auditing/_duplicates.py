@@ -15,8 +15,8 @@ from scipy import sparse
 from scipy.spatial import KDTree
 from sklearn.metrics import euclidean_distances
 
+from sklgm._inputs import some_rows
 from sklgm._running import row_chunks
-from sklgm.outliers._order import some_rows
 
 # Rows that are compared at a time, and values of them.
 _CHUNK_ROWS, _CHUNK_VALUES = 4096, 2**22

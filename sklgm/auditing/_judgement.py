@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
+from sklgm._inputs import some_rows
 from sklgm.auditing._decisions import CheckedRows
 from sklgm.auditing._fold_models import FoldAnswer
 from sklgm.auditing._overlap import class_overlap
@@ -22,7 +23,6 @@ from sklgm.outliers._calibration import (
 )
 from sklgm.outliers._checked import recalibrate
 from sklgm.outliers._decisions import discovery_rates, q_values
-from sklgm.outliers._order import some_rows
 from sklgm.outliers._right_claims import RightClaimModel
 
 _N_TYPICAL = 6

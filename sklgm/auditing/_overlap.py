@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from sklgm.outliers._order import some_rows
+from sklgm._inputs import some_rows
 from sklgm.outliers._right_claims import RightClaimModel
 
 # Rows that are looked at, and classes of each: the probable ones.

@@ -110,7 +110,9 @@ def features_of(
         columns += made
         if len(made) == 1:
             single.append((column.name, made[0].to_numpy()))
-    warn_of_telling_columns(single, labels, stacklevel=stacklevel + 1)
+    warn_of_telling_columns(
+        single, labels, how="drop_columns", stacklevel=stacklevel + 1
+    )
     names = tuple(column.name for column in columns)
     if all(column.dtype.is_numeric() for column in columns):
         X = to_float(pl.DataFrame(columns).to_numpy().astype(np.float64, copy=False))

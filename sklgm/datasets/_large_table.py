@@ -103,6 +103,7 @@ def features_of_large(
     warn_of_telling_columns(
         [(name, sample[:, j]) for name, j in single],
         labels[looked_at],
+        how="drop_columns",
         stacklevel=stacklevel + 1,
     )
     return Features(to_float(values), names)

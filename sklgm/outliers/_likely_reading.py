@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize, minimize_scalar
 
-from sklgm.outliers._order import some_rows
+from sklgm._inputs import some_rows
 from sklgm.outliers._transitions import PRIOR_ROWS, TransitionModel, log
 
 # Of readings that are as likely the one with the least noise is taken: a tree that is

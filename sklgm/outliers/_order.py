@@ -1,4 +1,4 @@
-"""Orders of many rows: by value, by the label that they claim, and some of them."""
+"""Orders of many rows: by value, and by the label that they claim."""
 
 from collections.abc import Iterator
 
@@ -46,30 +46,6 @@ def ascending(values: NDArray[np.float64]) -> NDArray[np.int64]:
         unsure = rows[places]
         rows[places] = unsure[np.argsort(values[unsure], kind="stable")]
     return rows
-
-
-def some_rows(n_samples: int, n_chosen: int) -> NDArray[np.intp]:
-    """Rows that stand for all of them, in whatever order these come.
-
-    One of each of as many blocks of equal size, at random: every hundredth row would be
-    of one class where classes take turns.
-
-    Parameters
-    ----------
-    n_samples : int
-        Number of rows.
-    n_chosen : int >= 1
-        How many are chosen: all, where there are no more.
-
-    Returns
-    -------
-    ndarray of int of shape (min(n_samples, n_chosen),)
-        Ascending; the same in every call.
-    """
-    if n_chosen >= n_samples:
-        return np.arange(n_samples)
-    starts = np.arange(n_chosen + 1) * n_samples // n_chosen
-    return np.random.default_rng(0).integers(starts[:-1], starts[1:])
 
 
 def by_label(

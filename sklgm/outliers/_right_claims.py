@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from sklgm._inputs import some_rows
 from sklgm.outliers._likely_reading import (
     LOG_TEMPERATURE_BOUNDS,
     likely_reading,
@@ -18,7 +19,7 @@ from sklgm.outliers._log_posteriors import (
     left_to_others,
     without_floor,
 )
-from sklgm.outliers._order import ascending, by_label, some_rows
+from sklgm.outliers._order import ascending, by_label
 from sklgm.outliers._people import likeness_to_people
 from sklgm.outliers._transitions import CHUNK, TransitionModel
 

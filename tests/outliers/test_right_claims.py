@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
+from sklgm._inputs import some_rows
 from sklgm.outliers._decisions import discovery_rates
 from sklgm.outliers._likely_reading import likely_reading
 from sklgm.outliers._log_posteriors import LOWEST, precise_log_softmax, without_floor
-from sklgm.outliers._order import some_rows
 from sklgm.outliers._people import likeness_to_people
 from sklgm.outliers._right_claims import RightClaimModel, _misfit
 from sklgm.outliers._transitions import TransitionModel
