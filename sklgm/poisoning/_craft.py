@@ -1,6 +1,9 @@
 """Turn given bases into poisons."""
 
+from __future__ import annotations
+
 import math
+from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
@@ -96,19 +99,20 @@ def craft(
         it. One of the surrogate's ``classes``, or a column of its logits where those
         are not known.
     similarity_weight : float, default=1e-3
-        Weight beta >= 0 of the squared pixel distance to the base, summed over the
-        pixels. The default is for pixels in [0, 1]; for [0, 255] divide it by 255^2.
+        Weight beta >= 0 of the squared distance to the base, summed over pixels or
+        columns, each in widths of its `pixel_range`: units of X do not matter.
     step_size : float or None, default=None
-        First step of the search, > 0, from which it shrinks to 0; None finds one for
-        each poison and iteration. See Notes.
+        First step of the search, > 0, in the same units, from which it shrinks to 0;
+        None finds one for each poison and iteration. See Notes.
     max_perturbation : float or None, default=None
-        Bound > 0 on how far a pixel may be from the base (l-infinity). None: no bound.
+        Bound > 0 on how far a pixel may be from the base (l-infinity), in units of X.
+        None: no bound.
     watermark_opacity : float, default=0.0
         Share of the target, in [0, 1), blended into the base where the search
         starts; the penalty then pulls towards the blend.
     pixel_range : tuple of (low, high), default=(0.0, 1.0)
-        Range the poisons stay in; the bases must lie in it. Floats, or arrays that
-        broadcast to one instance.
+        Range the poisons stay in, in units of X; the bases must lie in it. Floats, or
+        arrays that broadcast to one instance, such as one value per column.
     feature_scaling : {"base_distance"} or None, default="base_distance"
         Of ``attack="feature_collision"``: "base_distance" divides squared feature
         distances by that of base and target, so that `similarity_weight` means the
@@ -154,10 +158,11 @@ def craft(
 
         g(x) + beta sum_j |x_j - b'_j|^2,  low <= x <= high,
 
-    with b' the base blended with the target, and the box the intersection of
-    `pixel_range` with the l-infinity ball around b. For feature collision, target t and
-    features f, a group is one poison and g(x) = |f(x) - f(t)|^2 / s with
-    s = |f(b) - f(t)|^2 (or 1): Equation (1) of Poison Frogs [1]_. The others are at
+    with b' the base blended with the target, distances in widths of `pixel_range`, and
+    the box the intersection of `pixel_range` with the l-infinity ball around b. For
+    feature collision, target t and features f, a group is one poison and
+    g(x) = |f(x) - f(t)|^2 / s with s = |f(b) - f(t)|^2 (or 1): Equation (1) of
+    Poison Frogs [1]_. The others are at
     `ConvexPolytope`, `BullseyePolytope`, `GradientMatching`, `AdaptiveLikelihood` and
     `AdaptivePosterior`. The search is batched
     forward-backward splitting with one forward and one backward pass an iteration:
@@ -184,7 +189,7 @@ def craft(
     >>> bool(result.collision_ratio[0] < 0.05)
     True
     """
-    _check_settings(
+    check_settings(
         similarity_weight=similarity_weight,
         step_size=step_size,
         max_perturbation=max_perturbation,
@@ -207,6 +212,7 @@ def craft(
     group, targets = group_rows(
         attack, len(X_base), len(X_target), poison_group, target_group
     )
+    pixel_range = _checked_range(pixel_range, X_base)
     low, high = _box(X_base, pixel_range, max_perturbation)
     # The watermark of a group is the mean of its targets.
     X_mark = np.stack([X_target[rows].mean(axis=0) for rows in targets])[group]
@@ -219,6 +225,7 @@ def craft(
     if not surrogates:
         raise ValueError("model=[] is an ensemble without members")
     base_class = base_classes(attack, base_label, group, surrogates[0])
+    units = _units(pixel_range, surrogates[0].device)
     chunks = [
         _craft_chunk(
             surrogates,
@@ -237,6 +244,7 @@ def craft(
             None
             if base_class is None
             else torch.from_numpy(base_class[rows[:, 0]]).to(surrogates[0].device),
+            units=units,
             similarity_weight=similarity_weight,
             step_size=step_size,
             max_iter=max_iter,
@@ -292,6 +300,7 @@ def _craft_chunk(
     arrays: list[Tensor],
     base_class: Tensor | None,
     *,
+    units: _Units,
     similarity_weight: float,
     step_size: float | None,
     max_iter: int,
@@ -302,7 +311,7 @@ def _craft_chunk(
     """Craft the groups of one chunk; one array an attribute of `CraftResult`.
 
     ``rows`` and the bases, anchors and bounds are (n_groups, n_together, ...), the
-    targets (n_groups, n_targets, ...).
+    targets (n_groups, n_targets, ...). The search is in widths of ``units``.
     """
     X_base, X_target, X_anchor, low, high = arrays
     problems = [
@@ -328,27 +337,32 @@ def _craft_chunk(
         terms = [attack.objective(_select(problem, searched)) for problem in problems]
 
         def smooth(X: Tensor, groups: Tensor) -> Tensor:
+            X = units.decoded(X)
             return torch.stack([term(X, groups) for term in terms]).mean(dim=0)
 
+        anchor = units.encoded(X_anchor[searched])
         found = best_of(
             [
                 forward_backward(
                     smooth,
-                    X_anchor[searched],
-                    low[searched],
-                    high[searched],
+                    anchor,
+                    units.encoded(low[searched]),
+                    units.encoded(high[searched]),
                     similarity_weight=similarity_weight,
                     step_size=step_size,
                     max_iter=max_iter,
                     tol=tol,
-                    x_start=None if start is None else start.to(X_base)[searched],
+                    x_start=None
+                    if start is None
+                    else units.encoded(start.to(X_base)[searched]),
                 )
                 for start in (None, *starts)
             ]
         )
         is_found = found.stop_code != NON_FINITE
         groups = searched[is_found]
-        X_poison[groups] = found.x[is_found]
+        moved = units.decoded(found.x).clamp(low[searched], high[searched])
+        X_poison[groups] = moved[is_found]
         objective_initial[groups] = found.objective_initial[is_found].double()
         objective_final[groups] = found.objective_final[is_found].double()
         distance_initial[groups] = _mean_distance(problems, X_base, groups)
@@ -434,18 +448,31 @@ def _mean_distance(problems: list[Problem], X: Tensor, groups: Tensor) -> Tensor
     return torch.stack(distances).double().mean(dim=0)
 
 
-def _check_settings(
+def check_settings(
     *,
     similarity_weight: float,
-    step_size: float | None,
     max_perturbation: float | None,
     watermark_opacity: float,
-    feature_scaling: str | None,
     max_iter: int,
-    tol: float,
-    n_restarts: int,
-    batch_size: int,
+    step_size: float | None = None,
+    feature_scaling: str | None = None,
+    tol: float = 0.0,
+    n_restarts: int = 1,
+    batch_size: int = 1,
 ) -> None:
+    """Check settings of :func:`craft`.
+
+    Parameters
+    ----------
+    similarity_weight, max_perturbation, watermark_opacity, max_iter, step_size, \
+            feature_scaling, tol, n_restarts, batch_size
+        As there.
+
+    Raises
+    ------
+    ValueError
+        If one is out of its range; the message names it.
+    """
     positive, optional = "a finite float > 0", " or None"
     checks = {
         "similarity_weight": (
@@ -532,29 +559,97 @@ def _starts(
     return starts
 
 
-def _box(
-    X_base: FloatArray, pixel_range: PixelRange, max_perturbation: float | None
-) -> tuple[FloatArray, FloatArray]:
-    """Lowest and highest value of every pixel: the range and the ball around the base.
+def check_range(pixel_range: Any) -> None:
+    """Check a range of values on its own.
 
-    Bounds are rounded inwards, so that they hold exactly in the dtype of the base.
+    Parameters
+    ----------
+    pixel_range : object
+        As users give it.
+
+    Raises
+    ------
+    ValueError
+        If it is not a pair of numbers, or of arrays of them, finite and in order.
     """
-    low, high = (
-        np.asarray(bound, dtype=X_base.dtype)
-        for bound in (pixel_range if len(pixel_range) == 2 else (np.nan, np.nan))
-    )
-    if not (np.isfinite(low).all() and np.isfinite(high).all() and (low <= high).all()):
+    try:
+        low, high = (np.asarray(bound, dtype=np.float64) for bound in pixel_range)
+        is_range = bool((np.isfinite(low) & np.isfinite(high) & (low <= high)).all())
+    except (TypeError, ValueError):  # not two of them, not numbers, or of two shapes
+        is_range = False
+    if not is_range:
         raise ValueError(
             f"pixel_range must be (low, high), finite with low <= high, got "
             f"{pixel_range!r}"
         )
+
+
+def _checked_range(
+    pixel_range: PixelRange, X_base: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Give the ends of a range, in the dtype of the bases, which lie in it."""
+    check_range(pixel_range)
+    low, high = (np.asarray(bound, dtype=X_base.dtype) for bound in pixel_range)
+    for bound in (low, high):
+        try:
+            np.broadcast_to(bound, X_base.shape)
+        except ValueError as error:
+            raise ValueError(
+                f"pixel_range must hold floats, or arrays that broadcast to instances "
+                f"of shape {X_base.shape[1:]}, got one of shape {bound.shape}"
+            ) from error
     if (X_base < low).any() or (X_base > high).any():
         raise ValueError(
             f"X_base must lie in pixel_range={pixel_range!r}, got values in "
             f"[{X_base.min()}, {X_base.max()}]"
         )
-    low = np.broadcast_to(low, X_base.shape)
-    high = np.broadcast_to(high, X_base.shape)
+    return low, high
+
+
+@dataclass(frozen=True, eq=False)
+class _Units:
+    """Widths of the range of each value, in which the search counts.
+
+    Attributes
+    ----------
+    low, width : Tensor or None
+        Each broadcasts to an instance. None: values are in [0, 1] as they are.
+    """
+
+    low: Tensor | None = None
+    width: Tensor | None = None
+
+    def encoded(self, X: Tensor) -> Tensor:
+        """Give values in widths above the lowest."""
+        if self.low is None or self.width is None:
+            return X
+        return (X - self.low) / self.width
+
+    def decoded(self, X: Tensor) -> Tensor:
+        """Give values in their own units."""
+        if self.low is None or self.width is None:
+            return X
+        return X * self.width + self.low
+
+
+def _units(pixel_range: tuple[FloatArray, FloatArray], device: torch.device) -> _Units:
+    low, high = pixel_range
+    if (low == 0.0).all() and (high == 1.0).all():
+        return _Units()
+    width = np.where(high > low, high - low, 1.0).astype(low.dtype)
+    return _Units(*(torch.from_numpy(np.array(a)).to(device) for a in (low, width)))
+
+
+def _box(
+    X_base: FloatArray,
+    pixel_range: tuple[FloatArray, FloatArray],
+    max_perturbation: float | None,
+) -> tuple[FloatArray, FloatArray]:
+    """Lowest and highest value of every pixel: the range and the ball around the base.
+
+    Bounds are rounded inwards, so that they hold exactly in the dtype of the base.
+    """
+    low, high = (np.broadcast_to(bound, X_base.shape) for bound in pixel_range)
     if max_perturbation is None:
         return low, high
     base = X_base.astype(np.float64)

@@ -83,13 +83,14 @@ class PoisonCrafter(
         a float in (0, 1] the share of the base class, rounded up. 0 is none: nothing
         is fitted or poisoned.
     max_perturbation : float or None, default=None
-        Bound > 0 on how far a pixel may be from the base (l-infinity). None: no bound.
+        Bound > 0 on how far a pixel may be from the base (l-infinity), in units of X.
+        None: no bound.
     similarity_weight : float, default=1e-3
-        Weight beta >= 0 of the squared pixel distance to the base, summed over the
-        pixels. The default is for pixels in [0, 1]; for [0, 255] divide it by 255^2.
+        Weight beta >= 0 of the squared distance to the base, summed over pixels or
+        columns, each in widths of its ``pixel_range``: units of X do not matter.
     step_size : float or None, default=None
-        First step of the search, > 0, from which it shrinks to 0. None finds one for
-        each poison and iteration.
+        First step of the search, > 0, in the same units, from which it shrinks to 0.
+        None finds one for each poison and iteration.
     watermark_opacity : float, default=0.0
         Share of the target, in [0, 1), blended into the base where the search starts.
     pixel_range : tuple of (low, high) or None, default=None

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import math
 from typing import Any
 
 import numpy as np
@@ -223,6 +224,14 @@ class NetworkSurrogate:
             rows = X.flatten(1) * self._scale.to(X.dtype) + self._shift.to(X.dtype)
             X = rows.reshape(X.shape)
         if self.input_shape is not None:
+            shape = tuple(X.shape[1:])
+            flat = (math.prod(self.input_shape),)
+            if shape not in (self.input_shape, flat):
+                raise ValueError(
+                    f"instances must have the shape {self.input_shape} of those that "
+                    f"model takes, or be rows of {flat[0]} values, got instances of "
+                    f"shape {shape}"
+                )
             X = X.reshape(len(X), *self.input_shape)
         return X.to(self.dtype)
 
@@ -252,7 +261,8 @@ def make_surrogate(
         `FrozenEstimator`, or behind the affine scalers of a fitted `Pipeline`
         (`StandardScaler`, `MinMaxScaler`, `MaxAbsScaler`, `RobustScaler`,
         ``"passthrough"``), which become part of the surrogate, so that poisons live in
-        the pipeline's raw input space. A `Surrogate` is returned as it is.
+        the pipeline's raw input space. Samplers of imbalanced-learn among them are
+        passed over. A `Surrogate` is returned as it is.
     input_shape : tuple of int or None, default=None
         Shape of one instance as the network takes it; None is the classifier's
         ``input_shape_``, and for a module "as they come".
@@ -271,9 +281,9 @@ def make_surrogate(
     Raises
     ------
     ValueError
-        If a step of a Pipeline is not an affine scaler, or clips (the message names
-        the step), an ``nn.Module`` has no linear layer to cut it at, or the device
-        does not exist.
+        If a step of a Pipeline is neither an affine scaler nor a sampler, or clips (the
+        message names the step), an ``nn.Module`` has no linear layer to cut it at, or
+        the device does not exist.
     TypeError
         If the model is none of the above.
     NotFittedError
@@ -335,7 +345,9 @@ def _split_pipeline(model: Any) -> tuple[list[tuple[str, Any]], Any]:
     check_is_fitted(model)
     steps = []
     for name, step in model.steps[:-1]:
-        if step is not None and not isinstance(step, str):
+        # Samplers of imbalanced-learn leave alone what is predicted.
+        samples = hasattr(step, "fit_resample")
+        if step is not None and not isinstance(step, str) and not samples:
             steps.append((name, _unfreeze(step)))
     further, last = _split_pipeline(model.steps[-1][1])
     return steps + further, last
@@ -405,6 +417,11 @@ def _features(network: Any, X: Tensor) -> Tensor:
     # A network's method `features` may do more than its backbone: normalise.
     has_method = inspect.ismethod(getattr(network, "features", None))
     features: Tensor = network.features(X) if has_method else network.backbone(X)
+    if not isinstance(features, Tensor):
+        raise TypeError(
+            "the backbone of model must give a tensor of features, got "
+            f"{type(features).__name__}; of a pair, the backbone comes first"
+        )
     return features.flatten(1)
 
 

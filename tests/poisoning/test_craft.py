@@ -99,7 +99,7 @@ def test_scaled_linear_network_reaches_the_closed_form_minimiser(linear_network,
         linear_network,
         X_base,
         X_target,
-        similarity_weight=0.3,
+        similarity_weight=0.3 * 200**2,  # of squares in widths of the range
         pixel_range=(-100.0, 100.0),
         max_iter=500,
         tol=1e-12,
@@ -228,10 +228,61 @@ def test_integer_images_become_floats(image_network, images):
         X_base,
         X_target,
         pixel_range=(0, 255),
-        similarity_weight=1e-3 / 255**2,
     )
     assert result.X_poison.dtype == np.float32
     assert (result.collision_ratio < 0.3).all()
+
+
+def test_units_of_the_columns_do_not_matter(relu_network, rows):
+    X_base, X_target = rows
+    units = 2.0 ** np.array([-10, 0, 10, 8, 3, -20])  # exact, but for sums
+    origin = units * [0, 5, -3, 0, 100, 0]
+    network = copy.deepcopy(relu_network)
+    with torch.no_grad():
+        first = network.backbone[0]
+        first.bias -= first.weight @ torch.from_numpy(origin / units).to(first.bias)
+        first.weight /= torch.from_numpy(units).to(first.weight)
+    settings = {"similarity_weight": 0.02, "watermark_opacity": 0.1}
+    expected = craft(relu_network, X_base, X_target, **settings)
+    result = craft(
+        network,
+        X_base * units + origin,
+        X_target * units + origin,
+        pixel_range=(origin, origin + units),
+        **settings,
+    )
+    np.testing.assert_allclose(
+        (result.X_poison - origin) / units, expected.X_poison, atol=1e-3
+    )
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        (lambda X: X.transpose(0, 2, 3, 1), r"shape \(1, 6, 6\) .* got .* \(6, 6, 1\)"),
+        (lambda X: X[:, :, :5], r"rows of 36 values, got .* \(1, 5, 6\)"),
+    ],
+)
+def test_instances_of_another_shape_are_refused(images, arrays, message):
+    clf = SoftmaxClassifier("mlp", max_epochs=1, random_state=0)
+    clf.fit(np.concatenate(images), np.arange(len(np.concatenate(images))) % 2)
+    with pytest.raises(ValueError, match=message):
+        craft(clf, *(arrays(array) for array in images))
+
+
+def test_a_pair_in_the_wrong_order_is_said(rows):
+    class TwoOutputs(nn.Module):
+        def forward(self, X):
+            return X, X
+
+    with pytest.raises(TypeError, match="the backbone comes first"):
+        craft((TwoOutputs(), nn.Linear(6, 2)), *rows)
+
+
+@pytest.mark.parametrize("given", [5, (1, 0), (0, 1, 2), "ab", (np.ones(5), 9)])
+def test_ranges_that_are_none_are_named(relu_network, rows, given):
+    with pytest.raises(ValueError, match="pixel_range must"):
+        craft(relu_network, *rows, pixel_range=given)
 
 
 def test_pixel_range_may_differ_by_column(relu_network, rows):

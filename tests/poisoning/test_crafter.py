@@ -272,7 +272,6 @@ def test_integer_images_become_floats_in_their_own_range():
     fitted = PoisonCrafter(
         SoftmaxClassifier(max_epochs=1, random_state=0),
         pixel_range=(0, 255),
-        similarity_weight=1e-3 / 255**2,
         random_state=0,
     )
     X_poisoned = fitted.fit_transform(X, y)
