@@ -53,6 +53,7 @@ def main() -> None:
             y_target=y_target,
             n_targets=10,
             budget=0.1,
+            pixel_range=(0, 1),
             n_jobs=1,
             random_state=0,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from sklgm.cli._output import (
     loading,
     print_json,
     progress_bar,
+    warnings_in_one_line,
     written_at_once,
 )
 
@@ -27,12 +29,14 @@ if TYPE_CHECKING:
 else:
     typer = import_extra("typer", "cli")
 
-# Share of the distance to the target: poisons that keep more have not come near it.
-_FAR = 0.5
+# Share of its objective: an attack that keeps more has not come far, unless so many
+# targets are misled all the same.
+_FAR, _MANY = 0.5, 0.5
 _OPTIONS = {
     "estimator": "--estimator",
     "surrogate": "--surrogate",
     "label_column": "--label-column",
+    "drop_columns": "--drop-column",
     "image_size": "--image-size",
     "n_targets": "--n-targets",
     "budget": "--budget",
@@ -91,7 +95,8 @@ def attack(
         float,
         typer.Option(
             min=0,
-            help="Largest change of any pixel, in steps of 1/255; 0 for no limit.",
+            help="Largest change of any pixel, in steps of 1/255 of the range of 8-bit "
+            "images; 0 for no limit.",
         ),
     ] = 0.0,
     watermark: Annotated[
@@ -144,10 +149,15 @@ def attack(
     """Poison an estimator's training rows and see how often it is misled."""
     folder = out or Path("sklgm-attack") / path.resolve().stem
     interrupted = "Interrupted: nothing was written."
-    with errors_in_one_line(_OPTIONS, interrupted=interrupted):
+    with (
+        errors_in_one_line(_OPTIONS, interrupted=interrupted),
+        warnings_in_one_line(_OPTIONS),
+        _folder_made(folder),
+    ):
         with loading(quiet) as show:
             from sklgm.datasets import load_rows
             from sklgm.red_teaming import red_team
+            from sklgm.red_teaming._result import POISON_FILES
 
             rows = load_rows(
                 path,
@@ -156,11 +166,16 @@ def attack(
                 image_size=image_size,
                 progress=show,
             )
-        X, image_shape = rows.X, None
+        X, image_shape, pixel_range = rows.X, None, None
+        _check_numbers(path, X)
+        bound = _bound(linf, X)
         if X.ndim == 4 and (flat or estimator in ("logistic", "forest")):
-            image_shape = X.shape[1:]
+            image_shape, pixel_range = X.shape[1:], (X.min(), X.max())
             X = X.reshape(len(X), -1)
-        is_count = budget >= 1 and budget == int(budget)
+        elif rows.feature_names is not None and ":" in estimator:
+            polars = import_extra("polars", "cli")  # columns may be chosen by name
+            X = polars.DataFrame(X, schema=list(rows.feature_names))
+        is_count = math.isfinite(budget) and budget >= 1 and budget == int(budget)
         with progress_bar(quiet) as show, _advice_on_images(X):
             result = red_team(
                 _estimator(estimator, "estimator"),
@@ -170,17 +185,17 @@ def attack(
                 attack=attack_,
                 n_targets=n_targets,
                 budget=int(budget) if is_count else budget,
-                max_perturbation=linf / 255 if linf else None,
+                max_perturbation=bound,
                 watermark_opacity=watermark,
+                pixel_range=pixel_range,
                 max_iter=max_iter,
                 n_jobs=n_jobs,
                 random_state=seed,
                 device=device,
                 progress=show,
             )
-        folder.mkdir(parents=True, exist_ok=True)
-        with written_at_once(folder, may_be_absent=["poisons.npz"]) as partial:
-            result.save(partial, image_shape=image_shape)
+        with written_at_once(folder, may_be_absent=POISON_FILES) as partial:
+            result.save(partial, image_shape=image_shape, row_names=rows.row_names)
     names = ("red_team.json", "targets.csv", "manifest.csv")
     if as_json:
         files = {name: str(folder / name) for name in names}
@@ -189,6 +204,46 @@ def attack(
         _print_summary(result)
         for name in names:
             typer.echo(folder / name)
+
+
+@contextmanager
+def _folder_made(folder: Path) -> Iterator[None]:
+    """Make a folder before the work, and take it away if nothing comes into it."""
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        if is_new and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _check_numbers(path: Path, X: Any) -> None:
+    """Refuse tables with columns that poisons cannot change."""
+    if hasattr(X, "columns"):
+        names = [name for name in X.columns if not X[name].dtype.is_numeric()]
+        raise ValueError(
+            f"{path} has columns of text, categories or dates, "
+            f"{', '.join(map(repr, names))}: poisons change numbers. Leave them out by "
+            "drop_columns, or attack the table from Python, with these columns encoded"
+        )
+
+
+def _bound(linf: float, X: Any) -> float | None:
+    """Bound of a perturbation in units of X."""
+    from sklgm.red_teaming._values import find_levels
+
+    if not linf:
+        return None
+    scale = find_levels(X).eight_bit_scale
+    if scale is None and X.ndim == 4 and X.min() >= 0.0 and X.max() <= 1.0:
+        scale = 255.0  # resized images
+    if scale is None:
+        raise ValueError(
+            "--linf is for images of 8 bit, or with values in [0, 1]: other values "
+            "have no steps of 1/255"
+        )
+    return linf / scale
 
 
 @contextmanager
@@ -265,6 +320,19 @@ def _print_summary(result: RedTeamResult) -> None:
     ):
         ends = f"{100 * one.low:.1f} to {100 * one.high:.1f} %"
         table.add_row(name, f"{100 * one.value:.1f} %", ends, f"{one.n_targets:,}")
+    summary = result.summary()
+    accuracy = summary["poisoned_accuracy"]
+    ends = (
+        ""
+        if accuracy["low"] is None
+        else (f"{100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f} %")
+    )
+    table.add_row(
+        "accuracy with poisons, mean over targets",
+        f"{100 * accuracy['value']:.1f} %",
+        ends,
+        f"{accuracy['n']:,}",
+    )
     console.print(table)
     text = {
         "own": "Poisons were crafted on the network itself, trained without them.",
@@ -275,11 +343,11 @@ def _print_summary(result: RedTeamResult) -> None:
         "not that the estimator is safe.",
     }
     console.print(text[result.surrogate])
-    ratio = result.summary()["collision_ratio"]
-    if ratio is not None and ratio > _FAR:
+    ratio = summary["objective_ratio"]
+    if ratio is not None and ratio > _FAR and rate.value < _MANY:
         console.print(
-            "The attack did not get far: by the features of the surrogate, poisons "
-            f"lie at {100 * ratio:.0f} % of the distance that their bases have to the "
-            "target (median). Raise --max-iter, or give another --attack or "
-            "--surrogate, before a low rate means anything."
+            "The attack did not get far: its objective on the surrogate is still "
+            f"{100 * ratio:.0f} % of what it was at the start (median). Raise "
+            "--max-iter, or give another --attack or --surrogate, before a low rate "
+            "means anything."
         )

@@ -284,7 +284,8 @@ def written_at_once(
     folder : Path
         Folder of the results, which exists. What they do not replace stays.
     may_be_absent : collection of str, default=()
-        Files that there are only sometimes; those of results before are deleted.
+        Patterns of files that there are only sometimes; those of results before are
+        deleted.
 
     Yields
     ------
@@ -296,9 +297,10 @@ def written_at_once(
         with interrupts_raised():  # before anything is there
             yield partial
         with _uninterrupted():
-            for name in may_be_absent:
-                if not (partial / name).exists():
-                    (folder / name).unlink(missing_ok=True)
+            for pattern in may_be_absent:
+                for old in folder.glob(pattern):
+                    if not (partial / old.relative_to(folder)).exists():
+                        old.unlink()
             for path in sorted(partial.rglob("*")):
                 target = folder / path.relative_to(partial)
                 if path.is_dir():

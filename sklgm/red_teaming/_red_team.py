@@ -1,15 +1,18 @@
 """Attack a pipeline: poisons crafted on a surrogate, and the pipeline retrained."""
 
 import math
+from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import clone
+from sklearn.base import clone, is_clusterer, is_outlier_detector, is_regressor
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.parallel import Parallel, delayed
@@ -18,7 +21,8 @@ from torch import nn
 
 from sklgm._inputs import resolve_device
 from sklgm._random import RandomState, draw_seed
-from sklgm._running import Progress, show_nothing
+from sklgm._running import Progress, row_chunks, show_nothing
+from sklgm._running._workers import check_n_jobs
 from sklgm.classifiers import SoftmaxClassifier
 from sklgm.metrics import wilson_rate
 from sklgm.poisoning import (
@@ -29,11 +33,12 @@ from sklgm.poisoning import (
     resolve_attack,
     split_module,
 )
+from sklgm.poisoning._craft import check_range, check_settings
+from sklgm.red_teaming._frames import Frame
 from sklgm.red_teaming._result import RedTeamResult
+from sklgm.red_teaming._values import find_levels, range_of, rounded
 
 _TEST_SIZE = 0.25
-# A poison may be this far beyond its bound by the rounding of floats.
-_ROUNDING = 1e-6
 
 
 def red_team(
@@ -72,7 +77,8 @@ def red_team(
         body and head, is trained on by :class:`~sklgm.SoftmaxClassifier` from its
         weights, all layers; for another training wrap it yourself.
     X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
-        Rows, as ``estimator`` takes them; numbers.
+        Rows, as ``estimator`` takes them; numbers. A frame of pandas or polars stays
+        one for ``estimator``, with its names and types.
     y : array-like of shape (n_samples,)
         Labels.
     surrogate : classifier, Pipeline, nn.Module, pair, Surrogate or None, default=None
@@ -90,17 +96,19 @@ def red_team(
         Poisons per target: an int is their number, a float in (0, 1] the share of the
         rows of the label that they claim, rounded up.
     X_target, y_target : array-like or None, default=None
-        Rows that targets are drawn from, not among those of X, and their labels. None
-        holds a quarter of X out, by class.
+        Rows that targets are drawn from, not among those of X but in its units, and
+        their labels. None holds a quarter of X out, by class.
     max_perturbation : float or None, default=None
-        Bound > 0 on how far a value may be from its base (l-infinity). None: no bound.
+        Bound > 0 on how far a value may be from its base (l-infinity), in units of X.
+        None: no bound.
     similarity_weight : float >= 0, default=1e-4
-        As in :func:`sklgm.poisoning.craft`; for values in [0, 1].
+        As in :func:`sklgm.poisoning.craft`, in widths of ``pixel_range``.
     watermark_opacity : float in [0, 1), default=0.0
         Share of the target blended into its bases.
     pixel_range : tuple of (low, high) or None, default=None
-        Range the poisons stay in. None is the range of X: of each column for 2-D X, of
-        all pixels for images.
+        Range the poisons stay in, in units of X. None is the range of X: of each
+        column for 2-D X, of all pixels for images. Rows that are flattened images
+        share one range: give ``(0, 1)`` or ``(0, 255)``.
     max_iter : int >= 1, default=100
         Iterations of the attack.
     n_jobs : int or None, default=None
@@ -122,10 +130,11 @@ def red_team(
     Raises
     ------
     ValueError
-        If X is not finite or of another length than y, y has one class, only one of
-        ``X_target`` and ``y_target`` is given, a class has fewer rows than ``budget``
-        asks for, no target is predicted right without poisons, or a parameter is out
-        of its range.
+        If X does not hold finite numbers or is of another length than y, y has one
+        class, only one of ``X_target`` and ``y_target`` is given, or they have other
+        types or labels than X and y, a class has fewer rows than ``budget`` asks for,
+        no target is predicted right without poisons, or a parameter is out of its
+        range.
     TypeError
         If ``estimator`` or ``surrogate`` is none of the above.
 
@@ -145,9 +154,13 @@ def red_team(
     ``surrogate`` that is closer to it, or a certificate
     (:class:`~sklgm.PartitionedClassifier`).
 
-    *8 bit.* Where all values of X are multiples of 1/255 in [0, 1], or whole numbers in
-    [0, 255], poisons are rounded to such values before they are injected, within
-    ``max_perturbation``: what is measured is what can be saved as an image.
+    *Values.* Poisons hold values that X could hold. Where X has integers or booleans, a
+    column of whole numbers alone, or nothing but multiples of 1/255 in [0, 1] or whole
+    numbers in [0, 255], they are rounded to such values before they are injected,
+    within ``max_perturbation``: what is measured is what can be saved, as an image too.
+
+    *Units.* An imitation of rows standardises their columns; distances are in widths of
+    ``pixel_range``. So the units of X do not matter.
 
     Examples
     --------
@@ -166,23 +179,36 @@ def red_team(
     (3, False)
     """
     _check_settings(n_targets, budget, n_jobs)
+    check_settings(
+        similarity_weight=similarity_weight,
+        max_perturbation=max_perturbation,
+        watermark_opacity=watermark_opacity,
+        max_iter=max_iter,
+    )
+    if isinstance(surrogate, str):
+        raise TypeError(f"surrogate must be a model, got the text {surrogate!r}")
     attack = resolve_attack(attack)
     device = resolve_device(device)
     rng = check_random_state(random_state)
     seed = draw_seed(rng)
+    frame = Frame.of(X)
     X, y = _checked_rows("X", X, "y", y)
+    levels = find_levels(X, frame.whole_columns() if frame is not None else ())
+    levels.check_bound(max_perturbation)
+    if pixel_range is not None:
+        check_range(pixel_range)
     X_train, y_train, train_rows, X_pool, y_pool, pool_rows = _split(
         X, y, X_target, y_target, seed
     )
     classes = np.unique(y_train)
     if len(classes) < 2:
         raise ValueError("y must have at least 2 classes, a target's and a base's")
-    victim = _seeded(_as_estimator(estimator, device), seed)
+    victim = _Victim(_seeded(_as_estimator(estimator, device), seed), frame)
     show = progress or show_nothing
 
     show("train without poisons", 0, 1)
-    control = clone(victim).fit(X_train, y_train)
-    control_labels = np.asarray(control.predict(X_pool))
+    control = victim.fitted(X_train, y_train)
+    control_labels = victim.predicted(control, X_pool)
     is_right = control_labels == y_pool
     show("train without poisons", 1, 1)
     if not is_right.any():
@@ -198,10 +224,21 @@ def red_team(
     bases, poison_target = _draw_bases(y_train, base_labels, budget, rng)
 
     show("craft poisons", 0, 1)
-    adapted, kind, agreement = _resolve_surrogate(
-        surrogate, control, X_train, y_train, X_pool, control_labels, seed, device
-    )
-    pixel_range = _range_of(X_train) if pixel_range is None else pixel_range
+    pixel_range = range_of(X_train) if pixel_range is None else pixel_range
+    agreement: float | None = None
+    if surrogate is not None:
+        kind = "given"
+        adapted = _given(surrogate, victim, X_train, y_train, seed, device)
+    else:
+        adapted, kind, agreement = _own_or_imitation(
+            victim,
+            control,
+            (X_train, y_train),
+            (X_pool, control_labels),
+            pixel_range,
+            seed,
+            device,
+        )
     crafted = craft(
         adapted,
         X_train[bases],
@@ -216,9 +253,8 @@ def red_team(
         max_iter=max_iter,
         device=device,
     )
-    scale = _eight_bit_scale(X_train)
-    X_poison = _rounded(
-        crafted.X_poison, X_train[bases], scale, pixel_range, max_perturbation
+    X_poison = rounded(
+        crafted.X_poison, X_train[bases], levels, pixel_range, max_perturbation
     )
     show("craft poisons", 1, 1)
 
@@ -253,21 +289,26 @@ def red_team(
         X_base=X_train[bases],
         poison_indices=train_rows[bases],
         poison_target=poison_target,
-        collision_ratio=crafted.collision_ratio,
+        collision_ratio=_collision_ratio(
+            adapted, X_poison, X_train[bases], X_pool[targets], poison_target
+        ),
+        objective_ratio=_ratio(crafted.objective_final, crafted.objective_initial),
         surrogate=kind,
         agreement=agreement,
-        is_8_bit=scale is not None,
+        eight_bit_scale=levels.eight_bit_scale,
         settings={
-            "estimator": repr(victim),
+            "estimator": repr(victim.estimator),
             "surrogate": None if surrogate is None else type(surrogate).__name__,
             "attack": repr(attack),
             "n_targets": int(n_targets),
-            "budget": budget,
+            "budget": int(budget) if isinstance(budget, Integral) else float(budget),
             "max_perturbation": max_perturbation,
             "similarity_weight": similarity_weight,
             "watermark_opacity": watermark_opacity,
             "max_iter": max_iter,
-            "random_state": random_state if isinstance(random_state, int) else None,
+            "random_state": int(random_state)
+            if isinstance(random_state, Integral)
+            else None,
             "n_train": len(X_train),
             "n_pool": len(X_pool),
         },
@@ -275,14 +316,13 @@ def red_team(
 
 
 def _check_settings(n_targets: Any, budget: Any, n_jobs: Any) -> None:
-    if n_jobs == 0:
-        raise ValueError("n_jobs must be an int but 0, or None, got 0")
+    check_n_jobs(n_jobs)
     if not isinstance(n_targets, Integral) or n_targets < 1:
         raise ValueError(f"n_targets must be an int >= 1, got {n_targets!r}")
-    is_count = isinstance(budget, Integral) and not isinstance(budget, bool)
-    if not (is_count and budget >= 1) and not (
-        isinstance(budget, Real) and not is_count and 0 < float(budget) <= 1
-    ):
+    is_bool = isinstance(budget, bool | np.bool_)
+    is_count = isinstance(budget, Integral) and not is_bool and int(budget) >= 1
+    is_share = isinstance(budget, Real) and not isinstance(budget, Integral)
+    if not is_count and not (is_share and 0 < float(budget) <= 1):
         raise ValueError(
             f"budget must be an int >= 1 or a share in (0, 1], got {budget!r}"
         )
@@ -318,7 +358,7 @@ def _split(
                 f"{X_pool.shape[1:]}"
             )
         rows = np.arange(len(X)), np.arange(len(X_pool))
-        return X, y, rows[0], X_pool.astype(X.dtype), y_pool, rows[1]
+        return X, y, rows[0], _in_type_of(X, X_pool), _among(y, y_pool), rows[1]
     train, pool = train_test_split(
         np.arange(len(X)), test_size=_TEST_SIZE, stratify=y, random_state=seed
     )
@@ -337,12 +377,21 @@ def _as_estimator(estimator: Any, device: torch.device) -> Any:
         if not isinstance(body, nn.Module):
             body, _ = split_module(estimator)
         return SoftmaxClassifier(body, device=device)
-    if not (hasattr(estimator, "fit") and hasattr(estimator, "predict")):
+    is_estimator = hasattr(estimator, "fit") and hasattr(estimator, "predict")
+    if not is_estimator or _is_of_another_kind(estimator):
         raise TypeError(
             "estimator must be a classifier or Pipeline with fit and predict, an "
             f"nn.Module, or a pair (body, head); got {type(estimator).__name__}"
         )
     return estimator
+
+
+def _is_of_another_kind(estimator: Any) -> bool:
+    kinds = (is_regressor, is_clusterer, is_outlier_detector)
+    try:
+        return any(kind(estimator) for kind in kinds)
+    except (AttributeError, TypeError):  # an estimator without tags
+        return False
 
 
 def _seeded(estimator: Any, seed: int) -> Any:
@@ -380,91 +429,153 @@ def _draw_bases(
     return np.concatenate(bases), np.concatenate(targets)
 
 
-def _resolve_surrogate(
+@dataclass(frozen=True, eq=False)
+class _Victim:
+    """What is attacked, and the frame that its rows are, if they are one."""
+
+    estimator: Any
+    frame: Frame | None
+
+    def rows(self, X: NDArray[Any]) -> Any:
+        return X if self.frame is None else self.frame.filled(X)
+
+    def fitted(self, X: NDArray[Any], y: NDArray[Any]) -> Any:
+        return clone(self.estimator).fit(self.rows(X), y)
+
+    def predicted(self, fitted: Any, X: NDArray[Any]) -> NDArray[Any]:
+        return np.asarray(fitted.predict(self.rows(X)))
+
+
+def _given(
     surrogate: Any,
-    control: Any,
+    victim: _Victim,
     X: NDArray[Any],
     y: NDArray[Any],
-    X_pool: NDArray[Any],
-    control_labels: NDArray[Any],
     seed: int,
     device: torch.device,
-) -> tuple[Surrogate, str, float | None]:
-    """Find what poisons are crafted on, its kind, and how well it imitates."""
-    if surrogate is None:
-        try:
-            return make_surrogate(control, device=device), "own", None
-        except (TypeError, ValueError):
-            imitation = _imitation(control, X, y, seed, device)
-            agreement = float(np.mean(imitation.predict(X_pool) == control_labels))
-            return make_surrogate(imitation, device=device), "imitation", agreement
+) -> Surrogate:
+    """Adapt what the caller gave, fitted to the rows if it is not fitted."""
     if hasattr(surrogate, "fit") and not isinstance(surrogate, FrozenEstimator):
         try:
             check_is_fitted(surrogate)
         except (ValueError, AttributeError):  # NotFittedError is both
-            surrogate = _seeded(surrogate, seed).fit(X, y)
+            surrogate = _seeded(surrogate, seed).fit(victim.rows(X), y)
     is_module = isinstance(surrogate, nn.Module | tuple)
     classes = np.unique(y) if is_module else None
-    return make_surrogate(surrogate, classes=classes, device=device), "given", None
+    try:
+        return make_surrogate(surrogate, classes=classes, device=device)
+    except TypeError as error:
+        raise TypeError(f"surrogate cannot be attacked: {error}") from error
 
 
-def _imitation(
-    control: Any, X: NDArray[Any], y: NDArray[Any], seed: int, device: torch.device
-) -> SoftmaxClassifier:
-    """Train a network on what a pipeline predicts."""
-    labels = np.asarray(control.predict(X))
+def _own_or_imitation(
+    victim: _Victim,
+    control: Any,
+    training: tuple[NDArray[Any], NDArray[Any]],
+    pool: tuple[NDArray[Any], NDArray[Any]],
+    pixel_range: tuple[ArrayLike, ArrayLike],
+    seed: int,
+    device: torch.device,
+) -> tuple[Surrogate, str, float | None]:
+    """Take the pipeline itself, or a network that imitates it and how well it does."""
+    try:
+        return make_surrogate(control, device=device), "own", None
+    except (TypeError, ValueError):
+        pass
+    (X, y), (X_pool, control_labels) = training, pool
+    labels = victim.predicted(control, X)
     # A class that it never predicts keeps its own rows: poisons may claim it.
     is_missing = np.isin(y, np.setdiff1d(y, labels))
     labels[is_missing] = y[is_missing]
-    return SoftmaxClassifier(device=device, random_state=seed).fit(X, labels)
+    imitation = _network_of_rows(X, pixel_range, seed, device)
+    imitation.fit(_flat(X), labels)
+    agreement = float(np.mean(imitation.predict(_flat(X_pool)) == control_labels))
+    return make_surrogate(imitation, device=device), "imitation", agreement
 
 
-def _range_of(X: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    # Columns may have different units; the pixels of an image share one.
-    axis = 0 if X.ndim == 2 and _eight_bit_scale(X) is None else None
-    return X.min(axis=axis), X.max(axis=axis)
+def _network_of_rows(
+    X: NDArray[Any],
+    pixel_range: tuple[ArrayLike, ArrayLike],
+    seed: int,
+    device: torch.device,
+) -> Pipeline:
+    """Make a network, not fitted, that sees rows in whatever units they are."""
+    low, high = (np.asarray(end, dtype=np.float64) for end in pixel_range)
+    scaler: Any = StandardScaler()
+    if X.ndim > 2 or low.ndim == high.ndim == 0:  # pixels share one range
+        ends = np.repeat([[low.min()], [high.max()]], X[0].size, axis=1)
+        scaler = FrozenEstimator(MinMaxScaler().fit(ends))
+    network = SoftmaxClassifier(
+        input_shape=X.shape[1:] if X.ndim > 2 else None,
+        device=device,
+        random_state=seed,
+    )
+    return make_pipeline(scaler, network)
 
 
-def _eight_bit_scale(X: NDArray[Any]) -> float | None:
-    """Find what makes X whole numbers from 0 to 255; None if nothing does."""
-    low, high = float(X.min()), float(X.max())
-    for scale in (255.0, 1.0):
-        if low >= 0.0 and high * scale <= 255.0 + 1e-3 and high * scale > 1.0:
-            values = X * scale
-            if np.allclose(values, np.rint(values), rtol=0.0, atol=1e-3):
-                return scale
-    return None
+def _flat(X: NDArray[Any]) -> NDArray[np.floating[Any]]:
+    float_type = np.float64 if X.dtype == np.float64 else np.float32
+    return X.reshape(len(X), -1).astype(float_type, copy=False)
 
 
-def _rounded(
+def _in_type_of(X: NDArray[Any], others: NDArray[Any]) -> NDArray[Any]:
+    """Give targets in the type of X, and refuse to lose what it cannot hold."""
+    cast = others.astype(X.dtype)
+    is_same = X.dtype.kind == "f" or np.array_equal(cast, others)
+    if not is_same:
+        raise ValueError(
+            f"X_target must hold values that X can hold, in the same units; X is of "
+            f"type {X.dtype}, and X_target of {others.dtype} has others, up to "
+            f"{others.max():g}"
+        )
+    return cast
+
+
+def _among(y: NDArray[Any], others: NDArray[Any]) -> NDArray[Any]:
+    if not {*y.tolist()} & {*others.tolist()}:
+        raise ValueError(
+            f"y_target must hold labels of y, such as {y[:1].tolist()[0]!r}, got "
+            f"{others[:1].tolist()[0]!r}"
+        )
+    return others
+
+
+@torch.no_grad()
+def _collision_ratio(
+    surrogate: Surrogate,
     X_poison: NDArray[Any],
     X_base: NDArray[Any],
-    scale: float | None,
-    pixel_range: tuple[ArrayLike, ArrayLike],
-    max_perturbation: float | None,
-) -> NDArray[Any]:
-    """Poisons as X could hold them, within their bounds."""
-    if scale is None:
-        return X_poison.astype(X_base.dtype, copy=False)
-    low, high = (
-        np.broadcast_to(np.asarray(end, dtype=np.float64), X_base.shape)
-        for end in pixel_range
+    X_target: NDArray[Any],
+    poison_target: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Feature distance of each poison to its target, over that of its base."""
+
+    def features(X: NDArray[Any]) -> NDArray[np.float64]:
+        float_type = np.float64 if X.dtype == np.float64 else np.float32
+        parts = [
+            surrogate.features(
+                torch.from_numpy(X[rows].astype(float_type)).to(surrogate.device)
+            )
+            for rows in row_chunks(X)
+        ]
+        return torch.cat(parts).double().cpu().numpy()
+
+    target = features(X_target)[poison_target]
+    final, initial = (
+        np.linalg.norm(features(X) - target, axis=1) for X in (X_poison, X_base)
     )
-    if max_perturbation is not None:
-        low = np.maximum(low, X_base.astype(np.float64) - max_perturbation)
-        high = np.minimum(high, X_base.astype(np.float64) + max_perturbation)
-    values = np.rint(X_poison.astype(np.float64) * scale)
-    values = np.clip(
-        values,
-        np.ceil((low - _ROUNDING) * scale),
-        np.floor((high + _ROUNDING) * scale),
-    )
-    rounded: NDArray[Any] = (values / scale).astype(X_base.dtype)
-    return rounded
+    return _ratio(final, initial)
+
+
+def _ratio(
+    final: NDArray[np.float64], initial: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Quotient, with 0 / 0 = 0."""
+    return np.divide(final, initial, out=np.zeros_like(final), where=initial != 0)
 
 
 def _predict_poisoned(
-    victim: Any,
+    victim: _Victim,
     X: NDArray[Any],
     y: NDArray[Any],
     rows: NDArray[np.int64],
@@ -476,5 +587,5 @@ def _predict_poisoned(
     """Label of the target, and accuracy, after training on poisons."""
     X = X.copy()
     X[rows] = X_poison
-    labels = np.asarray(clone(victim).fit(X, y).predict(X_pool))
+    labels = victim.predicted(victim.fitted(X, y), X_pool)
     return labels[target], float(np.mean(labels == y_pool))

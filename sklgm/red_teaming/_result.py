@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     import polars as pl
 
 
+#: Where a result has its poisons.
+POISON_FILES = ("poisons.npz", "poisons/target-*/row-*.png")
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class RedTeamResult:
     """How often a pipeline was misled by poisons among its training rows.
@@ -43,16 +47,21 @@ class RedTeamResult:
     poison_target : ndarray of int of shape (n_poisons,)
         Position of the target that each poison is for.
     collision_ratio : ndarray of shape (n_poisons,)
-        Feature distance to the target, of the poison over that of its base, by the
-        surrogate, before rounding; near 0 where the surrogate is fooled.
+        Feature distance to the target, of the poison as it was injected over that of
+        its base, by the surrogate; near 0 where features collide.
+    objective_ratio : ndarray of shape (n_poisons,)
+        Objective of the attack where its search ended over that where it started; it
+        stays near 1 where the attack did not get far. Of joint attacks that of all
+        poisons of a target.
     surrogate : {"own", "given", "imitation"}
         On what the poisons were crafted: the pipeline itself as trained without
         poisons, what the caller gave, or a network that imitates the pipeline.
     agreement : float or None
         Share of the rows that targets are drawn from for which an imitation predicts
         what the pipeline does; None for other surrogates.
-    is_8_bit : bool
-        Whether poisons were rounded to the 8-bit values that X has.
+    eight_bit_scale : float or None
+        What makes the values of X, and of the poisons, whole numbers from 0 to 255;
+        None if nothing does.
     settings : dict
         Parameters of the attack, as JSON has them.
 
@@ -73,15 +82,21 @@ class RedTeamResult:
     poison_indices: NDArray[np.int64]
     poison_target: NDArray[np.int64]
     collision_ratio: NDArray[np.float64]
+    objective_ratio: NDArray[np.float64]
     surrogate: str
     agreement: float | None
-    is_8_bit: bool
+    eight_bit_scale: float | None
     settings: dict[str, Any]
 
     @property
     def is_black_box(self) -> bool:
         """Whether the attacker saw no more of the pipeline than its predictions."""
         return self.surrogate == "imitation"
+
+    @property
+    def is_8_bit(self) -> bool:
+        """Whether poisons were rounded to the 8-bit values that X has."""
+        return self.eight_bit_scale is not None
 
     @property
     def success_rate(self) -> Rate:
@@ -124,8 +139,8 @@ class RedTeamResult:
         -------
         DataFrame
             ``target``, ``target_label``, ``base_label``, ``control_label``,
-            ``predicted_label``, ``success``, ``n_poisons``, ``collision_ratio`` (mean),
-            ``linf`` (largest) and ``accuracy``.
+            ``predicted_label``, ``success``, ``n_poisons``, ``collision_ratio`` and
+            ``objective_ratio`` (means), ``linf`` (largest) and ``accuracy``.
 
         Raises
         ------
@@ -143,12 +158,12 @@ class RedTeamResult:
         -------
         dict
             ``success_rate`` and ``changed_rate`` with intervals and counts,
-            ``control_accuracy``, ``poisoned_accuracy``, ``collision_ratio`` (median;
-            None where it is not finite), ``surrogate``, ``is_black_box``,
-            ``agreement``, ``is_8_bit`` and ``settings``.
+            ``control_accuracy``, ``poisoned_accuracy``, ``collision_ratio`` and
+            ``objective_ratio`` (medians; None where they are not finite),
+            ``surrogate``, ``is_black_box``, ``agreement``, ``is_8_bit`` and
+            ``settings``.
         """
         accuracy, low, high = mean_interval(self.accuracies, bounds=(0.0, 1.0))
-        ratio = float(np.median(self.collision_ratio))
         return {
             "success_rate": _plain(self.success_rate),
             "changed_rate": _plain(self.changed_rate),
@@ -159,7 +174,8 @@ class RedTeamResult:
                 "high": None if np.isnan(high) else high,
                 "n": len(self.accuracies),
             },
-            "collision_ratio": ratio if np.isfinite(ratio) else None,
+            "collision_ratio": _median(self.collision_ratio),
+            "objective_ratio": _median(self.objective_ratio),
             "surrogate": self.surrogate,
             "is_black_box": self.is_black_box,
             "agreement": self.agreement,
@@ -172,16 +188,21 @@ class RedTeamResult:
         folder: str | os.PathLike[str],
         *,
         image_shape: Sequence[int] | None = None,
+        row_names: Sequence[str] | None = None,
     ) -> None:
         """Write ``red_team.json``, ``targets.csv``, the poisons and their manifest.
 
         Parameters
         ----------
         folder : path-like
-            Where; made if it is missing. Files of the same names are replaced.
+            Where; made if it is missing. Files of the same names are replaced, and the
+            poisons of an earlier result deleted.
         image_shape : tuple of int or None, default=None
             Shape (n_channels, height, width) of the images that flat rows are; images
             have their own.
+        row_names : sequence of str of length n_samples or None, default=None
+            Name of each row of X, such as its file: the manifest then also has
+            ``replaced_name``.
 
         Raises
         ------
@@ -200,6 +221,9 @@ class RedTeamResult:
         folder = Path(folder)
         shape = self._image_shape(image_shape)
         folder.mkdir(parents=True, exist_ok=True)
+        for pattern in POISON_FILES:
+            for old in folder.glob(pattern):
+                old.unlink()
         text = json.dumps(self.summary(), indent=2, default=str) + "\n"
         (folder / "red_team.json").write_text(text, encoding="utf-8")
         _write_csv(folder / "targets.csv", self._rows())
@@ -222,6 +246,7 @@ class RedTeamResult:
                 "target_label": self.target_labels[t],
                 "claimed_label": self.base_labels[t],
                 "replaced_row": int(row),
+                **({} if row_names is None else {"replaced_name": row_names[row]}),
                 "linf": float(linf[i]),
             }
             for i, (file, t, row) in enumerate(
@@ -243,6 +268,7 @@ class RedTeamResult:
                 "success": bool(self.is_success[t]),
                 "n_poisons": int(own.sum()),
                 "collision_ratio": float(self.collision_ratio[own].mean()),
+                "objective_ratio": float(self.objective_ratio[own].mean()),
                 "linf": float(linf[own].max()),
                 "accuracy": float(self.accuracies[t]),
             }
@@ -272,7 +298,8 @@ class RedTeamResult:
     def _save_images(self, folder: Path, shape: tuple[int, ...]) -> list[str]:
         from PIL import Image
 
-        scale = 1.0 if np.abs(self.X_poison).max(initial=0) > 1.0 else 255.0
+        scale = self.eight_bit_scale
+        assert scale is not None
         pixels = np.rint(self.X_poison.reshape(-1, *shape) * scale).astype(np.uint8)
         files = []
         for i, (t, row) in enumerate(
@@ -291,6 +318,11 @@ class RedTeamResult:
                 raise RuntimeError(f"{path} does not hold the poison that was injected")
             files.append(file.as_posix())
         return files
+
+
+def _median(ratios: NDArray[np.float64]) -> float | None:
+    median = float(np.median(ratios))
+    return median if np.isfinite(median) else None
 
 
 def _plain(rate: Rate) -> dict[str, Any]:

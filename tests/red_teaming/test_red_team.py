@@ -7,18 +7,21 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from torch import nn
 
 from sklgm import SoftmaxClassifier, red_team
+from sklgm._random import draw_seed
 from sklgm.datasets import load_digits_images, make_stripe_images
+from sklgm.red_teaming._red_team import _seeded
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +94,6 @@ def test_a_retrained_pipeline_predicts_what_the_result_says(attacked, digits):
 def _is_train(result, digits):
     """Rows that train: those that the split of this seed does not hold out."""
     from sklearn.model_selection import train_test_split
-
-    from sklgm._random import draw_seed
 
     X, y = digits
     seed = draw_seed(np.random.RandomState(0))
@@ -250,6 +251,165 @@ def test_rows_of_other_numbers_are_not_rounded(blobs):
     assert (result.X_poison <= X.max(axis=0)).all()
 
 
+def attack_on(estimator, X, y, **changes):
+    settings = {"n_targets": 3, "budget": 4, "random_state": 0}
+    return red_team(estimator, X, y, **settings | changes)
+
+
+@pytest.fixture(scope="module")
+def table():
+    """Three columns of other units: sizes, counts beyond 255, and yes or no."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, size=200)
+    sizes = rng.normal(y, 0.7)
+    counts = rng.poisson(300 + 40 * y)
+    flags = rng.random(200) < 0.3 + 0.4 * y
+    return np.column_stack([sizes, counts, flags]), y
+
+
+def test_units_of_the_columns_do_not_matter(table):
+    X, y = table
+    X = X[:, :1] + np.random.default_rng(1).normal(size=(200, 4))
+    pipe = make_pipeline(StandardScaler(), LogisticRegression())
+    small, large = attack_on(pipe, X, y), attack_on(pipe, 4096 * X, y)
+    assert small.surrogate == large.surrogate == "imitation"
+    assert small.agreement == large.agreement > 0.8
+    np.testing.assert_array_equal(small.predicted_labels, large.predicted_labels)
+    np.testing.assert_allclose(large.X_poison / 4096, small.X_poison, atol=1e-2)
+    assert np.median(small.collision_ratio) < 0.2
+
+
+def test_poisons_of_a_table_hold_what_its_columns_hold(table):
+    X, y = table
+    result = attack_on(RandomForestClassifier(10), X, y)
+    assert not result.is_8_bit
+    np.testing.assert_array_equal(result.X_poison[:, 1:] % 1, 0)
+    assert set(result.X_poison[:, 2]) == {0, 1}
+    assert (result.X_poison[:, 0] % 1 != 0).any()
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_frames_stay_frames_for_the_pipeline(library, table):
+    X, y = table
+    module = pytest.importorskip(library)
+    columns = {"size": X[:, 0], "count": X[:, 1].astype(int), "flag": X[:, 2] > 0}
+    frame = module.DataFrame(columns)
+    kept = []
+
+    class Keeping(LogisticRegression):
+        def fit(self, X, y):
+            kept.append(X)
+            return super().fit(X, y)
+
+    steps = make_column_transformer(
+        (StandardScaler(), ["size", "count"]), ("passthrough", ["flag"])
+    )
+    from_frame = attack_on(make_pipeline(steps, LogisticRegression()), frame, y)
+    assert from_frame.X_poison.shape == (12, 3)
+    np.testing.assert_array_equal(from_frame.X_poison[:, 1:] % 1, 0)
+    attack_on(Keeping(), frame, y, surrogate=SoftmaxClassifier(max_epochs=1))
+    assert all(type(seen) is type(frame) for seen in kept)
+    assert list(kept[-1].dtypes) == list(frame.dtypes)
+    noted = module.DataFrame(columns | {"note": ["good", "bad"] * 100})
+    with pytest.raises(ValueError, match="got other values in 'note': leave these"):
+        attack_on(LogisticRegression(), noted, y)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "bound", "most"),
+    [(np.int32, 2.5, 2.0), (np.uint16, 3, 3.0), (np.float16, 0.03, 0.03)],
+)
+def test_poisons_of_every_type_keep_their_bound(table, dtype, bound, most):
+    X, y = table
+    X = (X[:, :1] * 300 + 2000).repeat(5, axis=1)
+    X += np.random.default_rng(0).normal(scale=50, size=X.shape)
+    X = (X / 1000 if dtype == np.float16 else np.rint(X)).astype(dtype)
+    pipe = make_pipeline(StandardScaler(), LogisticRegression())
+    result = attack_on(pipe, X, y, max_perturbation=bound)
+    assert result.X_poison.dtype == dtype
+    change = np.abs(result.X_poison.astype(float) - result.X_base)
+    assert 0.5 * most < change.max() <= most
+
+
+def test_yes_and_no_are_not_all_made_yes(table):
+    _, y = table
+    rng = np.random.default_rng(0)
+    X = rng.random((200, 30)) < 0.2 + 0.4 * y[:, None] * (np.arange(30) < 10)
+    result = attack_on(LogisticRegression(), X, y, n_targets=10)
+    assert result.X_poison.dtype == bool
+    assert abs(result.X_poison.mean() - result.X_base.mean()) < 0.2
+
+
+def test_a_bound_below_one_level_is_refused(digits):
+    X, y = digits
+    for values, bound in ((X, 0.5 / 255), ((X * 255).astype(np.uint8), 0.5)):
+        with pytest.raises(ValueError, match="below one level"):
+            attack_on(LogisticRegression(), values, y, max_perturbation=bound)
+
+
+def test_ratios_are_of_what_was_injected(attacked, digits):
+    X, y = digits
+    network = SoftmaxClassifier(max_epochs=8, random_state=0)
+    is_train = _is_train(attacked, digits)
+    seed = draw_seed(np.random.RandomState(0))
+    network = _seeded(network, seed).fit(X[is_train], y[is_train])
+    of_target = network.transform(X[attacked.target_indices])[attacked.poison_target]
+    final, initial = (
+        np.linalg.norm(network.transform(rows) - of_target, axis=1)
+        for rows in (attacked.X_poison, attacked.X_base)
+    )
+    np.testing.assert_allclose(attacked.collision_ratio, final / initial, rtol=1e-3)
+    assert (attacked.objective_ratio < 1).all()
+
+
+def test_targets_of_other_units_are_refused(digits):
+    X, y = digits
+    whole = np.rint(X * 255).astype(np.uint8)
+    with pytest.raises(ValueError, match="X_target must hold values that X can hold"):
+        attack_on(LogisticRegression(), whole, y, X_target=X[:9], y_target=y[:9])
+    result = attack_on(
+        LogisticRegression(max_iter=200),
+        whole[9:],
+        y[9:],
+        X_target=whole[:9].astype(float),
+        y_target=y[:9],
+        surrogate=SoftmaxClassifier(max_epochs=1),
+    )
+    assert result.X_poison.dtype == np.uint8
+
+
+def test_settings_are_checked_before_anything_is_trained(digits):
+    X, y = digits
+
+    class Refusing(LogisticRegression):
+        def fit(self, X, y):
+            raise AssertionError
+
+    for wrong in (
+        {"max_iter": 0},
+        {"max_perturbation": -1},
+        {"watermark_opacity": 1},
+        {"similarity_weight": -1},
+        {"pixel_range": 5},
+        {"n_jobs": "x"},
+    ):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            attack_on(Refusing(), X, y, **wrong)
+    with pytest.raises(TypeError, match="surrogate must be a model, got the text"):
+        attack_on(Refusing(), X, y, surrogate="softmax")
+
+
+def test_samplers_do_not_make_a_network_a_black_box(digits):
+    over_sampling = pytest.importorskip("imblearn.over_sampling")
+    pipeline = pytest.importorskip("imblearn.pipeline")
+    pipe = pipeline.make_pipeline(
+        StandardScaler(),
+        over_sampling.RandomOverSampler(random_state=0),
+        SoftmaxClassifier(max_epochs=3, random_state=0),
+    )
+    assert attack_on(pipe, *digits, n_targets=1).surrogate == "own"
+
+
 def test_targets_can_be_given(digits):
     X, y = digits
     result = red_team(
@@ -322,6 +482,39 @@ def test_images_are_saved_in_colour_and_others_as_numbers(tmp_path, blobs):
     np.testing.assert_array_equal(saved["replaced_row"], result.poison_indices)
 
 
+@pytest.mark.filterwarnings("ignore::sklgm.exceptions.UnscaledImagesWarning")
+def test_masks_of_few_levels_are_saved_as_they_are(tmp_path):
+    X, y = make_stripe_images(90, 2, (1, 8, 8), noise=0.2, random_state=0)
+    X = np.digitize(X, [0.5, 0.98]).astype(np.uint8)
+    surrogate = SoftmaxClassifier(max_epochs=2, random_state=0)
+    pipe = make_pipeline(FunctionTransformer(flat), LogisticRegression())
+    result = attack_on(pipe, X, y, surrogate=surrogate, n_targets=1)
+    result.save(tmp_path)
+    files = sorted((tmp_path / "poisons").rglob("*.png"))
+    rows = result.poison_indices.argsort()
+    for file, row in zip(files, rows, strict=True):
+        saved = np.asarray(Image.open(file))
+        np.testing.assert_array_equal(saved, result.X_poison[row, 0])
+
+
+def flat(X):
+    return X.reshape(len(X), -1)
+
+
+def test_poisons_of_an_earlier_result_are_deleted(attacked, tmp_path):
+    attacked.save(tmp_path)
+    assert (tmp_path / "poisons.npz").exists()
+    attacked.save(tmp_path, image_shape=(1, 8, 8))
+    assert not (tmp_path / "poisons.npz").exists()
+    (tmp_path / "poisons" / "mine.png").write_bytes(b"mine")
+    attacked.save(tmp_path, row_names=[f"row {i}" for i in range(600)])
+    left = [path for path in (tmp_path / "poisons").rglob("*") if path.is_file()]
+    assert left == [tmp_path / "poisons" / "mine.png"]
+    with (tmp_path / "manifest.csv").open(newline="") as file:
+        for line in csv.DictReader(file):
+            assert line["replaced_name"] == f"row {line['replaced_row']}"
+
+
 def test_an_image_shape_that_does_not_fit_is_refused(attacked, tmp_path):
     for shape in ((1, 8, 9), (4, 4, 4), (64,)):
         with pytest.raises(ValueError, match="image_shape=.* must be"):
@@ -338,6 +531,14 @@ def test_an_image_shape_that_does_not_fit_is_refused(attacked, tmp_path):
         ({"X_target": np.ones((2, 64))}, ValueError, "must be given together"),
         ({"attack": "frog"}, ValueError, "attack must be one of"),
         ({"estimator": PCA(2)}, TypeError, "estimator must be a classifier"),
+        ({"estimator": LinearRegression()}, TypeError, "must be a classifier or"),
+        ({"surrogate": KNeighborsClassifier(1)}, TypeError, "surrogate cannot be atta"),
+        ({"budget": True}, ValueError, "budget must be an int >= 1 or a share"),
+        (
+            {"X_target": np.ones((2, 64)), "y_target": ["0", "1"]},
+            ValueError,
+            "y_target must hold labels of y, such as",
+        ),
         ({"surrogate": nn.ReLU()}, ValueError, "ReLU has no linear layer to cut it"),
     ],
 )
