@@ -15,13 +15,13 @@ import numpy as np
 
 from sklgm._running import Progress, show_nothing
 from sklgm.auditing._decision_list import Decision, read_decision_lines
-from sklgm.auditing._lists import listed
 from sklgm.datasets._folder_source import FolderSource
 from sklgm.datasets._label_source import Corrections, LabelSource
 from sklgm.datasets._npz_source import NpzSource
 from sklgm.datasets._parquet_files import ParquetFiles, find_parquet_files
 from sklgm.datasets._table_source import ParquetSource, TextTableSource
 from sklgm.datasets._tables import TABLES, TEXT_TABLES
+from sklgm.persistence._lists import listed
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from scipy import stats
 
 from sklgm._running import import_extra
 from sklgm.auditing._decision_list import holds_decisions
-from sklgm.auditing._lists import escaped, write_csv, write_text
 from sklgm.auditing._review import Review
 from sklgm.auditing._rule import Rule
+from sklgm.persistence._lists import escaped, write_csv, write_text
 
 if TYPE_CHECKING:
     import polars as pl

@@ -441,7 +441,7 @@ def _audit_and_write(
     """Audit with a progress bar and write all it gives."""
     from sklgm.auditing import audit as audit_rows
     from sklgm.auditing._decision_list import holds_decisions
-    from sklgm.auditing._lists import write_csv
+    from sklgm.persistence._lists import write_csv
     from sklgm.report import write_audit_report
 
     with output_folder(folder, restart) as unfinished:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from sklgm._running import import_extra
 from sklgm.metrics import Rate, attack_success_rate, mean_interval, wilson_rate
+from sklgm.persistence._lists import write_csv
 
 if TYPE_CHECKING:
     import polars as pl
@@ -217,6 +217,8 @@ class RedTeamResult:
         pipeline was trained on: the attack is as strong as it was measured. All others
         become ``poisons.npz``. ``manifest.csv`` has one line for each poison: ``file``,
         ``target``, ``target_label``, ``claimed_label``, ``replaced_row``, ``linf``.
+        Labels and names that a spreadsheet would take for formulas begin with an
+        apostrophe.
         """
         folder = Path(folder)
         shape = self._image_shape(image_shape)
@@ -340,7 +342,5 @@ def _scalar(value: Any) -> Any:
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    lines = [[_scalar(value) for value in row.values()] for row in rows]
+    write_csv(path, [list(rows[0]), *lines], escape_formulas=True)

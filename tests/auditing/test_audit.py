@@ -33,7 +33,7 @@ from sklgm import (
 )
 from sklgm.auditing._fold_models import default_estimator
 from sklgm.auditing._judgement import typical_rows
-from sklgm.auditing._lists import write_csv
+from sklgm.persistence._lists import write_csv
 from sklgm.poisoning import flip_labels
 
 LINEAR = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))

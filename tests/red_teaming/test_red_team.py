@@ -515,6 +515,18 @@ def test_poisons_of_an_earlier_result_are_deleted(attacked, tmp_path):
             assert line["replaced_name"] == f"row {line['replaced_row']}"
 
 
+def test_nothing_in_a_manifest_is_executed_or_lost(blobs, tmp_path):
+    X, y = blobs
+    y = np.array(["=cmd()", "b", "c"])[y]
+    network = SoftmaxClassifier(max_epochs=1)
+    result = attack_on(LogisticRegression(), X, y, surrogate=network, n_targets=9)
+    result.save(tmp_path, row_names=[f"@{i}\udcff" for i in range(len(X))])
+    with (tmp_path / "manifest.csv").open(newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    assert {line["claimed_label"] for line in lines} == {"'=cmd()", "b", "c"}
+    assert lines[0]["replaced_name"] == f"'@{lines[0]['replaced_row']}\\udcff"
+
+
 def test_an_image_shape_that_does_not_fit_is_refused(attacked, tmp_path):
     for shape in ((1, 8, 9), (4, 4, 4), (64,)):
         with pytest.raises(ValueError, match="image_shape=.* must be"):

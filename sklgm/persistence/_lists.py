@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from sklgm.persistence import write_atomically
+from sklgm.persistence._files import write_atomically
 
 # Spreadsheets also skip a tab or a line break before a formula.
 _FORMULA_STARTS = (
