@@ -23,6 +23,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_configure(config):
+    # What has the device "auto" computes on the CPU, as tests expect, except in those
+    # of a GPU.
+    if config.option.markexpr != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 def pytest_collection_modifyitems(items):
     # joblib takes torch, imported by a worker that is reused, for a leak, and replaces
     # the worker; as an error the warning ends the thread that would do it, and all

@@ -226,7 +226,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
     Returns
     -------
     torch.device
-        The device.
+        The device; a GPU with its number, the current one's if none was given.
 
     Raises
     ------
@@ -234,7 +234,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
         If torch does not know the device or this machine does not have it.
     """
     if isinstance(device, str) and device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         resolved = torch.device(device)
     except RuntimeError as error:
@@ -246,6 +246,8 @@ def resolve_device(device: str | torch.device) -> torch.device:
                 f"device={device!r} was asked for, but torch sees {n_devices} CUDA "
                 "devices here; use device='auto' or 'cpu'"
             )
+        if resolved.index is None:
+            resolved = torch.device("cuda", torch.cuda.current_device())
     if resolved.type == "mps" and not torch.backends.mps.is_available():
         raise ValueError(f"device={device!r} was asked for, but MPS is not available")
     return resolved

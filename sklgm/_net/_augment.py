@@ -52,22 +52,28 @@ def make_augmentation(
     if augment == "crop+flip":
         return _shifted_and_flipped
     assert callable(augment)
-    own: Augmentation = augment
+    return _Checked(augment)
 
-    def checked(X: Tensor) -> Tensor:
-        if type(own).__module__.startswith("torchvision.transforms"):
-            changed = torch.stack([own(image) for image in X])  # it draws once a call
+
+class _Checked:
+    """A user's augmentation, whose result must look like the batch; can be pickled."""
+
+    def __init__(self, own: Augmentation) -> None:
+        self.own = own
+
+    def __call__(self, X: Tensor) -> Tensor:
+        if type(self.own).__module__.startswith("torchvision.transforms"):
+            # It draws once a call.
+            changed = torch.stack([self.own(image) for image in X])
         else:
-            changed = own(X)
+            changed = self.own(X)
         if not isinstance(changed, Tensor) or changed.shape != X.shape:
             shape = getattr(changed, "shape", type(changed).__name__)
             raise ValueError(
-                f"augment={augment!r} must return a tensor of the shape of its batch, "
+                f"augment={self.own!r} must return a tensor of the shape of its batch, "
                 f"{tuple(X.shape)}, got {shape}"
             )
         return changed.to(X)
-
-    return checked
 
 
 def _shifted_and_flipped(X: Tensor) -> Tensor:
@@ -87,7 +93,8 @@ def random_flip(X: Tensor) -> Tensor:
     Tensor of the shape of X
         The images, mirrored or not.
     """
-    is_flipped = (torch.rand(len(X)) < 0.5).to(X.device)
+    # Drawn on the CPU, the same for any device, which is not waited for.
+    is_flipped = (torch.rand(len(X)) < 0.5).to(X.device, non_blocking=True)
     return torch.where(is_flipped[:, None, None, None], X.flip(3), X)
 
 
@@ -109,7 +116,8 @@ def random_shift(X: Tensor, n_pixels: int) -> Tensor:
     n_samples, _, height, width = X.shape
     n_pixels = max(1, n_pixels)
     padded = F.pad(X, (n_pixels,) * 4, mode="reflect")
-    offsets = torch.randint(0, 2 * n_pixels + 1, (2, n_samples, 1)).to(X.device)
+    offsets = torch.randint(0, 2 * n_pixels + 1, (2, n_samples, 1))
+    offsets = offsets.to(X.device, non_blocking=True)
     rows = offsets[0] + torch.arange(height, device=X.device)  # (n_samples, height)
     columns = offsets[1] + torch.arange(width, device=X.device)  # (n_samples, width)
     images = torch.arange(n_samples, device=X.device)[:, None, None]

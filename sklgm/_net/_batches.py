@@ -16,8 +16,8 @@ Batch = tuple[dict[str, Tensor], Tensor]
 # Rows that batch normalisation needs of a batch, in each process.
 MIN_ROWS = 2
 
-# Rows that are gathered at once on their way to a device.
-_ROWS_PER_COPY = 8192
+# Bytes of rows that are gathered at once on their way to a device.
+_BYTES_PER_COPY = 2**26
 
 _NUMPY_DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
 
@@ -108,9 +108,10 @@ class BatchDataset(Dataset[Batch]):
             rows = torch.from_numpy(self.rows)
             shape = (len(rows), *instances.shape[1:])
             copied = torch.empty(shape, dtype=instances.dtype, device=device)
-            for start in range(0, len(rows), _ROWS_PER_COPY):
-                part = slice(start, start + _ROWS_PER_COPY)
-                copied[part] = instances.index_select(0, rows[part]).to(device)
+            n_rows = max(_BYTES_PER_COPY // max(instances[:1].nbytes, 1), 1)
+            for start in range(0, len(rows), n_rows):
+                part = slice(start, start + n_rows)
+                copied[part] = instances.index_select(0, rows[part])
             self._resident[device] = copied
         return self._resident[device]
 

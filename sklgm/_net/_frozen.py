@@ -113,7 +113,6 @@ def with_backbone(
     backbone: nn.Module,
     *,
     test_time_flip: bool,
-    keeps_optimizer: bool = True,
 ) -> LossNet:
     """Put a frozen backbone before a head that was trained on its outputs.
 
@@ -125,13 +124,12 @@ def with_backbone(
         The backbone; shared, not copied.
     test_time_flip : bool
         Whether it averages over each image and its mirror image.
-    keeps_optimizer : bool, default=True
-        Whether the optimiser, which may hold parameters of another backbone, stays.
 
     Returns
     -------
     LossNet
-        It shares everything but the backbone with the given net.
+        It shares everything with the given net but the backbone, and the optimiser,
+        which starts anew: that of the net does not know the parameters of the backbone.
     """
     trained: FeatureNetwork = net.module_
     network = FeatureNetwork(
@@ -145,7 +143,6 @@ def with_backbone(
     joined: LossNet = object.__new__(LossNet)
     # skorch's own copy would serialise all weights.
     joined.__dict__.update({**vars(net), "module": network, "module_": network})
-    if not keeps_optimizer:
-        joined.__dict__["optimizer__param_groups"] = []
-        joined.initialize_optimizer_anew()
+    joined.__dict__["optimizer__param_groups"] = []
+    joined.initialize_optimizer_anew()
     return joined

@@ -18,7 +18,12 @@ from sklgm._net._batches import (
     NoSingleRowSampler,
     keep_batch,
 )
-from sklgm._net._placement import choose_placement, gathered, prefetched
+from sklgm._net._placement import (
+    Placement,
+    choose_placement,
+    gathered,
+    prefetched,
+)
 
 Batches = Iterable[Batch]
 
@@ -104,10 +109,34 @@ class SlicedBatches:
         self.n_processes = n_processes
         self.process_index = process_index
         self.device = device
-        n_bytes = len(dataset) * instances[:1].nbytes
-        self.placement = choose_placement(n_bytes, device, is_read_again=is_read_again)
-        if dataset.is_resident(device):
-            self.placement = "resident"
+        self.is_read_again = is_read_again
+        self._placement: Placement | None = None
+
+    @property
+    def placement(self) -> Placement:
+        """Where batches are cut: chosen when it is first asked for.
+
+        By then other data sets of the same training have taken what they take.
+        """
+        if self._placement is None:
+            n_bytes = len(self.dataset) * self.instances[:1].nbytes
+            self._placement = (
+                "resident"
+                if self.dataset.is_resident(self.device)
+                else choose_placement(
+                    n_bytes, self.device, is_read_again=self.is_read_again
+                )
+            )
+        return self._placement
+
+    def _placed(self) -> Tensor:
+        """Give instances, on the GPU where they are resident and it has room."""
+        if self.placement == "resident":
+            try:
+                return self.dataset.resident(self.instances, self.device)
+            except torch.cuda.OutOfMemoryError:
+                self._placement = "prefetched"
+        return self.instances
 
     def __iter__(self) -> Iterator[Batch]:
         """Batches of one epoch."""
@@ -118,14 +147,10 @@ class SlicedBatches:
         order = torch.arange(n_samples)
         if self.generator is not None:
             order = torch.randperm(n_samples, generator=self.generator)
+        instances = self._placed()
         rows, y_encoded, weight = self._of_epoch(order)
         bounds = self._bounds(n_samples)
         is_pinned = self.placement == "prefetched"
-        instances = (
-            self.dataset.resident(self.instances, self.device)
-            if self.placement == "resident"
-            else self.instances
-        )
 
         def make(number: int) -> Batch:
             start, stop = bounds[number]
@@ -139,7 +164,10 @@ class SlicedBatches:
             return batch, y_encoded[own]
 
         numbers = range(len(bounds))
-        yield from prefetched(make, numbers) if is_pinned else map(make, numbers)
+        if is_pinned:
+            yield from prefetched(make, numbers, self.device)
+        else:
+            yield from map(make, numbers)
         if self.generator is not None:  # a RandomSampler ends with a second draw
             torch.randperm(n_samples, generator=self.generator)
 

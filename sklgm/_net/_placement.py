@@ -34,14 +34,16 @@ def choose_placement(
         ``"host"``: the network is on the CPU, or on a device other than CUDA, which
         copies each batch when it is asked for it; ``"resident"``: all instances are
         copied to the GPU once, as they are read again and take at most half of its free
-        memory; ``"prefetched"``: a thread gathers the next batch into pinned memory and
-        sends it while the network computes.
+        memory; ``"prefetched"``: a thread gathers the next batch into pinned memory
+        while the network computes.
     """
     if device.type != "cuda":
         return "host"
     if not is_read_again:
         return "prefetched"
     free, _ = torch.cuda.mem_get_info(device)
+    # What torch keeps for itself, and does not use.
+    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return "resident" if n_bytes <= _SHARE * free else "prefetched"
 
 
@@ -74,7 +76,9 @@ def gathered(
     return torch.index_select(instances, 0, rows, out=out)
 
 
-def prefetched(make: Callable[[int], _Item], numbers: Iterable[int]) -> Iterator[_Item]:
+def prefetched(
+    make: Callable[[int], _Item], numbers: Iterable[int], device: torch.device
+) -> Iterator[_Item]:
     """Make items in a thread, one ahead of the one that is used.
 
     Parameters
@@ -83,16 +87,26 @@ def prefetched(make: Callable[[int], _Item], numbers: Iterable[int]) -> Iterator
         Makes the item of a number; draws nothing at random.
     numbers : iterable of int
         Their numbers, in order.
+    device : torch.device
+        Where they go; the thread works on the current stream of a GPU, where threads
+        would have their own.
 
     Yields
     ------
     object
         The items in this order; an error of ``make`` is raised in place of its item.
     """
+    is_cuda = device.type == "cuda"
+    stream = torch.cuda.current_stream(device) if is_cuda else None
+
+    def make_on_stream(number: int) -> _Item:
+        with torch.cuda.stream(stream):  # None changes nothing
+            return make(number)
+
     with ThreadPoolExecutor(1, thread_name_prefix="sklgm-prefetch") as thread:
         coming = None
         for number in numbers:
-            previous, coming = coming, thread.submit(make, number)
+            previous, coming = coming, thread.submit(make_on_stream, number)
             if previous is not None:
                 yield previous.result()
         if coming is not None:

@@ -1,6 +1,7 @@
 """The part of an estimator that training leaves as it is, applied to rows once."""
 
 import copy
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -93,6 +94,31 @@ class FixedPart:
             return None
         return cls(estimator, n_steps, backbone)
 
+    @classmethod
+    def of_fitted(cls, estimator: Any, fitted: Any) -> Self:
+        """Find the fixed part again, in a model that :meth:`joined` made.
+
+        Parameters
+        ----------
+        estimator : estimator
+            As :meth:`of` took it; it has a fixed part of this kind.
+        fitted : estimator
+            Fitted, like a clone of it.
+
+        Returns
+        -------
+        FixedPart
+            It shares what is fixed with the model.
+        """
+        part = cls.of(estimator)
+        assert isinstance(part, cls)
+        last = fitted
+        if isinstance(estimator, Pipeline):
+            part.steps, last = fitted.steps[: len(part.steps)], fitted.steps[-1][1]
+        if part.backbone is not None:
+            part.backbone.take(last)
+        return part
+
     def fit_transform(self, X: Any, progress: Progress | None = None) -> Any:
         """Learn the shape of rows, and pass them.
 
@@ -154,6 +180,7 @@ class FixedPart:
         return _with_steps(self.estimator, [*self.steps, *rest])
 
 
+@dataclass(frozen=True, eq=False)
 class FrozenNetwork:
     """A fitted network that is kept as it is, for what is learnt of its features.
 
@@ -163,14 +190,13 @@ class FrozenNetwork:
         Of a fitted classifier with a backbone, alone or at the end of a Pipeline.
     """
 
-    def __init__(self, estimator: FrozenEstimator) -> None:
-        self.estimator = estimator
-        self._steps, self._classifier = split_steps(estimator)
+    estimator: FrozenEstimator
 
     @property
     def trainable(self) -> FrozenEstimator:
         """The classifier of outputs; it shares the state of the one that was given."""
-        return FrozenEstimator(_of_outputs(self._classifier))
+        _, classifier = split_steps(self.estimator)
+        return FrozenEstimator(_of_outputs(classifier))
 
     @classmethod
     def of(cls, estimator: FrozenEstimator) -> Self | None:
@@ -192,8 +218,8 @@ class FrozenNetwork:
 
     def fit_transform(self, X: Any, progress: Progress | None = None) -> Any:
         """Pass all rows: (n_samples, feature_dim)."""
-        classifier = self._classifier
-        X = transform_by_steps(self._steps, X)
+        steps, classifier = split_steps(self.estimator)
+        X = transform_by_steps(steps, X)
         return backbone_outputs(
             classifier.net_.module_.backbone,
             BatchDataset(
@@ -278,14 +304,19 @@ class FrozenBackbone:
         joined: NetworkClassifier = copy.copy(fitted)
         joined.backbone, joined.input_shape = template.backbone, template.input_shape
         joined.test_time_flip = template.test_time_flip
-        for name in ("input_shape_", "n_features_in_", "feature_names_in_"):
-            if hasattr(template, name):
-                setattr(joined, name, getattr(template, name))
+        _copy_shape(template, joined)
         joined.net_ = with_backbone(
-            fitted.net_, self._module, test_time_flip=template.test_time_flip
+            fitted.net_,
+            self._module,
+            test_time_flip=template.test_time_flip,
         )
         joined.history_ = joined.net_.history
         return joined
+
+    def take(self, joined: NetworkClassifier) -> None:
+        """Take the backbone, and the shape of rows, of what :meth:`joined` made."""
+        self._module = joined.net_.module_.backbone
+        _copy_shape(joined, self._classifier)
 
     def _passed(
         self, instances: Instances, progress: Progress | None
@@ -307,9 +338,7 @@ def _of_outputs(fitted: NetworkClassifier) -> NetworkClassifier:
     head: NetworkClassifier = copy.copy(fitted)
     head.backbone, head.input_shape = "identity", None
     head.test_time_flip = False
-    head.net_ = with_backbone(
-        fitted.net_, nn.Flatten(), test_time_flip=False, keeps_optimizer=False
-    )
+    head.net_ = with_backbone(fitted.net_, nn.Flatten(), test_time_flip=False)
     feature_dim = fitted.net_.module_.head.feature_dim
     head.input_shape_, head.n_features_in_ = (feature_dim,), feature_dim
     head.__dict__.pop("feature_names_in_", None)
@@ -330,3 +359,15 @@ def _with_steps(pipeline: Pipeline, steps: list[Any]) -> Pipeline:
     copied = copy.copy(pipeline)
     copied.steps = steps
     return copied
+
+
+def _copy_shape(known: NetworkClassifier, to: NetworkClassifier) -> None:
+    """Copy what a fitted classifier knows of the shape of its rows."""
+    for name in (
+        "input_shape_",
+        "n_features_in_",
+        "feature_names_in_",
+        "_column_offsets",
+    ):
+        if hasattr(known, name):
+            setattr(to, name, getattr(known, name))

@@ -469,7 +469,10 @@ class NetworkClassifier(
         count = train.class_count(n_classes)
         before = np.zeros(n_classes) if is_first else self.class_count_
 
-        device = self._training_device(dtype)
+        # A network stays where it was made, or loaded.
+        device = (
+            self._training_device(dtype) if is_first else torch.device(self.net_.device)
+        )
         seed = (
             draw_seed(self.random_state)
             if is_first

@@ -3,7 +3,7 @@
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -53,6 +53,8 @@ from sklgm.outliers._folds import Split, make_folds
 from sklgm.outliers._trusted import Trusted, check_trusted
 from sklgm.persistence import PersistenceMixin
 
+# In a file, in place of the fixed part.
+_IN_MODELS = "in models"
 _OPTIONAL_ATTRIBUTES = (
     "_claims_",
     "_fixed_",
@@ -511,6 +513,22 @@ class ClaimedLabelDetector(OutlierMixin, PersistenceMixin, BaseEstimator, ABC):
         return RowScores(
             of_claims, evidence.log_proba, self._label_free_scores(model, evidence)
         )
+
+    def _stored_state(self) -> dict[str, Any]:
+        """Attributes by which it is saved; its models have what is fixed, too."""
+        state = dict(vars(self))
+        if isinstance(state.get("_fixed_"), FixedPart):
+            state["_fixed_"] = _IN_MODELS
+        return state
+
+    def _restore_state(self, state: dict[str, Any], device: Any) -> None:
+        """Take attributes that were saved."""
+        self.__dict__.update(state)
+        if state.get("_fixed_") == _IN_MODELS:
+            fitted: Any = self.estimators_[0]
+            if is_dataclass(fitted):  # features, and what they are of
+                fitted = getattr(fitted, "estimator", None)
+            self._fixed_ = FixedPart.of_fitted(self.estimator, fitted)
 
     def _published(self, model: Any) -> Any:
         """Model as ``estimators_`` holds it."""

@@ -130,7 +130,8 @@ def craft(
         Poisons crafted at once, >= 1 (at least one group); bounds the memory and does
         not change results beyond rounding.
     device : str, torch.device or None, default=None
-        Where to compute; "auto" is a GPU if there is one, None where the model is.
+        Where to compute; "auto" is a GPU if there is one, None where the model is, or
+        the first of an ensemble.
     random_state : int, RandomState instance or None, default=None
         Seed of the restarts.
 
@@ -221,9 +222,11 @@ def craft(
     X_starts = _starts(X_anchor, low, high, max_perturbation, n_restarts - 1, rng)
 
     models = model if isinstance(model, list) else [model]
-    surrogates = [make_surrogate(one, device=device) for one in models]
-    if not surrogates:
+    if not models:
         raise ValueError("model=[] is an ensemble without members")
+    surrogates = [make_surrogate(models[0], device=device)]
+    device = surrogates[0].device  # one for all members
+    surrogates += [make_surrogate(one, device=device) for one in models[1:]]
     base_class = base_classes(attack, base_label, group, surrogates[0])
     units = _units(pixel_range, surrogates[0].device)
     chunks = [

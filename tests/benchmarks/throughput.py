@@ -152,8 +152,15 @@ def _scoring(clf, X, y, device, ceilings):
 
 def _product_flops(device, size, dtype):
     n = size.n_product
-    a, b = (torch.ones(n, n, dtype=dtype, device=device) for _ in range(2))
-    seconds = _seconds(lambda: (a @ b, _wait(device)), n_repeats=size.n_repeats)
+    # Random values: products of ones draw less power, and are faster.
+    a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
+    before = torch.backends.cuda.matmul.allow_tf32
+    # Products of float32 as convolutions of it are computed.
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
+    try:
+        seconds = _seconds(lambda: (a @ b, _wait(device)), n_repeats=size.n_repeats)
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
     return 2.0 * n**3 / seconds
 
 

@@ -25,6 +25,7 @@ from sklgm import (
     SoftmaxClassifier,
     SpectralSignatureDetector,
     audit,
+    load,
 )
 from sklgm._running import _scratch
 from sklgm.classifiers._fixed_part import FixedPart
@@ -497,3 +498,83 @@ def test_parameters_are_checked_before_rows_pass(backbone, images):
     with pytest.raises(ValueError, match="max_epochs"):
         LGMOutlierDetector(estimator).fit(*images)
     assert not PASSES
+
+
+@pytest.fixture(scope="module")
+def stamped():
+    """Rows whose last column, a time in seconds, float32 would lose."""
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    X = np.column_stack([rng.normal(size=60), 1.7e9 + 3 * y + rng.normal(size=60)])
+    return X, y
+
+
+@both
+def test_models_of_folds_see_columns_as_the_backbone_did(classifier, stamped):
+    X, y = stamped
+    clf = classifier(
+        nn.Linear(2, 4), freeze_backbone=True, max_epochs=20, lr=0.05, random_state=0
+    )
+    detector = SelfConfidenceDetector(clf, cv=2, random_state=0).fit(X, y)
+    alone = classifier(**clf.get_params()).fit(X, y)
+    for model in detector.estimators_:
+        np.testing.assert_array_equal(model._column_offsets, alone._column_offsets)
+        assert model.score(X, y) > 0.6
+
+
+def frozen_network(module, X, y):
+    return FrozenEstimator(
+        LGMClassifier(module, max_epochs=5, lr=0.02, random_state=0).fit(X, y)
+    )
+
+
+def frozen_step(module, X, y):
+    return make_pipeline(
+        frozen_network(module, X, y), LogisticRegression(max_iter=1000)
+    )
+
+
+def frozen_module(module, X, y):
+    return frozen(LGMClassifier, module)
+
+
+def module_in_pipeline(module, X, y):
+    return make_pipeline(FunctionTransformer(), frozen(SoftmaxClassifier, module))
+
+
+@pytest.mark.filterwarnings("ignore:The estimator is certain of hardly any row")
+@pytest.mark.parametrize(
+    ("detector", "make"),
+    [
+        (SelfConfidenceDetector, frozen_network),
+        (SelfConfidenceDetector, frozen_step),
+        (SelfConfidenceDetector, frozen_module),
+        (SelfConfidenceDetector, module_in_pipeline),
+        (DeepKNNDetector, frozen_network),
+        (DeepKNNDetector, frozen_module),
+        (DeepKNNDetector, module_in_pipeline),
+    ],
+)
+def test_detectors_on_a_fixed_part_are_saved(detector, make, images, tmp_path):
+    X, y = images
+    module = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU())
+    fitted = detector(
+        make(module, X, y), cv=2, false_alarm_rate=0.1, random_state=0
+    ).fit(X, y)
+    fitted.save(tmp_path / "detector.sklgm")
+    loaded = load(tmp_path / "detector.sklgm", backbone=module)
+    np.testing.assert_array_equal(
+        loaded.score_samples(X, y), fitted.score_samples(X, y)
+    )
+    for own, other in zip(loaded.estimators_, fitted.estimators_, strict=True):
+        assert type(own) is type(other)
+
+
+@both
+def test_partial_fit_stays_on_the_device_of_the_network(classifier, backbone, images):
+    X, y = images
+    clf = frozen(classifier, backbone).fit(X, y)
+    clf.set_params(device="cuda")
+    clf.partial_fit(X, y)  # there is none: a loaded network may be elsewhere
+    assert torch.device(clf.net_.device).type == "cpu"
+    clf.predict(X)

@@ -1,5 +1,7 @@
 """sklgm._net._augment, and the classifiers' augment and autocast."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -85,6 +87,19 @@ def test_a_callable_gets_the_whole_batch():
 def test_a_callable_that_changes_the_shape_is_an_error(classifier, tiny_images):
     with pytest.raises(ValueError, match=r"must return a tensor of the shape of its"):
         classifier(augment=lambda X: X[:, :, 1:], **SETTINGS).fit(*tiny_images)
+
+
+def darkened(X):
+    return 0.5 * X
+
+
+@both
+def test_a_classifier_with_its_own_augmentation_can_be_pickled(classifier, tiny_images):
+    X, y = tiny_images
+    clf = classifier(max_epochs=1, augment=darkened, random_state=0).fit(X, y)
+    loaded = pickle.loads(pickle.dumps(clf))
+    np.testing.assert_array_equal(loaded.predict_proba(X), clf.predict_proba(X))
+    loaded.partial_fit(X, y)
 
 
 @both

@@ -10,7 +10,7 @@ from sklgm import SoftmaxClassifier
 from sklgm._net import BatchDataset, SlicedBatches, shared_tensor
 from sklgm._net._placement import choose_placement, gathered, prefetched
 
-CUDA = torch.device("cuda", 0)
+CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 needs_cuda = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="needs a CUDA device"
 )
@@ -34,7 +34,7 @@ def epochs_of(dataset, placement, device="cpu"):
         batch_size=16,
         generator=torch.Generator().manual_seed(0),
     )
-    batches.placement, batches.device = placement, torch.device(device)
+    batches._placement, batches.device = placement, torch.device(device)
     return [
         (X["X"].cpu(), X["sample_weight"].cpu(), y.cpu())
         for _ in range(2)
@@ -65,6 +65,40 @@ def test_rows_stay_on_a_gpu_that_has_room(n_bytes, is_read_again, expected):
     assert placement == expected
 
 
+@pytest.mark.usefixtures("free_memory")
+def test_memory_that_torch_keeps_unused_is_free(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 3000)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 1000)
+    assert choose_placement(1500, CUDA, is_read_again=True) == "resident"
+    assert choose_placement(1501, CUDA, is_read_again=True) == "prefetched"
+
+
+def test_rows_are_placed_when_they_are_read(monkeypatch):
+    """By then the rows that are trained on have taken their memory."""
+    free = [1000]
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free[0], 4000))
+    batches = [
+        SlicedBatches(dataset, shared_tensor(dataset.X)[:1], batch_size=4, device=CUDA)
+        for dataset in (dataset_of(np.arange(10)), dataset_of(np.arange(10)))
+    ]
+    assert batches[0].placement == "resident"
+    free[0] = 100
+    assert [each.placement for each in batches] == ["resident", "prefetched"]
+
+
+def test_rows_for_which_there_is_no_room_after_all_are_prefetched(monkeypatch):
+    def full(dataset, instances, device):
+        raise torch.cuda.OutOfMemoryError
+
+    expected = epochs_of(dataset_of(None), "host")
+    monkeypatch.setattr(BatchDataset, "resident", full)
+    monkeypatch.setattr(
+        "sklgm._net._loaders.gathered",
+        lambda instances, rows, dtype, **_: gathered(instances, rows, instances.dtype),
+    )
+    assert_same_batches(epochs_of(dataset_of(None), "resident"), expected)
+
+
 @pytest.mark.parametrize("device", ["cpu", "mps"])
 def test_elsewhere_the_network_fetches_its_batches(device):
     assert choose_placement(1, torch.device(device), is_read_again=True) == "host"
@@ -93,12 +127,12 @@ def test_prefetched_rows_make_the_same_batches(monkeypatch):
 
 def test_one_item_is_made_ahead_and_in_order():
     made = []
-    items = prefetched(lambda number: made.append(number) or number, range(5))
+    items = prefetched(lambda number: made.append(number) or number, range(5), CPU)
     assert next(items) == 0
     assert max(made) <= 1
     assert list(items) == [1, 2, 3, 4]
     assert made == [0, 1, 2, 3, 4]
-    assert list(prefetched(abs, [])) == []
+    assert list(prefetched(abs, [], CPU)) == []
 
 
 def test_an_error_of_an_item_takes_its_place():
@@ -107,14 +141,14 @@ def test_an_error_of_an_item_takes_its_place():
             raise OSError("row 1 is damaged")
         return number
 
-    items = prefetched(make, range(3))
+    items = prefetched(make, range(3), CPU)
     assert next(items) == 0
     with pytest.raises(OSError, match="row 1 is damaged"):
         next(items)
 
 
 def test_the_thread_ends_with_the_iteration():
-    items = prefetched(abs, range(5))
+    items = prefetched(abs, range(5), CPU)
     next(items)
     items.close()
     assert not any("sklgm-prefetch" in t.name for t in threading.enumerate())
