@@ -459,9 +459,10 @@ class LGMClassifier(NetworkClassifier):
         threat : {"one_class", "any"}, default="one_class"
             ``"one_class"``: the poisons all claim one class, whichever it is;
             ``"any"``: each class holds so many of them.
-        change : {"replace", "insert"}, default="replace"
-            Whether poisons replace training rows of the classes they claim, or come
-            on top.
+        change : {"replace"}, default="replace"
+            Poisons replace training rows of the classes they claim. Rows that come on
+            top would change the class shares, which are the priors here:
+            ``"insert"`` is refused.
         assume_trusted_features : bool, default=False
             Take the features for given, although the network that computes them was
             trained on the rows in question. The numbers hold for what would be
@@ -477,23 +478,25 @@ class LGMClassifier(NetworkClassifier):
         Raises
         ------
         ValueError
-            If features were trained on the rows in question, unless
-            ``assume_trusted_features``; or if there is no bound, as in
+            If features were trained on the rows in question, or a backbone was started
+            from them (``"airbench"``), unless ``assume_trusted_features``; for
+            ``change="insert"``; or if there is no bound, as in
             :meth:`RobustGaussianClassifier.certified_poisons`: ``location="median"``
             or ``"trimmed_mean"`` and ``covariance_type="identity"`` have one.
         """
         features = self.transform(X)
-        if not (self._features_are_fixed() or assume_trusted_features):
+        if self._knows_rows and not assume_trusted_features:
             raise ValueError(
-                "the network was trained on the rows in question, so that poisons "
-                "among them could be anything to it: fit with freeze_backbone=True and "
-                "a backbone that was trained on trusted rows, or set "
-                "assume_trusted_features=True"
+                "the network was trained on the rows in question, or its first layer "
+                "made from them, so that poisons among them could be anything to it: "
+                "fit with freeze_backbone=True and a backbone module that was trained "
+                "on trusted rows, or set assume_trusted_features=True"
             )
-        if self._location() not in ("median", "trimmed_mean"):
+        if change == "insert":
             raise ValueError(
-                f"location={self._location()!r} has no bound on what poisons can do; "
-                "fit with location='median' or 'trimmed_mean'"
+                "change='insert' changes the class shares, which are the priors of "
+                "this classifier: certify a RobustGaussianClassifier with priors on "
+                "its features"
             )
         counts: NDArray[np.int64] = self.head_.certified_poisons(
             features, threat=threat, change=change
@@ -511,6 +514,7 @@ class LGMClassifier(NetworkClassifier):
     ) -> Trained:
         location, are_fixed = self._location(), self._features_are_fixed()
         n_epochs = self.max_epochs if location == "gradient" or not are_fixed else 0
+        self._knows_rows |= not are_fixed and n_epochs > 0
         n_warmup = 0
         warmed: LossNet | None = None
         if is_new and n_epochs > 0 and not are_fixed:
@@ -700,6 +704,7 @@ class LGMClassifier(NetworkClassifier):
         if len(new) > 0:
             set_class_means(net, train, new)
         self.__dict__.pop("is_kept_", None)
+        self._knows_rows |= not self._features_are_fixed()
 
     def _check_trains_in_chunks(self) -> None:
         if self._location() != "gradient":
@@ -731,10 +736,9 @@ class LGMClassifier(NetworkClassifier):
         else:
             head.classes_ = classes  # it was fitted on their indices
             if self.covariance_type == "identity":
-                head.covariances_ = covariances.astype(np.float64)
                 # That of a trained network is given with it, not by the rows.
                 is_of_rows = self.variance == "auto" and self._features_are_fixed()
-                head.variance = "within" if is_of_rows else float(covariances)
+                head._take_variance(float(covariances), is_of_rows=is_of_rows)
         self.head_ = head
         self.means_ = module.means.detach().cpu().numpy().copy()
         self.covariances_ = covariances

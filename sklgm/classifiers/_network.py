@@ -238,6 +238,9 @@ class NetworkClassifier(
     history_: Any
     head_: Any
     _column_offsets: NDArray[np.float64] | None
+    # Whether training rows had a part in the backbone.
+    _knows_rows: bool
+    _made_of: tuple[str | None, int]
 
     @classmethod
     def from_preset(cls, name: str, /, **changes: Any) -> Self:
@@ -597,6 +600,14 @@ class NetworkClassifier(
         return Checkpoints(self.checkpoint_dir, key)
 
     def _check_continued(self) -> None:
+        # What a user's own backbone is cannot be compared with one that was loaded.
+        asked_for = (_name_of(self.backbone), self.feature_dim)
+        if asked_for != self._made_of and None not in (asked_for[0], self._made_of[0]):
+            raise ValueError(
+                "warm_start=True and partial_fit continue a network with "
+                f"(backbone, feature_dim)={self._made_of!r}, got {asked_for!r}; call "
+                "fit with warm_start=False to start anew"
+            )
         for name, fitted in self._structure().items():
             asked = getattr(self, name)
             if asked != fitted:
@@ -633,7 +644,10 @@ class NetworkClassifier(
         backbone = make_backbone(self.backbone, self.input_shape_, self.feature_dim)
         backbone = backbone.to(dtype)
         start_from = getattr(backbone, "start_from", None)
+        self._made_of = (_name_of(self.backbone), self.feature_dim)
+        self._knows_rows = False
         if start_from is not None and not isinstance(self.backbone, nn.Module):
+            self._knows_rows = True
             step = max(1, len(train) // _START_ROWS)
             rows = range(0, len(train), step)[:_START_ROWS]
             start_from(train.__getitems__(rows)[0]["X"])
@@ -830,6 +844,11 @@ class NetworkClassifier(
             name = f"the state of {type(self).__name__}"
             state = vars(unpack(state[_PACKED].tobytes(), name))
         super().__setstate__(state)
+
+
+def _name_of(backbone: Any) -> str | None:
+    """Name of a backbone; None of a user's own."""
+    return backbone if isinstance(backbone, str) else None
 
 
 def is_identity(backbone: Any) -> bool:

@@ -8,7 +8,14 @@ import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    MetaEstimatorMixin,
+    clone,
+    is_clusterer,
+    is_regressor,
+)
 from sklearn.dummy import DummyClassifier
 from sklearn.utils import Tags, assert_all_finite, get_tags
 from sklearn.utils.multiclass import check_classification_targets
@@ -146,6 +153,10 @@ class PartitionedClassifier(
                 f"{type(self).__name__} requires y to be passed, but the target y is "
                 "None"
             )
+        if is_regressor(self.estimator) or is_clusterer(self.estimator):
+            raise ValueError(
+                f"estimator must be a classifier, got {type(self.estimator).__name__}"
+            )
         X = _indexable(self, X, reset=True)
         labels: NDArray[Any] = column_or_1d(y, warn=True)
         check_consistent_length(X, labels)
@@ -249,6 +260,12 @@ class PartitionedClassifier(
         votes = np.zeros((len(predictions[0]), len(self.classes_)), dtype=np.int64)
         rows = np.arange(len(votes))
         for predicted in predictions:
+            if not np.isin(predicted, self.classes_).all():
+                raise ValueError(
+                    "estimator must predict labels of y, such as "
+                    f"{self.classes_.tolist()[0]!r}, got {predicted.tolist()[0]!r} "
+                    f"from a {type(self.estimator).__name__}"
+                )
             votes[rows, np.searchsorted(self.classes_, predicted)] += 1
         return votes
 
@@ -273,10 +290,11 @@ def _indexable(estimator: PartitionedClassifier, X: Any, *, reset: bool) -> Any:
                 f"Found array with 0 {what} (shape={X.shape}) while a minimum of 1 is "
                 "required."
             )
-    if X.ndim != 2 and not sparse.issparse(X):
-        if X.ndim < 2:
+    n_dims = len(X.shape)
+    if n_dims != 2 and not sparse.issparse(X):
+        if n_dims < 2:
             raise ValueError(
-                f"Expected 2D array, got {X.ndim}D array instead. Reshape your data "
+                f"Expected 2D array, got {n_dims}D array instead. Reshape your data "
                 "either using X.reshape(-1, 1) if it has a single feature or "
                 "X.reshape(1, -1) if it contains a single sample."
             )

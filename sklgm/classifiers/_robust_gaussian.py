@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from numbers import Real
-from typing import Any, ClassVar, Self, get_args
+from typing import Any, ClassVar, NamedTuple, Self, get_args
 
 import numpy as np
 import torch
@@ -47,6 +47,15 @@ _VALUES, _MOST_ROWS, _LEAST_ROWS = 2**18, 4096, 64
 # Error of a squared distance, in the scores of rows of float32, which are multiplied as
 # such; of classes and their probabilities there is none.
 _TOLERANCE = 0.01
+
+
+class _Estimated(NamedTuple):
+    """How Gaussians were estimated, whatever parameters say since."""
+
+    location: str
+    covariance_type: str
+    variance_is_of_rows: bool
+    priors_are_of_rows: bool
 
 
 class RobustGaussianClassifier(ClassifierMixin, PersistenceMixin, BaseEstimator):
@@ -217,6 +226,7 @@ class RobustGaussianClassifier(ClassifierMixin, PersistenceMixin, BaseEstimator)
         made.n_features_in_ = made.n_dimensions_ = means.shape[1]
         made.input_shape_ = (means.shape[1],)
         made._location_bounds = None
+        made._estimated_as = _Estimated("gradient", covariance_type, True, True)
         return made
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -279,6 +289,12 @@ class RobustGaussianClassifier(ClassifierMixin, PersistenceMixin, BaseEstimator)
                 "X holds values too large for means, variances and distances in "
                 f"float64: up to {np.abs(extreme).max():.3g}; scale X"
             )
+        self._estimated_as = _Estimated(
+            self.location,
+            self.covariance_type,
+            self.variance == "within",
+            self.priors is None,
+        )
         self._location_bounds = None
         if self.location in ("median", "trimmed_mean") and len(np.unique(weight)) == 1:
             trim = None if self.location == "median" else float(self.trim)
@@ -552,25 +568,26 @@ class RobustGaussianClassifier(ClassifierMixin, PersistenceMixin, BaseEstimator)
         ):
             if value not in allowed:
                 raise ValueError(f"{name} must be one of {allowed}, got {value!r}")
-        if self.location not in ("median", "trimmed_mean"):
+        fitted = self._estimated_as
+        if fitted.location not in ("median", "trimmed_mean"):
             raise ValueError(
-                f"location={self.location!r} has no bound on what poisons can do; fit "
-                "with location='median' or 'trimmed_mean'"
+                f"location={fitted.location!r} has no bound on what poisons can do; "
+                "fit with location='median' or 'trimmed_mean'"
             )
-        if self.covariance_type != "identity":
+        if fitted.covariance_type != "identity":
             raise ValueError(
-                f"covariance_type={self.covariance_type!r}: variances estimated from "
+                f"covariance_type={fitted.covariance_type!r}: variances estimated from "
                 "the training rows have no bound; fit with covariance_type='identity', "
                 "behind a frozen scaler if columns have different units"
             )
         # Exactly: a variance as large as poisons make it counts any difference.
         has_equal_priors = (self.priors_ == self.priors_[0]).all()
-        if self.variance == "within" and not has_equal_priors:
+        if fitted.variance_is_of_rows and not has_equal_priors:
             raise ValueError(
                 "variance='within' is estimated from the training rows and matters "
                 "where priors differ; set variance to a number, or priors to equal ones"
             )
-        if change == "insert" and self.priors is None:
+        if change == "insert" and fitted.priors_are_of_rows:
             raise ValueError(
                 "change='insert' changes the class shares that priors=None takes; set "
                 "priors"
@@ -581,6 +598,12 @@ class RobustGaussianClassifier(ClassifierMixin, PersistenceMixin, BaseEstimator)
             )
         bounds: list[LocationBounds] = self._location_bounds
         return bounds
+
+    def _take_variance(self, variance: float, *, is_of_rows: bool) -> None:
+        """Take the variance of ``"identity"`` in place of the estimate."""
+        self.covariances_ = np.asarray(variance, dtype=np.float64)
+        self.variance = "within" if is_of_rows else variance
+        self._estimated_as = self._estimated_as._replace(variance_is_of_rows=is_of_rows)
 
     def _estimate(
         self,

@@ -7,7 +7,7 @@ are, not by what they hold.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,14 @@ class LocationBounds:
 
     ordered: NDArray[np.floating]
     trim: float | None
+
+    def __post_init__(self) -> None:
+        ordered = self.ordered
+        if ordered.ndim != 2 or (ordered[1:] < ordered[:-1]).any():
+            raise ValueError(
+                "ordered must have shape (n_rows, n_features), each column in "
+                f"increasing order, got shape {ordered.shape}"
+            )
 
     def greatest_count(self, change: Change) -> int:
         """Most poisons for which the location stays between rows of the class.
@@ -78,7 +86,15 @@ class LocationBounds:
         -------
         low, high : ndarray of shape (n_features,)
             The interval of each column; infinite where there is no bound.
+
+        Raises
+        ------
+        ValueError
+            If ``n_poisons`` is negative, or there is no such ``change``.
         """
+        _check_choice("change", change, Change)
+        if n_poisons < 0:
+            raise ValueError(f"n_poisons must be at least 0, got {n_poisons!r}")
         of_low, of_high = self._windows(n_poisons, change)
         unbounded = np.full(self.ordered.shape[1], np.inf)
         low = self._window_mean(*of_low) if self._holds(of_low) else -unbounded
@@ -155,6 +171,11 @@ def certified_poisons(
     ndarray of int of shape (n_samples,)
         The largest number for which the prediction is proved to stay; at least 0.
 
+    Raises
+    ------
+    ValueError
+        If there is no such ``threat`` or ``change``.
+
     Notes
     -----
     Of class k with sorted values ``x_(1) <= ... <= x_(n)`` in some column, the median
@@ -175,6 +196,8 @@ def certified_poisons(
     s_c is below the least of all others at once. The boxes grow with r: bisection
     finds the largest.
     """
+    _check_choice("threat", threat, Threat)
+    _check_choice("change", change, Change)
     # As `RobustGaussianClassifier.predict` decides: with equal priors all are 0, and a
     # variance that poisons inflate has no part in it.
     offsets = variance * (log_priors.max() - log_priors)
@@ -206,6 +229,11 @@ def certified_poisons(
         low = np.where(is_open & holds, middle, low)
         high = np.where(is_open & ~holds, middle - 1, high)
     return low
+
+
+def _check_choice(name: str, value: Any, choices: Any) -> None:
+    if value not in get_args(choices):
+        raise ValueError(f"{name} must be one of {get_args(choices)}, got {value!r}")
 
 
 def _withstands(

@@ -1,5 +1,6 @@
 """Certified accuracy: right, and proved to stay so under a number of poisons."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from numbers import Integral
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
 from sklearn.utils.validation import check_consistent_length
 
 from sklgm.metrics._rates import Rate, wilson_rate
@@ -56,6 +58,8 @@ def certified_accuracy(
     """
     _check_n_poisons(n_poisons)
     check_consistent_length(y_true, predicted_labels, certified_poisons)
+    if len(np.asarray(y_true)) == 0:
+        raise ValueError("y_true must have at least 1 row")
     is_right = np.asarray(y_true) == np.asarray(predicted_labels)
     holds = is_right & (np.asarray(certified_poisons) >= n_poisons)
     return wilson_rate(int(holds.sum()), len(holds), confidence=confidence)
@@ -74,7 +78,7 @@ def predict_certified(
         Rows, as the estimator's ``predict`` takes them.
     **parameters : dict
         For ``certified_poisons`` of the estimator: ``threat``, ``change``,
-        ``assume_trusted_features``.
+        ``assume_trusted_features``, of the steps before it, too.
 
     Returns
     -------
@@ -87,11 +91,23 @@ def predict_certified(
     ------
     TypeError
         If the classifier has no ``certified_poisons``.
+    ValueError
+        If a step of a Pipeline before it was fitted to the rows in question, unless
+        ``assume_trusted_features``: poisons may do anything to it.
     """
+    assumes = bool(parameters.get("assume_trusted_features", False))
     while isinstance(estimator, Pipeline | FrozenEstimator):
         if isinstance(estimator, FrozenEstimator):
             estimator = estimator.estimator
             continue
+        for name, step in estimator.steps[:-1]:
+            if not assumes and _learns(step):
+                raise ValueError(
+                    f"the step {name!r} was fitted to the rows in question, so that "
+                    "poisons among them could be anything to it: fit it to trusted "
+                    "rows and put it into a FrozenEstimator, or set "
+                    "assume_trusted_features=True"
+                )
         if len(estimator) > 1:
             X = estimator[:-1].transform(X)
         estimator = estimator[-1]
@@ -100,7 +116,17 @@ def predict_certified(
             f"estimator {type(estimator).__name__} has no certified_poisons: take "
             "a RobustGaussianClassifier, LGMClassifier or PartitionedClassifier"
         )
+    takes = inspect.signature(estimator.certified_poisons).parameters
+    if "assume_trusted_features" not in takes:  # it was about the steps alone
+        parameters.pop("assume_trusted_features", None)
     return estimator.predict(X), estimator.certified_poisons(X, **parameters)
+
+
+def _learns(step: Any) -> bool:
+    """Whether what a step does depends on the rows that it was fitted to."""
+    if step in (None, "passthrough") or isinstance(step, FrozenEstimator):
+        return False
+    return bool(get_tags(step).requires_fit)
 
 
 def make_certified_scorer(

@@ -149,8 +149,18 @@ class CertifiedAccuracyDisplay:
         TypeError
             If the estimator has no certificates.
         ValueError
-            If an attack was made on other rows.
+            If an attack was made on other rows, or is of another ``threat`` or
+            ``change`` than the certificates.
         """
+        asked = {"threat": "one_class", "change": "replace", **(parameters or {})}
+        attacks = _listed(attacks)
+        for attack in attacks:
+            for what in ("threat", "change"):
+                if getattr(attack, what) != asked[what]:
+                    raise ValueError(
+                        f"attacks holds one with {what}={getattr(attack, what)!r}, but "
+                        f"certificates are for {what}={asked[what]!r}."
+                    )
         labels, counts = predict_certified(estimator, X, **(parameters or {}))
         return cls.from_predictions(
             y,
@@ -209,11 +219,21 @@ class CertifiedAccuracyDisplay:
         Raises
         ------
         ValueError
-            If lengths differ or there is no row.
+            If lengths differ, there is no row, or attacks are of several kinds.
         """
         withstood = np.asarray(certified_poisons)
         check_consistent_length(y_true, y_pred, withstood)
-        points = _points(withstood) if n_poisons is None else np.asarray(n_poisons)
+        attacks = _listed(attacks)
+        kinds = {(attack.threat, attack.change) for attack in attacks}
+        if len(kinds) > 1:
+            raise ValueError(
+                f"attacks must have one threat and change, got {sorted(kinds)}."
+            )
+        points = _points(withstood)
+        if n_poisons is not None:
+            points = np.atleast_1d(np.asarray(n_poisons))
+            if points.size > 0 and points.dtype.kind not in "iu":
+                raise ValueError(f"n_poisons must hold ints, got {n_poisons!r}.")
         certified = {
             int(n): certified_accuracy(y_true, y_pred, withstood, int(n))
             for n in points
@@ -290,6 +310,11 @@ class CertifiedAccuracyDisplay:
         open_frame(ax)
         self.ax_, self.figure_ = ax, ax.figure
         return self
+
+
+def _listed(attacks: Any) -> list[Any]:
+    """Attacks, or the one that was given, as a list."""
+    return [attacks] if hasattr(attacks, "is_changed") else list(attacks)
 
 
 def plot_certified_accuracy(table: pl.DataFrame, *, ax: Any | None = None) -> Any:

@@ -42,8 +42,10 @@ class LocationAttack:
         predicted one.
     X_train, y_train : ndarray of shape (n_train, n_features) and (n_train,)
         Training rows without poisons, and their labels.
+    threat : {"one_class", "any"}
+        Whether the poisons are of one class, or of each.
     change : {"replace", "insert"}
-        What is done to them.
+        What is done to the training rows.
     moves : mapping of int to tuple
         By the rows whose predictions change: for each class that is poisoned its
         label, the training rows that are replaced and the poisons.
@@ -54,6 +56,7 @@ class LocationAttack:
     claimed_labels: NDArray[Any]
     X_train: FloatArray = field(repr=False)
     y_train: NDArray[Any] = field(repr=False)
+    threat: str = field(repr=False)
     change: str = field(repr=False)
     moves: Mapping[int, tuple[Move, ...]] = field(repr=False)
 
@@ -184,23 +187,37 @@ def attack_locations(
         raise ValueError(f"n_iter must be an int >= 1, got {n_iter!r}")
     bounds = _checked_bounds(classifier, threat, change)
     X_train, X = (
-        check_array(rows, dtype=np.float64, input_name=name)
+        check_array(rows, dtype=np.float64, allow_nd=True, input_name=name)
         for name, rows in (("X_train", X_train), ("X", X))
     )
+    X_train, X = X_train.reshape(len(X_train), -1), X.reshape(len(X), -1)
+    for name, rows in (("X_train", X_train), ("X", X)):
+        if rows.shape[1] != classifier.means_.shape[1]:
+            raise ValueError(
+                f"{name} must have the {classifier.means_.shape[1]} columns that "
+                f"classifier was fitted on, got {rows.shape[1]}"
+            )
     y_train = np.asarray(y_train)
     check_consistent_length(X_train, y_train)
     y_encoded = encode_labels(y_train, classifier.classes_, name="y_train")
     of_classes = [X_train[y_encoded == k] for k in range(len(classifier.classes_))]
     for rows, bound in zip(of_classes, bounds, strict=True):
-        if not np.allclose(np.sort(rows, axis=0), bound.ordered, rtol=1e-6):
+        is_same = rows.shape == bound.ordered.shape and np.allclose(
+            np.sort(rows, axis=0), bound.ordered, rtol=1e-6, atol=0.0
+        )
+        if not is_same:
             raise ValueError(
                 "X_train and y_train must be the rows that classifier was fitted on"
             )
+    # In squared units of the features, as certificates count: a variance of any size
+    # leaves them alone where priors are equal.
     log_priors, variance = np.log(classifier.priors_), float(classifier.covariances_)
+    offsets = variance * (log_priors.max() - log_priors)
     distances = np.stack(
         [np.square(X - mean).sum(axis=1) for mean in classifier.means_], axis=1
     )
-    scores = 0.5 * distances / variance - log_priors  # (n_samples, n_classes)
+    scores = 0.5 * distances + offsets  # (n_samples, n_classes)
+    spread = np.square(X - classifier.means_.mean(axis=0)).sum(axis=1)
     # Its own, also where rounding decides a tie.
     predicted = encode_labels(
         classifier.predict(X), classifier.classes_, name="predictions"
@@ -217,7 +234,7 @@ def attack_locations(
     ]
 
     def score(k: int, squares: FloatArray) -> FloatArray:
-        return 0.5 * squares / variance - log_priors[k]
+        return 0.5 * squares + offsets[k]
 
     every = np.arange(len(X))
     reached = scores.copy()  # by each class at its best, from the attacker's side
@@ -248,11 +265,12 @@ def attack_locations(
     plain[every, predicted] = np.inf
     if threat == "any":
         winner = others.argmin(axis=1)
-        is_changed = _is_clearly_below(others.min(axis=1), own)
+        is_changed = _is_clearly_below(others.min(axis=1), own, spread)
     else:
-        by_other = _is_clearly_below(others.min(axis=1), scores[every, predicted])
+        before = scores[every, predicted]
+        by_other = _is_clearly_below(others.min(axis=1), before, spread)
         winner = np.where(by_other, others.argmin(axis=1), predicted)
-        is_changed = by_other | _is_clearly_below(plain.min(axis=1), own)
+        is_changed = by_other | _is_clearly_below(plain.min(axis=1), own, spread)
     for row in np.flatnonzero(is_changed):
         claimed[row] = winner[row]
         of_row = {int(predicted[row]), int(winner[row])}
@@ -272,14 +290,21 @@ def attack_locations(
         classifier.classes_[claimed],
         X_train,
         y_train,
+        threat,
         change,
         moves,
     )
 
 
-def _is_clearly_below(lower: FloatArray, upper: FloatArray) -> NDArray[np.bool_]:
-    """Whether it is below by more than the rounding of the model's own scores."""
-    return np.asarray(lower + 1e-7 * (1.0 + np.abs(lower)) < upper)
+def _is_clearly_below(
+    lower: FloatArray, upper: FloatArray, spread: FloatArray
+) -> NDArray[np.bool_]:
+    """Whether it is below by more than the rounding of the model's own scores.
+
+    ``spread`` is the squared distance of each row from the middle of the class means,
+    whose products the model computes.
+    """
+    return np.asarray(lower * (1.0 + 1e-7) + 1e-12 * spread < upper)
 
 
 def _checked_bounds(

@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
+from sklearn.cluster import KMeans
 from sklearn.dummy import DummyClassifier
-from sklearn.linear_model import LogisticRegression
+from sklearn.ensemble import IsolationForest
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.naive_bayes import GaussianNB
 from sklearn.tree import DecisionTreeClassifier
 
@@ -174,7 +176,7 @@ def test_a_row_of_another_type_moves_no_other_row(kind):
     assert len(np.unique(whole)) > 6
 
 
-@pytest.mark.parametrize("kind", ["float32", "frame", "sparse", "images"])
+@pytest.mark.parametrize("kind", ["float32", "frame", "polars", "sparse", "images"])
 def test_inputs_of_every_kind_are_taken(kind, blobs, tiny_images):
     X, y = blobs
     estimator = LogisticRegression()
@@ -182,6 +184,8 @@ def test_inputs_of_every_kind_are_taken(kind, blobs, tiny_images):
         X = X.astype(np.float32)
     elif kind == "frame":
         X = pytest.importorskip("pandas").DataFrame(X, columns=list("abcd"))
+    elif kind == "polars":
+        X = pytest.importorskip("polars").DataFrame(X, schema=list("abcd"))
     elif kind == "sparse":
         X = sparse.csr_matrix(X)
     else:
@@ -190,6 +194,21 @@ def test_inputs_of_every_kind_are_taken(kind, blobs, tiny_images):
     clf = partitioned(estimator, n_partitions=3).fit(X, y)
     assert clf.score(X, y) > 0.8
     assert clf.certified_poisons(X).max() == 1
+
+
+@pytest.mark.parametrize("estimator", [Ridge(), KMeans(2)])
+def test_what_is_no_classifier_is_refused(estimator, blobs):
+    with pytest.raises(ValueError, match="estimator must be a classifier, got"):
+        partitioned(estimator).fit(*blobs)
+
+
+def test_votes_for_labels_that_there_are_not_are_refused(blobs):
+    X, y = blobs
+    clf = partitioned(IsolationForest(n_estimators=5), n_partitions=3).fit(
+        X, np.array(list("abc"))[y]
+    )
+    with pytest.raises(ValueError, match="must predict labels of y, such as 'a', got"):
+        clf.predict(X)
 
 
 def test_clones_are_fitted_side_by_side_to_the_same_result(blobs):

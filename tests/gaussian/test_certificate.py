@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sklgm import LGMClassifier, RobustGaussianClassifier, SoftmaxClassifier
-from sklgm.gaussian import LocationBounds, estimate_gaussians
+from sklgm.gaussian import LocationBounds, certified_poisons, estimate_gaussians
 from sklgm.gaussian._certificate import _chunks
 
 FAR = 1e6
@@ -338,6 +338,71 @@ def test_trained_features_are_certified_only_if_they_are_assumed_to_be_trusted(b
         clf.certified_poisons(X)
     certified = clf.certified_poisons(X, assume_trusted_features=True)
     assert certified.max() > 2
+
+
+def certified_images(backbone, rng, **settings):
+    X = rng.random((40, 3, 32, 32)).astype(np.float32)
+    clf = LGMClassifier(
+        backbone, location="median", freeze_backbone=True, random_state=0, **settings
+    )
+    return clf.fit(X, np.arange(40) % 2), X
+
+
+@pytest.mark.parametrize("backbone", ["airbench_narrow", "auto"])
+def test_a_backbone_that_was_started_from_the_rows_is_not_certified(backbone):
+    # Its whitening is theirs: a replaced row changes all features.
+    clf, X = certified_images(backbone, np.random.default_rng(0))
+    with pytest.raises(ValueError, match="or its first layer made from them"):
+        clf.certified_poisons(X[:2])
+    clf.certified_poisons(X[:2], assume_trusted_features=True)
+    other, _ = certified_images("cnn", np.random.default_rng(0))
+    other.certified_poisons(X[:2])
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["as it is", "warm start"])
+def test_what_was_trained_stays_so_whatever_parameters_say(again, blobs):
+    X, y = blobs
+    clf = LGMClassifier("mlp", location="median", max_epochs=2, random_state=0)
+    clf.fit(X, y).set_params(freeze_backbone=True, warm_start=again)
+    if again:
+        clf.fit(X, y)
+    with pytest.raises(ValueError, match="the network was trained on the rows in que"):
+        clf.certified_poisons(X)
+    # Started anew, and frozen, it has not seen them.
+    clf.set_params(warm_start=False).fit(X, y).certified_poisons(X)
+
+
+def test_a_fit_is_certified_by_how_it_was_fitted(blobs):
+    X, y = blobs
+    clf = RobustGaussianClassifier(location="median", priors=[0.2, 0.3, 0.5]).fit(X, y)
+    clf.set_params(variance=1.0)
+    with pytest.raises(ValueError, match="variance='within' is estimated"):
+        clf.certified_poisons(X)
+    clf.fit(X, y).set_params(priors=None)
+    clf.certified_poisons(X, change="insert")
+    clf.fit(X, y).set_params(priors=[1, 1, 1])
+    with pytest.raises(ValueError, match="class shares that priors=None takes"):
+        clf.certified_poisons(X, change="insert")
+    clf.fit(X, y).set_params(location="mean")
+    clf.certified_poisons(X)
+
+
+def test_a_network_has_no_certificate_against_inserted_rows(backbone, blobs):
+    clf = LGMClassifier(backbone, freeze_backbone=True, location="median").fit(*blobs)
+    with pytest.raises(ValueError, match="certify a RobustGaussianClassifier with pr"):
+        clf.certified_poisons(blobs[0], change="insert")
+
+
+def test_functions_refuse_what_is_none_of_their_choices():
+    bounds = LocationBounds(np.arange(5.0)[:, None], None)
+    rows, means = np.zeros((1, 1)), np.array([[2.0]])
+    for wrong in ({"threat": "oops"}, {"change": "oops"}):
+        with pytest.raises(ValueError, match="must be one of"):
+            certified_poisons(rows, means, [bounds], np.zeros(1), 1.0, **wrong)
+    with pytest.raises(ValueError, match="n_poisons must be at least 0"):
+        bounds.interval(-3, "replace")
+    with pytest.raises(ValueError, match="each column in increasing order"):
+        LocationBounds(np.array([[1.0], [0.0]]), None)
 
 
 @pytest.mark.parametrize("far", [1e9, 1e12, 1e18])

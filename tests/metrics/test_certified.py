@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from sklgm import LGMClassifier, PartitionedClassifier, RobustGaussianClassifier
 from sklgm.metrics import certified_accuracy, make_certified_scorer, wilson_rate
@@ -33,7 +33,12 @@ def test_it_never_grows_with_the_number_of_poisons():
     "estimator",
     [
         RobustGaussianClassifier(location="median"),
-        make_pipeline(StandardScaler(), RobustGaussianClassifier(location="median")),
+        make_pipeline(
+            FrozenEstimator(StandardScaler().fit(np.eye(4))),
+            "passthrough",
+            FunctionTransformer(),
+            RobustGaussianClassifier(location="median"),
+        ),
         LGMClassifier("identity", location="trimmed_mean", trim=0.25),
         PartitionedClassifier(GaussianNB(), n_partitions=5),
     ],
@@ -94,6 +99,25 @@ def test_lists_of_one_row_are_not_taken_for_all_rows(position):
     lists[position] = lists[position][:1]
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         certified_accuracy(*lists, n_poisons=1)
+
+
+def test_steps_that_poisons_can_change_are_not_certified(blobs):
+    X, y = blobs
+    head = RobustGaussianClassifier(location="median")
+    pipe = make_pipeline(StandardScaler(), head).fit(X, y)
+    with pytest.raises(ValueError, match="the step 'standardscaler' was fitted to"):
+        make_certified_scorer(1)(pipe, X, y)
+    nested = make_pipeline(make_pipeline(StandardScaler()), head).fit(X, y)
+    with pytest.raises(ValueError, match="the step 'pipeline' was fitted to"):
+        make_certified_scorer(1)(nested, X, y)
+    assume = make_certified_scorer(1, assume_trusted_features=True)
+    expected = make_certified_scorer(1)(pipe[-1], pipe[:-1].transform(X), y)
+    assert assume(pipe, X, y) == assume(nested, X, y) == expected
+
+
+def test_without_rows_there_is_no_certified_accuracy():
+    with pytest.raises(ValueError, match="at least 1 row"):
+        certified_accuracy([], [], [], 1)
 
 
 def test_a_pipeline_of_one_step_is_that_step(blobs):

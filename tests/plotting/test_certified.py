@@ -84,6 +84,8 @@ def test_a_curve_of_many_poisons_has_at_most_200_points(ax):
     [
         ({"rows_per_class": 0}, "rows_per_class=0 must be at least 1"),
         ({"n_poisons": []}, "must hold at least one point"),
+        ({"n_poisons": [0.5, 1.5]}, "n_poisons must hold ints"),
+        ({"y_true": [], "y_pred": [], "certified_poisons": []}, "at least 1 row"),
         ({"y_pred": [0]}, "inconsistent numbers of samples"),
     ],
 )
@@ -91,6 +93,27 @@ def test_wrong_arguments_say_what_was_expected(changes, message, ax):
     given = {"y_true": [0, 1], "y_pred": [0, 1], "certified_poisons": [1, 1]}
     with pytest.raises(ValueError, match=message):
         CertifiedAccuracyDisplay.from_predictions(**given | changes, ax=ax)
+
+
+def test_attacks_of_another_kind_than_the_certificates_are_refused(ax, blobs):
+    X, y = blobs
+    clf = RobustGaussianClassifier(location="median", priors=[1, 1, 1]).fit(X, y)
+    draw = CertifiedAccuracyDisplay.from_estimator
+    whole = attack_locations(clf, X, y, X, 3, threat="any")
+    inserted = attack_locations(clf, X, y, X, 3, change="insert")
+    with pytest.raises(ValueError, match="threat='any', but certificates are for thr"):
+        draw(clf, X, y, attacks=whole, ax=ax)
+    with pytest.raises(ValueError, match="change='insert', but certificates are for"):
+        draw(clf, X, y, attacks=[inserted], ax=ax)
+    shown = draw(
+        clf, X, y, attacks=whole, n_poisons=3, parameters={"threat": "any"}, ax=ax
+    )
+    assert shown.attacked[3].value >= shown.certified[3].value
+    labels, counts = clf.predict(X), clf.certified_poisons(X)
+    with pytest.raises(ValueError, match="attacks must have one threat and change"):
+        CertifiedAccuracyDisplay.from_predictions(
+            y, labels, counts, attacks=[whole, inserted], ax=ax
+        )
 
 
 def test_attacks_on_other_rows_are_refused(ax, blobs):

@@ -157,6 +157,9 @@ def test_the_head_of_a_network_is_attacked_on_its_features(blobs):
         ({"threat": "all"}, "threat must be one of"),
         ({"X_train": "reversed"}, "must be the rows that classifier was fitted on"),
         ({"y_train": [5] * 60}, "y_train"),
+        ({"X": np.ones((3, 2))}, "X must have the 4 columns"),
+        ({"X_train": np.ones((60, 5))}, "X_train must have the 4 columns"),
+        ({"X_train": np.ones((9, 4)), "y_train": [0] * 9}, "must be the rows that"),
     ],
 )
 def test_wrong_arguments_say_what_was_expected(changes, message, blobs):
@@ -167,6 +170,44 @@ def test_wrong_arguments_say_what_was_expected(changes, message, blobs):
         given["X_train"] = -X
     with pytest.raises(ValueError, match=message):
         attack_locations(clf, **given)
+
+
+@pytest.mark.parametrize("change", ["replace", "insert"])
+@pytest.mark.parametrize(
+    ("unit", "variance"), [(2.0**-20, 1.0), (2.0**20, 1.0), (1.0, 1e9), (1.0, 1e-9)]
+)
+def test_units_and_variances_leave_the_attack_alone(unit, variance, change):
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1, 2], 20)
+    X = 1.5 * np.eye(3)[y] + rng.normal(size=(60, 3))
+
+    def changed(unit, variance):
+        clf = RobustGaussianClassifier(
+            location="median", variance=variance, priors=[1, 1, 1]
+        ).fit(unit * X, y)
+        attack = attack_locations(
+            clf, unit * X, y, unit * X, 6, change=change, random_state=0
+        )
+        return attack.is_changed
+
+    expected = changed(1.0, 1.0)
+    assert expected.sum() > 5
+    np.testing.assert_array_equal(changed(unit, variance), expected)
+
+
+def test_rows_of_tiny_values_are_not_taken_for_those_of_the_fit(blobs):
+    X, y = blobs
+    clf = RobustGaussianClassifier(location="median").fit(1e-9 * X, y)
+    with pytest.raises(ValueError, match="must be the rows that classifier was fitted"):
+        attack_locations(clf, -1e-9 * X, y, X, 1)
+
+
+def test_images_are_flattened_as_the_classifier_does(tiny_images):
+    X, y = tiny_images
+    clf = RobustGaussianClassifier(location="median").fit(X, y)
+    flat = X.reshape(len(X), -1)
+    first, second = (attack_locations(clf, rows, y, rows, 5) for rows in (X, flat))
+    np.testing.assert_array_equal(first.is_changed, second.is_changed)
 
 
 def test_other_classifiers_are_refused(blobs):
