@@ -1,7 +1,10 @@
 """Features on disk, row by row."""
 
+import contextlib
 import os
+import time
 import uuid
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +15,8 @@ from safetensors.numpy import save_file
 
 from sklgm.features._fingerprint import N_BYTES
 
-# Rows of a file, so that an interrupted extraction loses no more.
-_ROWS = 4096
+# Rows of a file and seconds between them, so that what ends at once loses no more.
+_ROWS, _SECONDS = 4096, 60.0
 
 
 class FeatureCache:
@@ -29,10 +32,17 @@ class FeatureCache:
 
     def __init__(self, folder: Path, key: str) -> None:
         self.folder = folder / key
+        self._is_written = True
+        self._written_at = time.monotonic()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            self._stop_writing(error)
         self._waiting: list[tuple[NDArray[np.uint8], NDArray[np.floating]]] = []
         self._places: dict[bytes, tuple[Path, int]] = {}
         for path in sorted(self.folder.glob("*.safetensors")):
-            for row, found in enumerate(_read(path, "keys")):
+            keys = _read(path, "keys")
+            for row, found in enumerate(() if keys is None else keys):
                 self._places[found.tobytes()] = path, row
 
     def find(
@@ -58,7 +68,9 @@ class FeatureCache:
         found = []
         for path, pairs in by_path.items():
             positions, rows = np.array(pairs).T
-            found.append((positions, _read(path, "features")[rows]))
+            features = _read(path, "features")
+            if features is not None:
+                found.append((positions, features[rows]))
         return found
 
     def add(self, keys: NDArray[np.uint8], features: NDArray[np.floating]) -> None:
@@ -72,25 +84,43 @@ class FeatureCache:
             Their features.
         """
         self._waiting.append((keys, features.copy()))
-        if sum(len(keys) for keys, _ in self._waiting) >= _ROWS:
+        n_waiting = sum(len(keys) for keys, _ in self._waiting)
+        if n_waiting >= _ROWS or time.monotonic() - self._written_at >= _SECONDS:
             self.flush()
 
     def flush(self) -> None:
         """Write what waits."""
+        self._written_at = time.monotonic()
         if not self._waiting:
             return
+        if not self._is_written:
+            self._waiting.clear()
+            return
         keys, features = map(np.concatenate, zip(*self._waiting, strict=True))
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{uuid.uuid4().hex}.safetensors"
         unfinished = path.with_suffix(".part")
         try:
             save_file({"keys": keys, "features": features}, unfinished)
             os.replace(unfinished, path)
+        except (OSError, SafetensorError) as error:
+            self._waiting.clear()
+            return self._stop_writing(error)
         finally:
-            unfinished.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                unfinished.unlink(missing_ok=True)
         self._waiting.clear()
         for row, key in enumerate(keys):
             self._places[key.tobytes()] = path, row
+        return None
+
+    def _stop_writing(self, error: Exception) -> None:
+        self._is_written = False
+        warnings.warn(
+            f"cache: {self.folder} cannot be written to ({error}): features are not "
+            "kept",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def as_keys(fingerprints: list[bytes]) -> NDArray[np.uint8]:
@@ -110,13 +140,16 @@ def as_keys(fingerprints: list[bytes]) -> NDArray[np.uint8]:
     return joined.reshape(len(fingerprints), N_BYTES).copy()
 
 
-def _read(path: Path, name: str) -> NDArray[Any]:
+def _read(path: Path, name: str) -> NDArray[Any] | None:
+    """One array of a file; None if it is damaged."""
     try:
         with safe_open(path, framework="np") as file:
             values: NDArray[Any] = file.get_tensor(name)
-    except SafetensorError as error:
-        raise ValueError(
-            f"cache: {path} is damaged ({error}); delete it, and its rows are computed "
-            "again"
-        ) from error
+    except (SafetensorError, OSError) as error:
+        warnings.warn(
+            f"cache: {path} is damaged ({error}): its rows are computed again",
+            UserWarning,
+            stacklevel=5,
+        )
+        return None
     return values

@@ -1,7 +1,9 @@
 """Pass rows through a network once."""
 
 import copy
+import functools
 import os
+import types
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from numbers import Integral
@@ -23,14 +25,19 @@ from sklgm._running import (
     user_cache,
 )
 from sklgm.features._cache import FeatureCache, as_keys
-from sklgm.features._fingerprint import fingerprint, name_fingerprint, row_fingerprint
+from sklgm.features._fingerprint import (
+    captured,
+    fingerprint,
+    name_fingerprint,
+    row_fingerprint,
+)
 from sklgm.features._removal import warn_of_classifier
 from sklgm.features._sources import Items, Source, Transform, make_source
 
 Extractor = nn.Module | Callable[[Any], Any]
 
 # Changes with what a cache holds.
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 _STAGE = "extract features"
 
 
@@ -110,9 +117,14 @@ def extract(
     -----
     The cache keeps each row by itself. It knows image files by path, size and time of
     change, other rows by their content, which costs reading them; and the extractor
-    and the transform by structure, weights and code. The code of packages that they
-    call is taken for unchanged. Files are in the safetensors format and written at
-    once or not at all; an extraction that was interrupted goes on from there.
+    and the transform by structure, weights, attributes and code, with all that this
+    takes by name. The code of installed packages is taken for unchanged. Files are in
+    the safetensors format and written at once or not at all; an extraction that was
+    interrupted goes on from there. A folder that cannot be written to, or a damaged
+    file, costs a warning, and features are computed.
+
+    A module is in evaluation mode meanwhile, and so are the modules whose methods an
+    extractor is, or that it closes over or takes by a global name.
 
     Examples
     --------
@@ -246,9 +258,9 @@ def _checked_count(name: str, value: Any, *, least: int) -> int:
 def _n_workers(n_jobs: Any, has_work: bool) -> int:
     if n_jobs is None:
         return 0
-    if n_jobs == -1 and n_jobs is not True:
+    if n_jobs == -1:
         n_jobs = os.cpu_count() or 1
-    n_jobs = _checked_count("n_jobs (but for -1 and None)", n_jobs, least=1)
+    n_jobs = _checked_count("n_jobs, unless it is -1 or None,", n_jobs, least=1)
     return n_jobs if has_work and n_jobs > 1 else 0
 
 
@@ -280,7 +292,7 @@ def _runnable(
 ) -> Iterator[Callable[[Any], Any]]:
     """Make a function of batches; put a module back into the modes that it had."""
     if not isinstance(extractor, nn.Module):
-        with torch.no_grad():
+        with torch.no_grad(), _evaluating(_reached(extractor)):
             yield extractor
         return
     tensors = [*extractor.parameters(), *extractor.buffers()]
@@ -288,8 +300,6 @@ def _runnable(
         extractor = copy.deepcopy(extractor).to(device)
     dtype = next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
     module: nn.Module = extractor
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
 
     def run(batch: Any) -> Any:
         if not isinstance(batch, Tensor):
@@ -298,12 +308,37 @@ def _runnable(
         is_cast = batch.is_floating_point() or batch.dtype in (torch.uint8, torch.bool)
         return module(batch.to(device, dtype) if is_cast else batch.to(device))
 
+    with torch.no_grad(), _evaluating([module]):
+        yield run
+
+
+@contextmanager
+def _evaluating(modules: list[nn.Module]) -> Iterator[None]:
+    """Put modules into evaluation mode, and back into those that they had."""
+    modes = [(part, part.training) for each in modules for part in each.modules()]
+    for each in modules:
+        each.eval()
     try:
-        with torch.no_grad():
-            yield run
+        yield
     finally:
         for part, mode in modes:
             part.training = mode
+
+
+def _reached(function: Any) -> list[nn.Module]:
+    """Modules that a function is a method of, closes over or takes by name."""
+    if isinstance(function, functools.partial):
+        inside = [function.func, *function.args, *function.keywords.values()]
+    elif isinstance(function, types.MethodType):
+        inside = [function.__self__]
+    elif isinstance(function, types.FunctionType):
+        inside = captured(function)
+    else:
+        inside = list(getattr(function, "__dict__", {}).values())
+    found = [thing for thing in inside if isinstance(thing, nn.Module)]
+    if isinstance(function, functools.partial):
+        found += _reached(function.func)
+    return found
 
 
 def _columns(items: list[tuple[int, Any]]) -> tuple[list[int], list[Any]]:

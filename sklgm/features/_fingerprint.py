@@ -2,6 +2,9 @@
 
 import functools
 import hashlib
+import logging
+import sys
+import sysconfig
 import types
 from collections.abc import Mapping
 from enum import Enum
@@ -14,8 +17,14 @@ from torch import Tensor, nn
 
 #: Bytes of a fingerprint.
 N_BYTES = 16
-# Packages whose code is taken for known by name.
-_KNOWN = ("torch", "torchvision", "timm", "numpy", "PIL", "builtins")
+# What Python keeps of every class, and torch of every module.
+_OF_ALL_CLASSES = (
+    types.MemberDescriptorType,
+    types.GetSetDescriptorType,
+    types.WrapperDescriptorType,
+    types.ClassMethodDescriptorType,
+)
+_CONTAINERS = {"_parameters", "_buffers", "_modules", "training"}
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(...), range, slice)
 
 
@@ -25,10 +34,10 @@ def fingerprint(*things: Any) -> str:
     Parameters
     ----------
     *things : object
-        Modules by their structure, weights and buffers, and the code of what is not a
-        class of torch; functions by their code, what they close over, and the modules
-        and functions that they call by a global name; other objects by their class and
-        attributes.
+        Modules by their structure, weights, buffers, hooks and attributes, and the code
+        of their classes; functions by their code, what they close over, and what they
+        take by a global name; other objects by their class and attributes. Installed
+        packages are known by name: their code is not looked into.
 
     Returns
     -------
@@ -106,8 +115,14 @@ class _Hash:
             )
         if isinstance(thing, types.MethodType):
             self._say("method")
-            self._add_code(thing.__func__)
+            self.add(thing.__func__)
             return self.add(thing.__self__)
+        if isinstance(thing, staticmethod | classmethod):
+            return self.add((type(thing).__name__, thing.__func__))
+        if isinstance(thing, property):
+            return self.add(("property", thing.fget))
+        if isinstance(thing, functools.cached_property):
+            return self.add(("property", thing.func))
         if isinstance(thing, types.FunctionType):
             return self._add_code(thing)
         if isinstance(thing, functools.partial):
@@ -118,6 +133,8 @@ class _Hash:
             return self._add_class(thing)
         if isinstance(thing, types.BuiltinFunctionType | types.ModuleType | np.ufunc):
             return self._say("known", getattr(thing, "__qualname__", thing.__name__))
+        if isinstance(thing, logging.Logger):  # what it says decides nothing
+            return self._say("logger")
         if isinstance(thing, Mapping):
             return self.add([type(thing).__name__, *thing.items()])
         if isinstance(thing, set | frozenset):
@@ -136,15 +153,31 @@ class _Hash:
         for name, part in module.named_modules():
             self._say("module", name, part.extra_repr())
             self._add_class(type(part))
-            for attribute, value in sorted(vars(part).items()):
-                is_own = not attribute.startswith("_") and attribute != "training"
-                values = value if isinstance(value, tuple) else (value,)
-                if is_own and all(isinstance(each, _PLAIN) for each in values):
-                    self._say(attribute, repr(value))
+            if isinstance(part, torch.jit.ScriptModule | torch.fx.GraphModule):
+                # Compiled from code that their attributes are of.
+                self._say(str(getattr(part, "code", "")))
+                self._add_attributes(part, is_all=False)
+            else:
+                self._add_attributes(part, is_all=True)
         # Buffers that are not persistent count, too; a state dict lacks them.
         for name, tensor in (*module.named_parameters(), *module.named_buffers()):
             self._say(name)
             self._add_tensor(tensor)
+
+    def _add_attributes(self, part: nn.Module, *, is_all: bool) -> None:
+        """Add what a module has beside its parameters, buffers and modules."""
+        for attribute, value in sorted(vars(part).items()):
+            if attribute in _CONTAINERS:
+                continue
+            if attribute.endswith("_hooks") and isinstance(value, Mapping):
+                value = list(value.values())  # their keys count up in a process
+            if is_all:
+                self._say(attribute)
+                self.add(value)
+                continue
+            values = value if isinstance(value, tuple) else (value,)
+            if all(isinstance(each, _PLAIN) for each in values):
+                self._say(attribute, repr(value))
 
     def _add_tensor(self, tensor: Tensor) -> None:
         self._say("tensor", str(tensor.dtype), str(tuple(tensor.shape)))
@@ -153,25 +186,35 @@ class _Hash:
 
     def _add_class(self, kind: type) -> None:
         for base in kind.__mro__:
-            if base.__module__.split(".")[0] in _KNOWN:
+            if _is_installed(base.__module__):
                 self._say(base.__module__, base.__qualname__)
-            elif id(base) not in self._seen:
+            elif id(base) not in self._seen or base is kind:
                 self._seen[id(base)] = base
                 self._say(base.__qualname__)
                 for name, value in sorted(vars(base).items()):
-                    if isinstance(value, types.FunctionType):
-                        self._say(name)
-                        self._add_code(value)
+                    is_own = not name.startswith("__") and name != "_abc_impl"
+                    is_code = isinstance(value, types.FunctionType)
+                    if isinstance(value, _OF_ALL_CLASSES) or not (is_own or is_code):
+                        continue
+                    self._say(name)
+                    self.add(value)
 
     def _add_code(self, function: Any) -> None:
-        if function.__module__.split(".")[0] in _KNOWN:
+        if _is_installed(function.__module__):
             return self._say(function.__module__, function.__qualname__)
         self._add_bytecode(function.__code__)
         cells = [_content(cell) for cell in function.__closure__ or ()]
         self.add((function.__defaults__, function.__kwdefaults__, cells))
-        for name in _names(function.__code__):
+        names = _names(function.__code__)
+        for name in names:
             value = function.__globals__.get(name)
-            if isinstance(value, nn.Module | types.FunctionType):
+            is_module = isinstance(value, types.ModuleType)
+            if is_module and not _is_installed(value.__name__):
+                # Of a module of the user's what is named.
+                for part in names:
+                    self.add(vars(value).get(part))
+            elif value is not None:
+                self._say(name)
                 self.add(value)
         return None
 
@@ -195,6 +238,36 @@ class _Hash:
             )
         self._add_class(type(thing))
         self.add(attributes)
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_installed(module: str | None) -> bool:
+    """Whether a module is of an installed package, or of Python."""
+    top = (module or "builtins").split(".")[0]
+    if top == "sklgm" or top in sys.stdlib_module_names:
+        return True
+    file = getattr(sys.modules.get(top), "__file__", None)
+    paths = (sysconfig.get_path(name) for name in ("purelib", "platlib"))
+    return file is not None and any(file.startswith(path + "/") for path in paths)
+
+
+def captured(function: types.FunctionType) -> list[Any]:
+    """List what a function closes over, or takes by a global name.
+
+    Parameters
+    ----------
+    function : function
+        One of Python.
+
+    Returns
+    -------
+    list
+        Values as they are now; names without one are left out.
+    """
+    cells = [_content(cell) for cell in function.__closure__ or ()]
+    names = _names(function.__code__)
+    known = function.__globals__
+    return cells + [known[name] for name in names if name in known]
 
 
 def _content(cell: Any) -> Any:

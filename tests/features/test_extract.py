@@ -135,6 +135,7 @@ def test_archives_are_read_in_place(network, folder, tmp_path):
     assert list(zipped) == list(files)
     np.testing.assert_array_equal(extract(network, zipped), extract(network, files))
     cache = tmp_path / "cache"
+    network.n_passed[0] = 0  # it is among what the cache knows the network by
     first = extract(network, zipped, cache=cache)
     network.n_passed[0] = 0
     np.testing.assert_array_equal(extract(network, zipped, cache=cache), first)
@@ -351,12 +352,54 @@ def test_an_interrupted_extraction_goes_on(network, rows, tmp_path):
     assert {path.suffix for path in tmp_path.rglob("*.*")} == {".safetensors"}
 
 
-def test_a_damaged_cache_names_the_file(network, rows, tmp_path):
-    kept(network, rows, tmp_path)
+def test_a_damaged_cache_is_named_and_its_rows_are_computed_again(
+    network, rows, tmp_path
+):
+    first, _ = kept(network, rows, tmp_path)
     (path,) = tmp_path.rglob("*.safetensors")
     path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(ValueError, match=f"cache: .*{path.name} is damaged"):
-        kept(network, rows, tmp_path)
+    with pytest.warns(UserWarning, match=f"cache: .*{path.name} is damaged"):
+        again, n_passed = kept(network, rows, tmp_path)
+    assert n_passed == len(rows)
+    np.testing.assert_array_equal(again, first)
+
+
+def test_a_cache_that_cannot_be_written_to_costs_a_warning(network, rows, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.warns(UserWarning, match="cache: .*file.* cannot be written to"):
+        features = extract(network, rows, cache=tmp_path / "file")
+    np.testing.assert_array_equal(features, extract(network, rows))
+
+
+class Noisy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.dropout = nn.Dropout(0.5)
+
+    def encode(self, X):
+        return self.dropout(X.flatten(1))
+
+
+NOISY = Noisy()
+
+
+def by_global_name(X):
+    return NOISY.encode(X)
+
+
+def test_modules_behind_a_function_are_in_evaluation_mode(rows):
+    module = Noisy()
+    for extractor in (
+        module.encode,
+        lambda X: module.encode(X),
+        functools.partial(Noisy.encode, module),
+        by_global_name,
+    ):
+        features = extract(extractor, rows)
+        np.testing.assert_array_equal(features, rows.reshape(len(rows), -1))
+    assert module.training
+    assert module.dropout.training
+    assert NOISY.training
 
 
 def test_cache_true_is_in_the_users_cache(network, rows, tmp_path, monkeypatch):
@@ -374,7 +417,7 @@ def test_cache_true_is_in_the_users_cache(network, rows, tmp_path, monkeypatch):
         ({"extractor": "resnet18"}, TypeError, "extractor must be an nn.Module"),
         ({"transform": "resize"}, TypeError, "transform must be callable"),
         ({"batch_size": 0}, ValueError, "batch_size must be an int of at least 1"),
-        ({"n_jobs": 0}, ValueError, "n_jobs .* must be an int of at least 1, got 0"),
+        ({"n_jobs": 0}, ValueError, "n_jobs, .* must be an int of at least 1, got 0"),
         ({"device": "gpu9"}, ValueError, "device='gpu9'"),
         ({"cache": 3}, TypeError, "cache must be a folder"),
         ({"source": np.empty((0, 3))}, ValueError, "source holds 0 rows"),

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -72,3 +73,88 @@ def test_things_that_hold_themselves_end():
 def test_what_has_no_content_is_refused():
     with pytest.raises(ValueError, match="cache cannot tell one generator"):
         fingerprint(i for i in range(3))
+
+
+def made(source):
+    """Run code as that of a user's module, and take what it calls ``made``."""
+    user = types.ModuleType("users_code")
+    vars(user).update(np=np, nn=nn, torch=torch)
+    exec(source, vars(user))
+    return user.made
+
+
+MODULE = """
+class Made(nn.Module):
+    levels, factor = [1, 2], 2
+    def __init__(self):
+        super().__init__()
+        self.act, self._scale, self.sizes = torch.relu, 1.5, [3]
+        self.table, self.extra = np.ones(2), torch.ones(1)
+    @staticmethod
+    def helped(X): return X + 1
+    @property
+    def shifted(self): return 4
+    def forward(self, X): return X
+made = Made()
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "old", "new"),
+    [
+        ("M = 0\ndef made(X): return X - M", "M = 0", "M = 5"),
+        (
+            "M = {'a': np.ones(2)}\ndef made(X): return X - M['a']",
+            "ones(2)",
+            "zeros(2)",
+        ),
+        ("class C:\n    k = 1\ndef made(X): return X + C.k", "k = 1", "k = 2"),
+        (
+            "class C:\n    def __call__(s, X): return X + 1\nmade = C()",
+            "X + 1",
+            "X + 2",
+        ),
+        ("class C:\n    k = 1\nmade = C()", "k = 1", "k = 2"),
+        (
+            "import types\nprep = types.ModuleType('prep')\n"
+            "exec('def f(X): return X + 1', vars(prep))\n"
+            "def made(X): return prep.f(X)",
+            "X + 1",
+            "X + 2",
+        ),
+        ("made = nn.ReLU()\nmade.forward = lambda X: X + 1", "X + 1", "X + 2"),
+        (
+            "made = nn.ReLU()\nmade.register_forward_hook(lambda m, a, b: b + 1)",
+            "b + 1",
+            "b + 2",
+        ),
+        (
+            "class N(nn.Module):\n    def forward(self, X): return torch.relu(X)\n"
+            "made = torch.fx.symbolic_trace(N())",
+            "relu",
+            "sigmoid",
+        ),
+        (MODULE, "[1, 2]", "[1, 3]"),
+        (MODULE, "factor = [1, 2], 2", "factor = [1, 2], 3"),
+        (MODULE, "torch.relu", "torch.tanh"),
+        (MODULE, "1.5", "1.6"),
+        (MODULE, "[3]", "[4]"),
+        (MODULE, "np.ones(2)", "np.zeros(2)"),
+        (MODULE, "torch.ones(1)", "torch.zeros(1)"),
+        (MODULE, "X + 1", "X + 2"),
+        (MODULE, "return 4", "return 5"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*deprecated:FutureWarning")
+def test_whatever_decides_features_is_told_apart(source, old, new):
+    assert old in source
+    assert fingerprint(made(source)) == fingerprint(made(source))
+    assert fingerprint(made(source)) != fingerprint(made(source.replace(old, new)))
+
+
+def test_what_says_nothing_of_features_is_left_out():
+    quiet = made("import logging\nL = logging.getLogger('a')\ndef made(X): return L")
+    assert len(fingerprint(quiet)) == 32
+    trained = nn.Linear(2, 2)
+    before = fingerprint(trained)
+    assert fingerprint(trained.eval()) == before
