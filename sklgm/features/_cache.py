@@ -31,7 +31,7 @@ class FeatureCache:
     """
 
     def __init__(self, folder: Path, key: str) -> None:
-        self.folder = folder / key
+        self.key, self.folder = key, folder / key
         self._is_written = True
         self._written_at = time.monotonic()
         try:

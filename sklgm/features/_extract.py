@@ -38,6 +38,8 @@ Extractor = nn.Module | Callable[[Any], Any]
 
 # Changes with what a cache holds.
 _CACHE_VERSION = 2
+# What a run has made of an extractor is the same extractor: a counter that went up.
+_SAME: dict[str, str] = {}
 _STAGE = "extract features"
 
 
@@ -120,8 +122,8 @@ def extract(
     and the transform by structure, weights, attributes and code, with all that this
     takes by name. The code of installed packages is taken for unchanged. Files are in
     the safetensors format and written at once or not at all; an extraction that was
-    interrupted goes on from there. A folder that cannot be written to, or a damaged
-    file, costs a warning, and features are computed.
+    interrupted goes on from there. Hooks of modules do not count. A folder that cannot
+    be written to, or a damaged file, costs a warning, and features are computed.
 
     A module is in evaluation mode meanwhile, and so are the modules whose methods an
     extractor is, or that it closes over or takes by a global name.
@@ -155,9 +157,13 @@ def extract(
         run = stack.enter_context(_runnable(extractor, resolve_device(device)))
         if store is not None:
             stack.callback(store.flush)
-        return _Extraction(rows, transform, run, store, show).filled(
+        features = _Extraction(rows, transform, run, store, show).filled(
             batch_size, n_workers
         )
+    if store is not None:
+        after = fingerprint(_CACHE_VERSION, extractor, transform)
+        _SAME.setdefault(after, store.key)
+    return features
 
 
 class _Extraction:
@@ -274,7 +280,8 @@ def _opened_cache(
             f"cache must be a folder, a bool or None, got {type(cache).__name__}"
         )
     folder = user_cache() / "features" if cache is True else Path(cache)
-    return FeatureCache(folder, fingerprint(_CACHE_VERSION, extractor, transform))
+    key = fingerprint(_CACHE_VERSION, extractor, transform)
+    return FeatureCache(folder, _SAME.get(key, key))
 
 
 @contextmanager

@@ -34,10 +34,10 @@ def fingerprint(*things: Any) -> str:
     Parameters
     ----------
     *things : object
-        Modules by their structure, weights, buffers, hooks and attributes, and the code
-        of their classes; functions by their code, what they close over, and what they
-        take by a global name; other objects by their class and attributes. Installed
-        packages are known by name: their code is not looked into.
+        Modules by their structure, weights, buffers and attributes but their hooks, and
+        the code of their classes; functions by their code, what they close over, and
+        what they take by a global name; other objects by their class and attributes.
+        Installed packages are known by name: their code is not looked into.
 
     Returns
     -------
@@ -167,10 +167,9 @@ class _Hash:
     def _add_attributes(self, part: nn.Module, *, is_all: bool) -> None:
         """Add what a module has beside its parameters, buffers and modules."""
         for attribute, value in sorted(vars(part).items()):
-            if attribute in _CONTAINERS:
+            # Hooks look on, as a rule: one that counts must not make another network.
+            if attribute in _CONTAINERS or attribute.endswith("_hooks"):
                 continue
-            if attribute.endswith("_hooks") and isinstance(value, Mapping):
-                value = list(value.values())  # their keys count up in a process
             if is_all:
                 self._say(attribute)
                 self.add(value)

@@ -124,11 +124,6 @@ made = Made()
         ),
         ("made = nn.ReLU()\nmade.forward = lambda X: X + 1", "X + 1", "X + 2"),
         (
-            "made = nn.ReLU()\nmade.register_forward_hook(lambda m, a, b: b + 1)",
-            "b + 1",
-            "b + 2",
-        ),
-        (
             "class N(nn.Module):\n    def forward(self, X): return torch.relu(X)\n"
             "made = torch.fx.symbolic_trace(N())",
             "relu",
@@ -157,4 +152,5 @@ def test_what_says_nothing_of_features_is_left_out():
     assert len(fingerprint(quiet)) == 32
     trained = nn.Linear(2, 2)
     before = fingerprint(trained)
+    trained.register_forward_hook(lambda *call: None)
     assert fingerprint(trained.eval()) == before
