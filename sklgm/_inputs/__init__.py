@@ -21,6 +21,7 @@ from sklgm._inputs._instances import (
     validate_instances,
     validate_stream,
 )
+from sklgm._inputs._links import folders_to_read, leads_out
 from sklgm._inputs._magnitude import check_magnitude
 from sklgm._inputs._pixel_range import warn_of_unscaled_images
 from sklgm._inputs._precision import column_offsets, to_float
@@ -53,7 +54,9 @@ __all__ = [
     "decode_images",
     "decode_text",
     "encode_labels",
+    "folders_to_read",
     "is_image",
+    "leads_out",
     "read_entry",
     "resolve_device",
     "resolve_dtype",

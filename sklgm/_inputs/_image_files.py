@@ -21,6 +21,7 @@ from sklgm._inputs._expansion import (
     check_pixels,
     read_entry,
 )
+from sklgm._inputs._links import leads_out
 from sklgm._running import Progress, show_nothing
 
 if TYPE_CHECKING:
@@ -73,15 +74,20 @@ class ImageFiles(Sequence[str]):
         Paths, relative to ``path``; or names in an archive.
     path : path-like, default="."
         A folder, or a ``.zip`` archive that is read in place.
+    roots : tuple of str, default=()
+        Folders that files lie in: a link out of all of them is not read. Without any,
+        files may lie anywhere.
     """
 
     def __init__(
         self,
         names: Sequence[str | os.PathLike[str]],
         path: str | os.PathLike[str] = ".",
+        roots: tuple[str, ...] = (),
     ) -> None:
         self.names = tuple(os.fspath(name) for name in names)
         self.path = Path(path)
+        self.roots = roots
         self._archive: zipfile.ZipFile | None = None
         self._process = 0  # an open archive cannot be shared by processes
 
@@ -96,8 +102,24 @@ class ImageFiles(Sequence[str]):
 
     def __getitem__(self, index: int | slice) -> "str | ImageFiles":
         if isinstance(index, slice):
-            return ImageFiles(self.names[index], self.path)
+            return ImageFiles(self.names[index], self.path, self.roots)
         return self.names[index]
+
+    def chosen(self, rows: NDArray[np.intp]) -> "ImageFiles":
+        """Take some of the files.
+
+        Parameters
+        ----------
+        rows : ndarray of int of shape (n_rows,)
+            Their positions.
+
+        Returns
+        -------
+        ImageFiles
+            They alone, in this order.
+        """
+        names = [self.names[row] for row in rows]
+        return ImageFiles(names, self.path, self.roots)
 
     def __repr__(self) -> str:
         return f"ImageFiles({len(self)} files in {str(self.path)!r})"
@@ -148,12 +170,14 @@ class ImageFiles(Sequence[str]):
         ------
         FileNotFoundError
             If there is no such file.
+        ValueError
+            If it is a link out of the folder.
         """
         name = self.names[index]
         if self._is_archive():
             info = self._opened().getinfo(name)
             return str(self.path.resolve()), name, info.file_size, info.CRC
-        path = (self.path / name).resolve()
+        path = self._place(name).resolve()
         try:
             stat = path.stat()
         except OSError as error:
@@ -164,11 +188,18 @@ class ImageFiles(Sequence[str]):
         name = self.names[index]
         if self._is_archive():
             return read_entry(self._opened(), name)
-        status = (self.path / name).stat()
+        path = self._place(name)
+        status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
             raise ValueError("it is not a regular file")
         check_file_bytes(status.st_size)
-        return (self.path / name).read_bytes()
+        return path.read_bytes()
+
+    def _place(self, name: str) -> Path:
+        path = self.path / name
+        if self.roots and leads_out(path, self.roots):
+            raise ValueError(f"it is a link that leads out of {self.roots[0]}")
+        return path
 
     def _is_archive(self) -> bool:
         return self.path.suffix.lower() == ".zip" and self.path.is_file()

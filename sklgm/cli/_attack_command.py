@@ -14,6 +14,7 @@ from sklgm._running import import_extra
 from sklgm.cli._output import (
     JSON_HELP,
     QUIET_HELP,
+    default_folder,
     errors_in_one_line,
     loading,
     print_json,
@@ -147,7 +148,7 @@ def attack(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help=QUIET_HELP)] = False,
 ) -> None:
     """Poison an estimator's training rows and see how often it is misled."""
-    folder = out or Path("sklgm-attack") / path.resolve().stem
+    folder = out or default_folder("sklgm-attack", path)
     interrupted = "Interrupted: nothing was written."
     with (
         errors_in_one_line(_OPTIONS, interrupted=interrupted),

@@ -15,6 +15,7 @@ from sklgm.cli._output import (
     OVER,
     QUIET_HELP,
     command_line,
+    default_folder,
     errors_in_one_line,
     loading,
     output_folder,
@@ -244,7 +245,7 @@ def audit(
     Exit codes: 0 done, 1 an error, 2 an unknown option or value, 3 more suspects than
     --fail-over, 130 interrupted.
     """
-    folder = out or Path("sklgm-audit") / path.resolve().stem
+    folder = out or default_folder("sklgm-audit", path)
     with errors_in_one_line(_OPTIONS), warnings_in_one_line(_OPTIONS) as said:
         with loading(quiet) as show:
             from sklgm._inputs import resolve_device
@@ -284,8 +285,26 @@ def audit(
                     f"image_size={image_size} is not for weights={str(weights)!r}: the "
                     "network resizes images to its own size"
                 )
+            for name, value in (
+                ("label_column", label_column),
+                ("drop_columns", drop_column),
+                ("group_column", group_column),
+            ):
+                if value:
+                    raise ValueError(
+                        f"{name} is for tables, weights={str(weights)!r} for folders "
+                        "of images"
+                    )
             (rows, shown), known = _load_features(
-                path, trusted, backbone, weights, device, quiet or as_json, quiet
+                path,
+                trusted,
+                backbone,
+                weights,
+                is_silent=quiet or as_json,
+                quiet=quiet,
+                device=device,
+                n_jobs=n_jobs,
+                on_error=on_error,
             )
             backbone = "identity"
         if n_jobs is None:
@@ -366,11 +385,14 @@ def _load_features(
     trusted: Path | None,
     architecture: str,
     weights: Path,
-    device: str,
+    *,
     is_silent: bool,
     quiet: bool,
+    **settings: Any,
 ) -> tuple[tuple[LabelledRows, ImageFiles], LabelledRows | None]:
     """Features of images by a pretrained network; say what became of its last layer."""
+    import numpy as np
+
     from sklgm.datasets import LabelledRows, list_image_folder
     from sklgm.datasets._parquet_files import find_parquet_files
     from sklgm.features import extract, load_torchvision
@@ -401,14 +423,32 @@ def _load_features(
                 network,
                 files,
                 transform=network.transform,
-                device=device,
                 cache=True,
                 progress=show,
+                **settings,
             )
         name = folder.resolve().name if folder.is_dir() else folder.stem
-        return LabelledRows(name, X, y, files.names), files
+        is_read = np.isfinite(X).all(axis=1)
+        skipped = tuple(
+            (files[row], _reason(files, row))
+            for row in np.flatnonzero(~is_read).tolist()
+        )
+        if skipped:
+            kept = np.flatnonzero(is_read)
+            X, y, files = X[kept], y[kept], files.chosen(kept)
+        rows = LabelledRows(name, X, y, files.names, skipped=skipped)
+        return rows, files
 
     return of_folder(path), None if trusted is None else of_folder(trusted)[0]
+
+
+def _reason(files: ImageFiles, row: int) -> str:
+    """Why a file cannot be read."""
+    try:
+        files.image(row)
+    except (ValueError, OSError) as error:
+        return str(error)
+    return "it could not be read"
 
 
 def _processes_for(X: Any, backbone: str, device: str) -> int:

@@ -245,6 +245,25 @@ def in_options(message: str, options: Mapping[str, str]) -> str:
     )
 
 
+def default_folder(parent: str, path: Path) -> Path:
+    """Choose a folder of results that is named after the data.
+
+    Parameters
+    ----------
+    parent : str
+        Folder of all results of a command.
+    path : Path
+        The data: a file, whose suffix is left out, or a folder.
+
+    Returns
+    -------
+    Path
+        It need not exist.
+    """
+    path = path.resolve()
+    return Path(parent) / (path.name if path.is_dir() else path.stem)
+
+
 @contextmanager
 def output_folder(folder: Path, restart: bool) -> Iterator[Path]:
     """Make the folder of the results, and delete unfinished stages once they are there.

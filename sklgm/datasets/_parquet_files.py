@@ -10,15 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sklgm._inputs import ARRAYS, check_expansion
+from sklgm._inputs import ARRAYS, check_expansion, folders_to_read, leads_out
 from sklgm._running import import_extra
 from sklgm.datasets._folder import (
     IMAGE_SUFFIXES,
     SPLIT_NAMES,
     TRAIN_NAMES,
-    folders_to_read,
     is_hidden,
-    leads_out,
 )
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ import copy
 import functools
 import os
 import types
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from numbers import Integral
@@ -16,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from sklgm._inputs import ImageFiles, as_array, resolve_device
+from sklgm._inputs import ImageFiles, as_array, check_on_error, resolve_device
 from sklgm._running import (
     Progress,
     progress_bar,
@@ -32,7 +33,13 @@ from sklgm.features._fingerprint import (
     row_fingerprint,
 )
 from sklgm.features._removal import warn_of_classifier
-from sklgm.features._sources import Items, Source, Transform, make_source
+from sklgm.features._sources import (
+    Items,
+    Source,
+    Transform,
+    Unreadable,
+    make_source,
+)
 
 Extractor = nn.Module | Callable[[Any], Any]
 
@@ -41,6 +48,7 @@ _CACHE_VERSION = 2
 # What a run has made of an extractor is the same extractor: a counter that went up.
 _SAME: dict[str, str] = {}
 _STAGE = "extract features"
+_MOST_NAMED = 5
 
 
 def extract(
@@ -50,6 +58,7 @@ def extract(
     transform: Transform | None = None,
     batch_size: int = 64,
     n_jobs: int | None = None,
+    on_error: str = "stop",
     device: str | torch.device = "auto",
     cache: bool | str | os.PathLike[str] | None = None,
     progress: bool | Progress = False,
@@ -79,6 +88,9 @@ def extract(
     n_jobs : int or None, default=None
         Worker processes that decode and transform; -1 is one per core. None and 1
         decode in this process.
+    on_error : {"stop", "skip"}, default="stop"
+        What to do with an image that cannot be read: raise an error, or leave its
+        features NaN, with a warning that names it.
     device : str or torch.device, default="auto"
         Where a module computes; ``"auto"`` takes CUDA if there is one, else the CPU.
     cache : bool, path-like or None, default=None
@@ -97,9 +109,10 @@ def extract(
     Raises
     ------
     ValueError
-        If source is empty, an image cannot be read, rows of a batch have several
-        shapes, features have another shape or are not finite, a parameter is out of
-        range, or ``cache`` cannot tell the extractor or the transform from others.
+        If source is empty, an image cannot be read (no image, with
+        ``on_error="skip"``), rows of a batch have several shapes, features have another
+        shape or are not finite, a parameter is out of range, or ``cache`` cannot tell
+        the extractor or the transform from others.
     TypeError
         If source, extractor, or what the extractor returns is of the wrong type.
     FileNotFoundError
@@ -108,7 +121,8 @@ def extract(
     Warns
     -----
     UserWarning
-        If the classification layer of a network of torchvision or timm was left on.
+        If the classification layer of a network of torchvision or timm was left on, or
+        rows were skipped.
 
     See Also
     --------
@@ -146,6 +160,7 @@ def extract(
         raise TypeError(
             f"transform must be callable or None, got {type(transform).__name__}"
         )
+    check_on_error(on_error)
     batch_size = _checked_count("batch_size", batch_size, least=1)
     rows = make_source(source)
     n_workers = _n_workers(n_jobs, rows.is_decoded or transform is not None)
@@ -157,9 +172,9 @@ def extract(
         run = stack.enter_context(_runnable(extractor, resolve_device(device)))
         if store is not None:
             stack.callback(store.flush)
-        features = _Extraction(rows, transform, run, store, show).filled(
-            batch_size, n_workers
-        )
+        extraction = _Extraction(rows, transform, run, store, show)
+        features = extraction.filled(batch_size, n_workers, on_error)
+    _warn_of_skipped(extraction.skipped, source)
     if store is not None:
         after = fingerprint(_CACHE_VERSION, extractor, transform)
         _SAME.setdefault(after, store.key)
@@ -184,8 +199,11 @@ class _Extraction:
         self.show = show
         self.features: NDArray[np.floating] = np.empty((0, 0))
         self.n_done = 0
+        self.skipped: dict[int, str] = {}  # rows that cannot be read, and why
 
-    def filled(self, batch_size: int, n_workers: int) -> NDArray[np.floating]:
+    def filled(
+        self, batch_size: int, n_workers: int, on_error: str
+    ) -> NDArray[np.floating]:
         """Features (n_samples, feature_dim)."""
         keys = None if self.store is None else self.source.fingerprints()
         is_missing = np.ones(len(self.source), dtype=bool)
@@ -193,7 +211,8 @@ class _Extraction:
             for positions, found in self.store.find(as_keys(keys)):
                 self._fill(positions, found)
                 is_missing[positions] = False
-        items = Items(self.source, self.transform, np.flatnonzero(is_missing))
+        missing = np.flatnonzero(is_missing)
+        items = Items(self.source, self.transform, missing, on_error)
         if len(items) > 0:
             loader = DataLoader(
                 items, batch_size, num_workers=n_workers, collate_fn=_columns
@@ -201,13 +220,30 @@ class _Extraction:
             # It draws a seed from torch's global generator at each iteration.
             with torch.random.fork_rng(devices=[]):
                 for positions, batch in loader:
-                    self._pass(positions, batch, keys)
+                    self._pass(*self._readable(positions, batch), keys)
+        if len(self.skipped) == len(self.source):
+            raise ValueError(f"no row of source can be read: {self.skipped[0]}")
+        self.features[list(self.skipped)] = np.nan
         return self.features
+
+    def _readable(
+        self, positions: list[int], batch: list[Any]
+    ) -> tuple[list[int], list[Any]]:
+        """Set those aside that cannot be read."""
+        read = []
+        for position, item in zip(positions, batch, strict=True):
+            if isinstance(item, Unreadable):
+                self.skipped[position] = item.reason
+            else:
+                read.append((position, item))
+        return [position for position, _ in read], [item for _, item in read]
 
     def _pass(
         self, positions: list[int], batch: list[Any], keys: list[bytes] | None
     ) -> None:
         """Compute the features of a batch, but of rows that are in the cache."""
+        if not positions:
+            return
         rows = np.array(positions)
         if self.store is None:
             self._fill(rows, self._computed(rows, batch))
@@ -236,7 +272,7 @@ class _Extraction:
         if not is_finite.all():
             row = int(rows[np.argmin(is_finite)])
             raise ValueError(
-                f"features of row {row} of source are not finite: the row holds "
+                f"row {row} of source has features that are not finite: it holds "
                 "values too large for the extractor, or its weights are not numbers"
             )
         return features
@@ -253,6 +289,21 @@ class _Extraction:
         self.features[rows] = part
         self.n_done += len(rows)
         self.show(_STAGE, self.n_done, len(self.source))
+
+
+def _warn_of_skipped(skipped: dict[int, str], source: Any) -> None:
+    if not skipped:
+        return
+    named = [f"{source[row]} ({why})" for row, why in sorted(skipped.items())]
+    more = len(named) - _MOST_NAMED
+    warnings.warn(
+        f"{len(named)} of {len(source)} images cannot be read, and have no features: "
+        f"{'; '.join(named[:_MOST_NAMED])}"
+        + (f"; and {more} more" if more > 0 else "")
+        + ". Set on_error='stop' to stop at the first.",
+        UserWarning,
+        stacklevel=3,
+    )
 
 
 def _checked_count(name: str, value: Any, *, least: int) -> int:

@@ -87,8 +87,13 @@ class FileSource(Source):
 
     def fingerprints(self) -> list[bytes]:
         """Hashes of path, size and time of change."""
-        files = self.files
-        return [name_fingerprint(files.fingerprint(i)) for i in range(len(files))]
+        return [name_fingerprint(self._known_by(i)) for i in range(len(self.files))]
+
+    def _known_by(self, index: int) -> tuple[Any, ...]:
+        try:
+            return self.files.fingerprint(index)
+        except ValueError as error:  # it will not be read, and so not kept
+            return self.files[index], str(error)
 
 
 class DatasetSource(Source):
@@ -108,6 +113,19 @@ class DatasetSource(Source):
         return torch.from_numpy(item) if isinstance(item, np.ndarray) else item
 
 
+class Unreadable:
+    """A row that cannot be read.
+
+    Parameters
+    ----------
+    error : Exception
+        Why.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        self.reason = str(error) or type(error).__name__
+
+
 class Items(Dataset[Any]):
     """Rows of a source after a transform, for a ``DataLoader``.
 
@@ -119,21 +137,33 @@ class Items(Dataset[Any]):
         Applied to each.
     rows : ndarray of int of shape (n_rows,)
         Positions of those that are read.
+    on_error : {"stop", "skip"}
+        Whether a row that cannot be read is an error, or :class:`Unreadable`.
     """
 
     def __init__(
-        self, source: Source, transform: Transform | None, rows: NDArray[np.intp]
+        self,
+        source: Source,
+        transform: Transform | None,
+        rows: NDArray[np.intp],
+        on_error: str,
     ) -> None:
         self.source = source
         self.transform = transform
         self.rows = rows
+        self.on_error = on_error
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> tuple[int, Any]:
         position = int(self.rows[index])
-        item = self.source.row(position)
+        try:
+            item = self.source.row(position)
+        except (ValueError, OSError) as error:
+            if self.on_error == "stop":
+                raise
+            return position, Unreadable(error)
         if self.transform is not None:
             item = self.transform(item)
         return position, _as_tensor(item)

@@ -10,7 +10,7 @@ from PIL import Image
 from torchvision import models
 
 from sklgm.cli._audit_command import _processes_for
-from sklgm.datasets import make_stripe_images
+from sklgm.datasets import load_rows, make_stripe_images
 from sklgm.experiments import stages_folder
 
 
@@ -212,6 +212,43 @@ def test_audit_by_a_pretrained_network(invoke, weights, tmp_path):
     assert (tmp_path / "out" / "suspects.csv").read_text() == suspects
 
 
+def test_photos_that_cannot_be_read_count_for_no_row(invoke, weights, tmp_path):
+    """Neither here nor in apply, whether a network was given or not."""
+    folder = tmp_path / "stripes.v2"
+    save_stripes(folder, 40, n_wrong=0)
+    (folder / "class 0" / "00a.png").write_bytes(b"no image")
+    Image.new("RGB", (9, 9)).save(tmp_path / "outside.png")
+    (folder / "class 0" / "00b.png").symlink_to(tmp_path / "outside.png")
+    outcome = invoke(
+        "audit", folder, "--out", tmp_path / "out", "--cv", 2, "--max-epochs", 2,
+        "--backbone", "mobilenet_v3_small", "--weights", weights, "--json",
+    )  # fmt: skip
+    assert outcome.exit_code == 0, outcome.stderr
+    found = json.loads(outcome.stdout)
+    assert (found["n_samples"], found["n_skipped"]) == (40, 2)
+    skipped = polars.read_csv(tmp_path / "out" / "skipped.csv")
+    assert skipped["name"].to_list() == ["class 0/00a.png", "class 0/00b.png"]
+    assert "leads out of" in skipped["reason"][1]
+    with pytest.warns(UserWarning, match="2 of 42 images"):
+        loaded = load_rows(folder, image_size=8)
+    files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.png"))
+    assert list(loaded.row_names) == [
+        f for f in files if "00a" not in f and "00b" not in f
+    ]
+
+
+def test_results_of_folders_with_dots_do_not_meet(invoke, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("pics.v1", "pics.v2"):
+        save_stripes(tmp_path / name, 20, n_wrong=0)
+        outcome = invoke("audit", name, "--cv", 2, "--max-epochs", 1, "--quiet")
+        assert outcome.exit_code == 0, outcome.stderr
+    assert {p.name for p in (tmp_path / "sklgm-audit").iterdir()} == {
+        "pics.v1",
+        "pics.v2",
+    }
+
+
 def test_audit_by_a_pretrained_network_takes_trusted_images(invoke, weights, tmp_path):
     save_stripes(tmp_path / "stripes", 40, n_wrong=2)
     save_stripes(tmp_path / "checked", 20, n_wrong=0, random_state=1)
@@ -231,6 +268,10 @@ def test_audit_by_a_pretrained_network_takes_trusted_images(invoke, weights, tmp
         (["--backbone", "resnet18"], "are not those of --backbone 'resnet18'"),
         (["--image-size", "32"], "--image-size 32 is not for --weights"),
         (["--weights", "none.pth"], "--weights 'none.pth' is not a file"),
+        (["--label-column", "label"], "--label-column is for tables, --weights"),
+        (["--group-column", "g"], "--group-column is for tables"),
+        (["--drop-column", "g"], "--drop-column is for tables"),
+        (["--on-error", "banana"], "--on-error must be 'skip' or 'stop'"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else None,
 )

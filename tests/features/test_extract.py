@@ -407,6 +407,31 @@ def test_cache_true_is_in_the_users_cache(network, rows, tmp_path, monkeypatch):
     assert len(list((tmp_path / "sklgm" / "features").rglob("*.safetensors"))) == 1
 
 
+@pytest.mark.parametrize("n_jobs", [None, 2])
+@pytest.mark.parametrize("cached", [False, True])
+def test_images_that_cannot_be_read_are_skipped(
+    network, folder, tmp_path, n_jobs, cached
+):
+    files, _ = list_image_folder(folder)
+    expected = extract(network, files)
+    (folder / files[3]).write_bytes(b"no image")
+    (folder / files[7]).unlink()
+    (folder / files[7]).symlink_to(tmp_path / "elsewhere.png")
+    Image.new("RGB", (5, 6)).save(tmp_path / "elsewhere.png")
+    settings = {"n_jobs": n_jobs, "batch_size": 4}
+    settings["cache"] = tmp_path / "cache" if cached else None
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="2 of 10 images .* leads out of"):
+            found = extract(network, files, on_error="skip", **settings)
+        assert np.isnan(found).all(axis=1).nonzero()[0].tolist() == [3, 7]
+        kept = np.delete(np.arange(10), [3, 7])
+        np.testing.assert_allclose(found[kept], expected[kept], rtol=1e-5)
+    with pytest.raises(ValueError, match="cannot be read"):
+        extract(network, files, **settings)
+    with pytest.raises(ValueError, match="no row of source can be read"):
+        extract(network, files[3:4], on_error="skip")
+
+
 # Errors
 
 
@@ -419,6 +444,7 @@ def test_cache_true_is_in_the_users_cache(network, rows, tmp_path, monkeypatch):
         ({"n_jobs": 0}, ValueError, "n_jobs, .* must be an int of at least 1, got 0"),
         ({"device": "gpu9"}, ValueError, "device='gpu9'"),
         ({"cache": 3}, TypeError, "cache must be a folder"),
+        ({"on_error": "banana"}, ValueError, "on_error must be 'skip' or 'stop'"),
         ({"source": np.empty((0, 3))}, ValueError, "source holds 0 rows"),
         ({"source": "photos"}, TypeError, "source='photos' is one path"),
         ({"source": 3}, TypeError, "source must be an array of rows"),
@@ -450,7 +476,7 @@ def test_cache_true_is_in_the_users_cache(network, rows, tmp_path, monkeypatch):
         (
             {"extractor": lambda X: torch.log(X.flatten(1) - 1.0)},
             ValueError,
-            "features of row 0 of source are not finite",
+            "row 0 of source has features that are not finite",
         ),
         (
             {"extractor": iter([1]).__next__, "cache": "c"},
