@@ -137,7 +137,8 @@ def audit(
         Probabilities of the classes, in the order of the sorted labels (or of
         0 to n_classes - 1, where y holds such numbers), by models that were not
         trained on the row, such as those of ``cross_val_predict``. Nothing is then
-        trained, and ``estimator`` must be None. Rows are scaled to sum 1.
+        trained, and ``estimator`` must be None. Rows are scaled to sum 1. Columns of a
+        frame that are named after the labels may have any order.
     features : array-like of shape (n_samples, feature_dim) or None, default=None
         Precomputed features, which models are then trained on instead of X; beside
         ``pred_probs`` for typical rows and the map only.
@@ -332,7 +333,9 @@ def audit(
             raise ValueError(
                 f"y={y!r}: give the labels, one for each row of pred_probs"
             )
-        claimed_labels, classes, log_proba = check_pred_probs(y, pred_probs)
+        claimed_labels, classes, log_proba = check_pred_probs(
+            y, pred_probs, stacklevel=2
+        )
         claimed = encode_labels(claimed_labels, classes, name="y")
         folds = np.zeros(len(claimed), dtype=np.intp)
         answers = [given_answer(log_proba, features)]

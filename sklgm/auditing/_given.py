@@ -1,19 +1,27 @@
 """Probabilities that a user brings: evidence without any model."""
 
+import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import linear_sum_assignment
+from scipy.sparse import coo_array
 from sklearn.utils import check_array
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
-from sklgm._inputs import as_array
+from sklgm._inputs import as_array, some_rows
 from sklgm.outliers._transitions import CHUNK, log
+
+# Largest sum of a row in multiples of the smallest: rounding makes far less.
+_MOST_SPREAD = 1.1
+# Rows that tell the order of columns, and the share of them that a better one predicts.
+_MOST_ROWS, _CLEAR = 10_000, 0.5
 
 
 def check_pred_probs(
-    y: ArrayLike, pred_probs: ArrayLike
+    y: ArrayLike, pred_probs: ArrayLike, *, stacklevel: int
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]:
     """Check claimed labels and given probabilities of the classes.
 
@@ -22,7 +30,10 @@ def check_pred_probs(
     y : array-like of shape (n_samples,)
         Claimed labels.
     pred_probs : array-like of shape (n_samples, n_classes)
-        Probabilities, scaled to sum 1 here.
+        Probabilities, scaled to sum 1 here. Columns of a frame that are named after
+        the labels may have any order.
+    stacklevel : int
+        Frames above this function to which warnings belong.
 
     Returns
     -------
@@ -51,8 +62,10 @@ def check_pred_probs(
             f"of y, got {n_samples}"
         )
     classes = _classes_of_columns(claimed_labels, n_classes)
+    proba = proba[:, _order_by_name(pred_probs, classes)]
     log_proba = np.empty(proba.shape)
     never_seen = 1.0 / (n_samples + n_classes)
+    lowest, highest = np.inf, 0.0  # sums of rows
     step = max(CHUNK // n_classes, 1)
     for first in range(0, n_samples, step):
         part = np.array(proba[first : first + step], dtype=np.float64)
@@ -69,11 +82,55 @@ def check_pred_probs(
                 f"pred_probs must have a positive probability in every row; row "
                 f"{first + row} sums to {totals[row]:g}"
             )
+        lowest, highest = min(lowest, totals.min()), max(highest, totals.max())
         part /= totals[:, None]
         if least == 0 or part.min() == 0:  # tiny ones may underflow
             part[part == 0] = never_seen
         log_proba[first : first + step] = log(part)
+    if highest > _MOST_SPREAD * lowest:
+        warnings.warn(
+            f"rows of pred_probs sum to {lowest:.3g} up to {highest:.3g}, and are "
+            "divided by their sums: logits or scores are not probabilities",
+            UserWarning,
+            stacklevel=stacklevel + 1,
+        )
+    _warn_of_other_order(claimed_labels, classes, log_proba, stacklevel + 1)
     return claimed_labels, classes, log_proba
+
+
+def _order_by_name(pred_probs: Any, classes: NDArray[Any]) -> Any:
+    """Columns of a frame whose names are the classes, in their order; else all."""
+    names = [str(name) for name in getattr(pred_probs, "columns", ())]
+    wanted = [str(label) for label in classes.tolist()]
+    if sorted(names) != sorted(wanted) or names == wanted:
+        return slice(None)
+    return [names.index(label) for label in wanted]
+
+
+def _warn_of_other_order(
+    labels: NDArray[Any],
+    classes: NDArray[Any],
+    log_proba: NDArray[np.float64],
+    stacklevel: int,
+) -> None:
+    """Warn where columns in another order would agree with far more labels."""
+    rows = some_rows(len(labels), _MOST_ROWS)
+    claimed = np.searchsorted(classes, labels[rows])
+    predicted = log_proba[rows].argmax(axis=1)
+    counts = coo_array(
+        (np.ones(len(rows)), (claimed, predicted)), shape=(len(classes),) * 2
+    ).toarray()
+    best = counts[linear_sum_assignment(counts, maximize=True)].sum()
+    agreeing = counts.trace()
+    if best >= _CLEAR * len(rows) and agreeing < best / 2:
+        warnings.warn(
+            "the columns of pred_probs seem to be in another order than the sorted "
+            f"labels of y: they predict {100 * agreeing / len(rows):.0f} % of the "
+            f"labels, and would predict {100 * best / len(rows):.0f} % in the best "
+            "order. Give a frame whose columns are named after the labels",
+            UserWarning,
+            stacklevel=stacklevel + 1,
+        )
 
 
 def _classes_of_columns(labels: NDArray[Any], n_classes: int) -> NDArray[Any]:

@@ -198,3 +198,47 @@ def test_nothing_to_judge_by_is_named(flipped):
         audit(None, flipped[1])
     with pytest.raises(TypeError, match="decisions must be a dict"):
         audit(*flipped[:2], estimator=LINEAR, decisions=["keep"])
+
+
+@pytest.fixture
+def ten_classes():
+    rng = np.random.default_rng(0)
+    y = rng.integers(10, size=600)
+    P = rng.dirichlet(np.ones(10), size=600) + 4 * np.eye(10)[y]
+    return y, P / P.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_columns_of_a_frame_are_taken_by_their_names(library, ten_classes):
+    y, P = ten_classes
+    module = pytest.importorskip(library)
+    order = np.random.default_rng(1).permutation(10)
+    frame = module.DataFrame({str(k): P[:, k] for k in order})
+    expected = audit(None, y, pred_probs=P)
+    found = audit(None, y, pred_probs=frame)
+    np.testing.assert_array_equal(found.p_wrong, expected.p_wrong)
+    # Names that are no labels say nothing.
+    named = module.DataFrame({f"p{k}": P[:, k] for k in range(10)})
+    again = audit(None, y, pred_probs=named)
+    np.testing.assert_array_equal(again.p_wrong, expected.p_wrong)
+
+
+@pytest.mark.filterwarnings("ignore:The estimator is certain of hardly any row")
+def test_columns_in_another_order_are_noticed(ten_classes):
+    y, P = ten_classes
+    with pytest.warns(UserWarning, match="another order than the sorted labels of y"):
+        audit(None, y, pred_probs=P[:, ::-1])
+    texts = np.array([f"{k}" for k in range(12)])[np.arange(600) % 12]
+    by_number = 0.01 + np.eye(12)[np.arange(600) % 12]
+    with pytest.warns(UserWarning, match="named after the labels") as caught:
+        audit(None, texts, pred_probs=by_number)
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.filterwarnings("ignore:The estimator is certain of hardly any row")
+def test_rows_that_sum_to_anything_are_noticed(ten_classes):
+    y, P = ten_classes
+    logits = np.log(P)
+    with pytest.warns(UserWarning, match="rows of pred_probs sum to .* logits or sco"):
+        audit(None, y, pred_probs=logits - logits.min() + 0.1)
+    audit(None, y, pred_probs=100 * P)  # percentages
