@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping
 from skorch.history import History
@@ -96,6 +97,11 @@ class LossNet(NeuralNet):
             self.was_interrupted = not _is_early_stop(error)
             raise
         return self
+
+    def predict(self, X: Any) -> NDArray[np.int64]:
+        """Index of the most probable class, which scorers of skorch compare with y."""
+        indices: NDArray[np.int64] = self.predict_proba(X).argmax(axis=1)
+        return indices
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
         """Tell the callbacks, but those that would do nothing."""

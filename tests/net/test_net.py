@@ -5,7 +5,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from skorch.callbacks import Callback, LRScheduler
+from skorch.callbacks import Callback, EpochScoring, LRScheduler
 
 from sklgm import LGMClassifier, SoftmaxClassifier
 from sklgm._net import (
@@ -371,3 +371,21 @@ def test_a_schedule_of_the_user_takes_the_place_of_the_own(blobs):
     names = [name for name, _ in clf.net_.callbacks_]
     assert "mine" in names
     assert "lr_schedule" not in names
+
+
+@pytest.mark.parametrize("classifier", [LGMClassifier, SoftmaxClassifier])
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_scorers_of_skorch_see_predicted_classes(classifier, early_stopping, blobs):
+    X, y = blobs
+    scoring = EpochScoring("accuracy", on_train=not early_stopping, name="accuracy")
+    clf = classifier(
+        max_epochs=20,
+        lr=0.01,
+        early_stopping=early_stopping,
+        callbacks=[scoring],
+        random_state=0,
+    ).fit(X, np.array(["a", "b", "c"])[y])
+    # The epoch that ends the training is not scored.
+    scores = [epoch["accuracy"] for epoch in clf.history_ if "accuracy" in epoch]
+    assert len(scores) >= len(clf.history_) / 2 - 1  # softmax epochs among them
+    assert scores[-1] > 0.9
