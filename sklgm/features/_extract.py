@@ -160,6 +160,10 @@ def extract(
         raise TypeError(
             f"transform must be callable or None, got {type(transform).__name__}"
         )
+    if not (isinstance(progress, bool) or callable(progress)):
+        raise TypeError(
+            f"progress must be a bool or callable, got {type(progress).__name__}"
+        )
     check_on_error(on_error)
     batch_size = _checked_count("batch_size", batch_size, least=1)
     rows = make_source(source)

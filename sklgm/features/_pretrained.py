@@ -16,7 +16,7 @@ from sklgm.features._removal import classifier_path, set_layer
 # Where training scripts keep the weights among other things.
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 # What wrappers of networks put before every name.
-_PREFIXES = ("module.", "_orig_mod.")
+_PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
 # Side branches that are used in training alone.
 _AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
 # Those that would draw weights for minutes, which are overwritten.
@@ -173,7 +173,10 @@ def _read_state(path: Path) -> dict[str, Tensor]:
             "torch.save(network.state_dict(), path)"
         ) from error
     except Exception as error:  # a damaged file may raise anything
-        raise ValueError(f"weights={str(path)!r} cannot be read: {error}") from error
+        raise ValueError(
+            f"weights={str(path)!r} cannot be read: "
+            f"{str(error) or type(error).__name__}"
+        ) from error
     for name in _WRAPPERS:
         if isinstance(given, Mapping) and isinstance(given.get(name), Mapping):
             given = given[name]
@@ -183,9 +186,10 @@ def _read_state(path: Path) -> dict[str, Tensor]:
             f"weights={str(path)!r} holds no state dict, a dict from names to tensors"
         )
     state = {str(name): value for name, value in given.items()}
-    for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): t for name, t in state.items()}
+    while prefix := next(
+        (p for p in _PREFIXES if state and all(n.startswith(p) for n in state)), None
+    ):
+        state = {name.removeprefix(prefix): t for name, t in state.items()}
     return {_OLD_DENSE.sub(r"\1\2", name): t for name, t in state.items()}
 
 

@@ -444,6 +444,7 @@ def test_images_that_cannot_be_read_are_skipped(
         ({"n_jobs": 0}, ValueError, "n_jobs, .* must be an int of at least 1, got 0"),
         ({"device": "gpu9"}, ValueError, "device='gpu9'"),
         ({"cache": 3}, TypeError, "cache must be a folder"),
+        ({"progress": "yes"}, TypeError, "progress must be a bool or callable"),
         ({"on_error": "banana"}, ValueError, "on_error must be 'skip' or 'stop'"),
         ({"source": np.empty((0, 3))}, ValueError, "source holds 0 rows"),
         ({"source": "photos"}, TypeError, "source='photos' is one path"),

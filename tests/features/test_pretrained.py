@@ -83,9 +83,17 @@ def test_weights_without_a_classification_layer(resnet, images, tmp_path):
     torch.testing.assert_close(loaded(images), features_of(resnet, images))
 
 
-@pytest.mark.parametrize("wrapper", ["state_dict", "model", "model_state_dict"])
-def test_checkpoints_of_training_scripts(resnet, images, tmp_path, wrapper):
-    state = {f"module.{name}": value for name, value in resnet.state_dict().items()}
+@pytest.mark.parametrize(
+    ("wrapper", "prefix"),
+    [
+        ("state_dict", "module."),
+        ("model", "_orig_mod.module."),
+        ("model_state_dict", "module._orig_mod."),
+        ("state_dict", "model."),
+    ],
+)
+def test_checkpoints_of_training_scripts(resnet, images, tmp_path, wrapper, prefix):
+    state = {prefix + name: value for name, value in resnet.state_dict().items()}
     torch.save({"epoch": 3, wrapper: state}, tmp_path / "own.pth")
     loaded = load_torchvision("resnet18", tmp_path / "own.pth")
     torch.testing.assert_close(loaded(images), features_of(resnet, images))
