@@ -18,6 +18,8 @@ from sklgm.outliers._transitions import CHUNK, log
 _MOST_SPREAD = 1.1
 # Rows that tell the order of columns, and the share of them that a better one predicts.
 _MOST_ROWS, _CLEAR = 10_000, 0.5
+# Rows per class from which on an order tells something.
+_LEAST_ROWS = 10
 
 
 def check_pred_probs(
@@ -66,6 +68,7 @@ def check_pred_probs(
     log_proba = np.empty(proba.shape)
     never_seen = 1.0 / (n_samples + n_classes)
     lowest, highest = np.inf, 0.0  # sums of rows
+    are_votes = True
     step = max(CHUNK // n_classes, 1)
     for first in range(0, n_samples, step):
         part = np.array(proba[first : first + step], dtype=np.float64)
@@ -82,12 +85,13 @@ def check_pred_probs(
                 f"pred_probs must have a positive probability in every row; row "
                 f"{first + row} sums to {totals[row]:g}"
             )
+        are_votes = are_votes and bool((part == np.rint(part)).all())
         lowest, highest = min(lowest, totals.min()), max(highest, totals.max())
         part /= totals[:, None]
         if least == 0 or part.min() == 0:  # tiny ones may underflow
             part[part == 0] = never_seen
         log_proba[first : first + step] = log(part)
-    if highest > _MOST_SPREAD * lowest:
+    if highest > _MOST_SPREAD * lowest and not are_votes:
         warnings.warn(
             f"rows of pred_probs sum to {lowest:.3g} up to {highest:.3g}, and are "
             "divided by their sums: logits or scores are not probabilities",
@@ -115,6 +119,8 @@ def _warn_of_other_order(
 ) -> None:
     """Warn where columns in another order would agree with far more labels."""
     rows = some_rows(len(labels), _MOST_ROWS)
+    if len(rows) < _LEAST_ROWS * len(classes):
+        return
     claimed = np.searchsorted(classes, labels[rows])
     predicted = log_proba[rows].argmax(axis=1)
     counts = coo_array(

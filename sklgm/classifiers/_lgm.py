@@ -485,7 +485,9 @@ class LGMClassifier(NetworkClassifier):
             or ``"trimmed_mean"`` and ``covariance_type="identity"`` have one.
         """
         features = self.transform(X)
-        if self._knows_rows and not assume_trusted_features:
+        # Offsets of columns are means of all rows.
+        is_of_rows = self._knows_rows or self._column_offsets is not None
+        if is_of_rows and not assume_trusted_features:
             raise ValueError(
                 "the network was trained on the rows in question, or its first layer "
                 "made from them, so that poisons among them could be anything to it: "

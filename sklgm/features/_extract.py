@@ -6,10 +6,11 @@ import os
 import types
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from numbers import Integral
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -45,8 +46,9 @@ Extractor = nn.Module | Callable[[Any], Any]
 
 # Changes with what a cache holds.
 _CACHE_VERSION = 2
-# What a run has made of an extractor is the same extractor: a counter that went up.
-_SAME: dict[str, str] = {}
+# By extractor its key after a run, and before: what a run makes of it, such as a
+# counter that goes up, is the same extractor.
+_RUNS: WeakKeyDictionary[Any, tuple[str, str]] = WeakKeyDictionary()
 _STAGE = "extract features"
 _MOST_NAMED = 5
 
@@ -180,8 +182,9 @@ def extract(
         features = extraction.filled(batch_size, n_workers, on_error)
     _warn_of_skipped(extraction.skipped, source)
     if store is not None:
-        after = fingerprint(_CACHE_VERSION, extractor, transform)
-        _SAME.setdefault(after, store.key)
+        with suppress(TypeError, ValueError):
+            after = fingerprint(_CACHE_VERSION, extractor, transform)
+            _RUNS[extractor] = after, store.key
     return features
 
 
@@ -336,7 +339,10 @@ def _opened_cache(
         )
     folder = user_cache() / "features" if cache is True else Path(cache)
     key = fingerprint(_CACHE_VERSION, extractor, transform)
-    return FeatureCache(folder, _SAME.get(key, key))
+    with suppress(TypeError):  # no weak reference, or no hash
+        after, before = _RUNS.get(extractor, ("", ""))
+        key = before if key == after else key
+    return FeatureCache(folder, key)
 
 
 @contextmanager

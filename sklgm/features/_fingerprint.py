@@ -1,13 +1,18 @@
 """What decides the features of a row, as a hash: weights, structure and code."""
 
+import datetime
+import decimal
+import dis
 import functools
 import hashlib
 import logging
+import re
 import sys
-import sysconfig
+import threading
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -17,6 +22,26 @@ from torch import Tensor, nn
 
 #: Bytes of a fingerprint.
 N_BYTES = 16
+# Packages whose code is known by name, wherever they lie.
+_KNOWN = ("sklgm", "torch", "torchvision", "timm", "numpy", "PIL", "builtins")
+_BY_REPR = (
+    Enum,
+    torch.dtype,
+    torch.device,
+    np.dtype,
+    np.generic,
+    re.Pattern,
+    PurePath,
+    datetime.date,
+    datetime.time,
+    datetime.timedelta,
+    decimal.Decimal,
+    bytearray,
+)
+# They decide nothing.
+_NOTHING = (logging.Logger, type(threading.Lock()), type(threading.RLock()))
+_LOADS = ("LOAD_GLOBAL", "LOAD_NAME")
+_ADDRESS = re.compile("0x[0-9a-f]+")
 # What Python keeps of every class, and torch of every module.
 _OF_ALL_CLASSES = (
     types.MemberDescriptorType,
@@ -95,15 +120,19 @@ class _Hash:
 
     def __init__(self) -> None:
         self.digest = hashlib.blake2b(digest_size=N_BYTES)
-        self._seen: dict[int, Any] = {}  # kept, so that no id is used twice
+        # Number of each, and itself: kept, so that no id is used twice.
+        self._seen: dict[int, tuple[int, Any]] = {}
 
     def add(self, thing: Any) -> None:
         """Add an object and all that it is made of."""
         if isinstance(thing, _PLAIN):
             return self._say(type(thing).__name__, repr(thing))
-        if id(thing) in self._seen:
-            return self._say("again", str(list(self._seen).index(id(thing))))
-        self._seen[id(thing)] = thing
+        if isinstance(thing, type):
+            return self._add_class(thing)
+        if isinstance(thing, nn.Module):  # of torch.compile what was compiled
+            thing = getattr(thing, "_orig_mod", thing)
+        if self._is_known(thing):
+            return None
         if isinstance(thing, nn.Module):
             return self._add_module(thing)
         if isinstance(thing, Tensor):
@@ -127,14 +156,16 @@ class _Hash:
             return self._add_code(thing)
         if isinstance(thing, functools.partial):
             return self.add(("partial", thing.func, thing.args, thing.keywords))
-        if isinstance(thing, Enum | torch.dtype | torch.device | np.dtype):
-            return self._say(str(thing))
-        if isinstance(thing, type):
-            return self._add_class(thing)
+        if isinstance(thing, _BY_REPR):
+            return self._say(type(thing).__qualname__, repr(thing))
         if isinstance(thing, types.BuiltinFunctionType | types.ModuleType | np.ufunc):
-            return self._say("known", getattr(thing, "__qualname__", thing.__name__))
-        if isinstance(thing, logging.Logger):  # what it says decides nothing
-            return self._say("logger")
+            self._say("known", getattr(thing, "__qualname__", thing.__name__))
+            owner = getattr(thing, "__self__", None)
+            return None if isinstance(owner, types.ModuleType) else self.add(owner)
+        if isinstance(thing, _NOTHING):
+            return self._say("none")
+        if isinstance(thing, Mapping | list | tuple):
+            self.add(getattr(thing, "__dict__", None))  # of a class of the user's
         if isinstance(thing, Mapping):
             return self.add([type(thing).__name__, *thing.items()])
         if isinstance(thing, set | frozenset):
@@ -146,15 +177,24 @@ class _Hash:
             return None
         return self._add_object(thing)
 
+    def _is_known(self, thing: Any) -> bool:
+        """Say the number of what was added before; else give it one."""
+        if id(thing) in self._seen:
+            self._say("again", str(self._seen[id(thing)][0]))
+            return True
+        self._seen[id(thing)] = len(self._seen), thing
+        return False
+
     def _say(self, *words: str) -> None:
         self.digest.update("\0".join((*words, "\n")).encode())
 
     def _add_module(self, module: nn.Module) -> None:
         for name, part in module.named_modules():
-            self._say("module", name, part.extra_repr())
+            self._say("module", name)
             self._add_class(type(part))
             if isinstance(part, torch.jit.ScriptModule | torch.fx.GraphModule):
                 # Compiled from code that their attributes are of.
+                self._say(_ADDRESS.sub("", part.extra_repr()))
                 self._say(str(getattr(part, "code", "")))
                 self._add_attributes(part, is_all=False)
             else:
@@ -187,8 +227,7 @@ class _Hash:
         for base in kind.__mro__:
             if _is_installed(base.__module__):
                 self._say(base.__module__, base.__qualname__)
-            elif id(base) not in self._seen or base is kind:
-                self._seen[id(base)] = base
+            elif not self._is_known(base):
                 self._say(base.__qualname__)
                 for name, value in sorted(vars(base).items()):
                     is_own = not name.startswith("__") and name != "_abc_impl"
@@ -199,13 +238,13 @@ class _Hash:
                     self.add(value)
 
     def _add_code(self, function: Any) -> None:
-        if _is_installed(function.__module__):
+        if _is_installed(str(function.__module__)):
             return self._say(function.__module__, function.__qualname__)
         self._add_bytecode(function.__code__)
         cells = [_content(cell) for cell in function.__closure__ or ()]
         self.add((function.__defaults__, function.__kwdefaults__, cells))
-        names = _names(function.__code__)
-        for name in names:
+        names = _names(function.__code__, is_global=False)
+        for name in _names(function.__code__):
             value = function.__globals__.get(name)
             is_module = isinstance(value, types.ModuleType)
             if is_module and not _is_installed(value.__name__):
@@ -228,26 +267,44 @@ class _Hash:
                 self._say(repr(constant))
 
     def _add_object(self, thing: Any) -> None:
-        attributes = getattr(thing, "__dict__", None)
-        if attributes is None:
+        self._add_class(type(thing))
+        attributes = _slots(thing)
+        if hasattr(thing, "__dict__"):
+            attributes |= vars(thing)
+        if attributes or hasattr(thing, "__dict__"):
+            return self.add(attributes)
+        try:
+            made_of = thing.__reduce_ex__(2)
+        except TypeError as error:
             raise ValueError(
                 f"cache cannot tell one {type(thing).__qualname__} from another, so "
                 "that features might be those of another extractor or transform; make "
                 "them of modules and functions, or set cache=None"
-            )
-        self._add_class(type(thing))
-        self.add(attributes)
+            ) from error
+        if isinstance(made_of, str):
+            return self._say(made_of)
+        return self.add([list(p) if isinstance(p, Iterator) else p for p in made_of])
 
 
 @functools.lru_cache(maxsize=1024)
-def _is_installed(module: str | None) -> bool:
+def _is_installed(module: str) -> bool:
     """Whether a module is of an installed package, or of Python."""
-    top = (module or "builtins").split(".")[0]
-    if top == "sklgm" or top in sys.stdlib_module_names:
+    top = module.split(".")[0]
+    if top in _KNOWN or top in sys.stdlib_module_names:
         return True
-    file = getattr(sys.modules.get(top), "__file__", None)
-    paths = (sysconfig.get_path(name) for name in ("purelib", "platlib"))
-    return file is not None and any(file.startswith(path + "/") for path in paths)
+    package = sys.modules.get(top)
+    file = getattr(package, "__file__", None)
+    paths = [file] if file else list(getattr(package, "__path__", ()))
+    return any({"site-packages", "dist-packages"} & {*Path(p).parts} for p in paths)
+
+
+def _slots(thing: Any) -> dict[str, Any]:
+    """Attributes that an object has no dict for."""
+    names: list[str] = []
+    for base in type(thing).__mro__:
+        slots = vars(base).get("__slots__", ())
+        names += [slots] if isinstance(slots, str) else list(slots)
+    return {name: getattr(thing, name) for name in names if hasattr(thing, name)}
 
 
 def captured(function: types.FunctionType) -> list[Any]:
@@ -276,10 +333,13 @@ def _content(cell: Any) -> Any:
         return None
 
 
-def _names(code: types.CodeType) -> list[str]:
-    """Global names that a function and those inside it may use."""
+def _names(code: types.CodeType, *, is_global: bool = True) -> list[str]:
+    """Global names that a function and those inside it may use, or all names."""
     names = list(code.co_names)
+    if is_global:
+        used = {i.argval for i in dis.get_instructions(code) if i.opname in _LOADS}
+        names = [name for name in names if name in used]
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            names += _names(constant)
+            names += _names(constant, is_global=is_global)
     return names

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_consistent_length
 
@@ -124,8 +124,14 @@ def predict_certified(
 
 def _learns(step: Any) -> bool:
     """Whether what a step does depends on the rows that it was fitted to."""
-    if step in (None, "passthrough") or isinstance(step, FrozenEstimator):
+    if step is None or isinstance(step, str | FrozenEstimator):  # passed on, or dropped
         return False
+    if isinstance(step, Pipeline):
+        return any(_learns(part) for _, part in step.steps)
+    if isinstance(step, FeatureUnion):
+        return any(_learns(part) for _, part in step.transformer_list)
+    if hasattr(step, "transformers_"):  # a ColumnTransformer
+        return any(_learns(part) for _, part, _ in step.transformers_)
     return bool(get_tags(step).requires_fit)
 
 

@@ -46,6 +46,8 @@ ATTACKS: dict[str, type[Attack]] = {
     )
 }
 PixelRange = tuple[ArrayLike, ArrayLike]
+# Integers up to here are exact in float32.
+_EXACT_INTS = 2**24
 
 
 def craft(
@@ -83,7 +85,8 @@ def craft(
         The model whose features are attacked; see `make_surrogate`. Not changed. A
         list of them is an ensemble: their objectives are averaged.
     X_base : array-like of shape (n_poisons, ...)
-        The bases. Integers are cast to float32 (the poisons are floats).
+        The bases. Integers are cast to float32, or to float64 from 2^24 on (the poisons
+        are floats).
     X_target : array-like of shape (n_targets, ...)
         The targets: one for each base, one for all, or as the groups say.
     attack : str or Attack, default="feature_collision"
@@ -537,7 +540,9 @@ def _check_instances(name: str, X: ArrayLike) -> FloatArray:
             f"{name} must be a numeric array of shape (n_samples, ...), got an array "
             f"of dtype {X.dtype} and shape {X.shape}"
         )
-    X = X.astype(np.float64 if X.dtype == np.float64 else np.float32, copy=False)
+    is_large = X.dtype.kind in "iu" and X.size > 0 and np.abs(X).max() > _EXACT_INTS
+    is_double = X.dtype == np.float64 or is_large
+    X = X.astype(np.float64 if is_double else np.float32, copy=False)
     if not np.isfinite(X).all():
         raise ValueError(f"{name} must be finite, got NaN or infinity")
     return X
@@ -595,7 +600,7 @@ def _checked_range(
     low, high = (np.asarray(bound, dtype=X_base.dtype) for bound in pixel_range)
     for bound in (low, high):
         try:
-            np.broadcast_to(bound, X_base.shape)
+            np.broadcast_to(bound, X_base.shape[1:])
         except ValueError as error:
             raise ValueError(
                 f"pixel_range must hold floats, or arrays that broadcast to instances "

@@ -55,6 +55,39 @@ class Frame:
             )
         return frame
 
+    @property
+    def names(self) -> list[Any]:
+        """Names of the columns."""
+        return [*self.empty.columns]
+
+    def in_order(self, name: str, X: Any) -> Any:
+        """Put the columns of another frame into the order of these.
+
+        Parameters
+        ----------
+        name : str
+            Of the parameter that it is.
+        X : object
+            What is not a frame stays as it is.
+
+        Returns
+        -------
+        object
+            The same rows.
+
+        Raises
+        ------
+        ValueError
+            If it has other columns.
+        """
+        if type(X).__name__ != "DataFrame" or _library_name(X) is None:
+            return X
+        if {*X.columns} != {*self.names}:
+            raise ValueError(
+                f"{name} must have the columns of X, {self.names}, got {[*X.columns]}"
+            )
+        return X[self.names]
+
     def whole_columns(self) -> list[int]:
         """Numbers of the columns of integers and booleans."""
         kinds = self._kinds().values()

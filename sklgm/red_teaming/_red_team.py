@@ -39,6 +39,8 @@ from sklgm.red_teaming._result import RedTeamResult
 from sklgm.red_teaming._values import find_levels, range_of, rounded
 
 _TEST_SIZE = 0.25
+# A scalar range that is wider than that of the values, by so much, is not of pixels.
+_WIDE = 2.0
 
 
 def red_team(
@@ -192,6 +194,9 @@ def red_team(
     rng = check_random_state(random_state)
     seed = draw_seed(rng)
     frame = Frame.of(X)
+    if frame is not None:
+        X_target = frame.in_order("X_target", X_target)
+        _check_names(surrogate, frame)
     X, y = _checked_rows("X", X, "y", y)
     levels = find_levels(X, frame.whole_columns() if frame is not None else ())
     levels.check_bound(max_perturbation)
@@ -325,6 +330,15 @@ def _check_settings(n_targets: Any, budget: Any, n_jobs: Any) -> None:
     if not is_count and not (is_share and 0 < float(budget) <= 1):
         raise ValueError(
             f"budget must be an int >= 1 or a share in (0, 1], got {budget!r}"
+        )
+
+
+def _check_names(surrogate: Any, frame: Frame) -> None:
+    """Refuse a fitted surrogate that knows the columns in another order."""
+    known = getattr(surrogate, "feature_names_in_", None)
+    if known is not None and [*known] != frame.names:
+        raise ValueError(
+            f"surrogate was fitted to the columns {[*known]}, but X has {frame.names}"
         )
 
 
@@ -502,7 +516,9 @@ def _network_of_rows(
     """Make a network, not fitted, that sees rows in whatever units they are."""
     low, high = (np.asarray(end, dtype=np.float64) for end in pixel_range)
     scaler: Any = StandardScaler()
-    if X.ndim > 2 or low.ndim == high.ndim == 0:  # pixels share one range
+    width, own_width = float(high.max() - low.min()), float(X.max()) - float(X.min())
+    is_of_pixels = low.ndim == high.ndim == 0 and width <= _WIDE * own_width
+    if X.ndim > 2 or is_of_pixels:
         ends = np.repeat([[low.min()], [high.max()]], X[0].size, axis=1)
         scaler = FrozenEstimator(MinMaxScaler().fit(ends))
     network = SoftmaxClassifier(

@@ -79,6 +79,8 @@ def find_levels(X: NDArray[Any], whole_columns: Collection[int] = ()) -> Levels:
     per_unit[list(whole_columns)] = 1.0
     if X.ndim == 2 and scale is None:
         per_unit[[j for j in range(X.shape[1]) if _is_whole(X[:, j])]] = 1.0
+    elif scale == 255.0 and all(_are_whole(X[rows]) for rows in row_chunks(X)):
+        per_unit[...] = 1.0  # black or white, yes or no
     return Levels(per_unit, scale)
 
 
@@ -89,12 +91,17 @@ def _is_whole(column: NDArray[Any]) -> bool:
 def _eight_bit_scale(X: NDArray[Any]) -> float | None:
     """Find what makes X whole numbers from 0 to 255; None if nothing does."""
     low, high = float(X.min()), float(X.max())
-    for scale in (1.0,) if X.dtype.kind in "iub" else (255.0, 1.0):
-        if low >= 0.0 and 1.0 - _EXACT < high * scale < 255.0 + _EXACT:
-            values = X * scale
-            if np.allclose(values, np.rint(values), rtol=0.0, atol=_EXACT):
-                return scale
+    is_whole = X.dtype.kind in "iub"
+    for scale in (1.0,) if is_whole else (255.0, 1.0):
+        if low < 0.0 or not 1.0 - _EXACT < high * scale < 255.0 + _EXACT:
+            continue
+        if is_whole or all(_are_whole(X[rows] * scale) for rows in row_chunks(X)):
+            return scale
     return None
+
+
+def _are_whole(values: NDArray[Any]) -> bool:
+    return bool((np.abs(values - np.rint(values)) <= _EXACT).all())
 
 
 def range_of(X: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -159,7 +166,7 @@ def rounded(
             np.ceil((low - _ROUNDING) * per_unit),
             np.floor((high + _ROUNDING) * per_unit),
         )
-        values = np.where(counted, whole / per_unit, values)
+        values = np.where(counted, whole / per_unit, values) + 0.0  # -0.0 is 0.0
         result[rows] = cast = values.astype(X_base.dtype)
         if X_base.dtype == np.float16:  # poisons are crafted in wider types
             is_out = ~counted & ((cast < low) | (cast > high))

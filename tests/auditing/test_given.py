@@ -242,3 +242,11 @@ def test_rows_that_sum_to_anything_are_noticed(ten_classes):
     with pytest.warns(UserWarning, match="rows of pred_probs sum to .* logits or sco"):
         audit(None, y, pred_probs=logits - logits.min() + 0.1)
     audit(None, y, pred_probs=100 * P)  # percentages
+
+
+def test_votes_of_several_people_are_probabilities():
+    rng = np.random.default_rng(0)
+    y = rng.integers(3, size=300)
+    votes = np.array([rng.multinomial(n, 0.1 + 0.7 * np.eye(3)[k]) for n, k in
+                      zip(rng.choice([3, 6], 300), y, strict=True)])  # fmt: skip
+    audit(None, y, pred_probs=votes)

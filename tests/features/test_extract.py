@@ -370,6 +370,23 @@ def test_a_cache_that_cannot_be_written_to_costs_a_warning(network, rows, tmp_pa
     np.testing.assert_array_equal(features, extract(network, rows))
 
 
+class Stateful(nn.Module):
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, X):
+        self.generator = torch.Generator()  # the cache has no word for it
+        self.factor += 1
+        return X.flatten(1) * (self.factor - 1)
+
+
+def test_what_one_extractor_became_is_not_another(rows, tmp_path):
+    first = extract(Stateful(1), rows, cache=tmp_path)
+    second = extract(Stateful(2), rows, cache=tmp_path)
+    np.testing.assert_allclose(second, 2 * first)
+
+
 class Noisy(nn.Module):
     def __init__(self):
         super().__init__()
@@ -480,7 +497,7 @@ def test_images_that_cannot_be_read_are_skipped(
             "row 0 of source has features that are not finite",
         ),
         (
-            {"extractor": iter([1]).__next__, "cache": "c"},
+            {"extractor": (row for row in [1]).send, "cache": "c"},
             ValueError,
             "cache cannot tell",
         ),

@@ -129,6 +129,13 @@ made = Made()
             "relu",
             "sigmoid",
         ),
+        ("made = torch.ones(2, 2).matmul", "ones", "zeros"),
+        ("made = {'a': 1}.get", "1", "2"),
+        ("import re\nP = re.compile('a+')\ndef made(X): return P", "a+", "b+"),
+        ("class C:\n    __slots__ = ('k',)\nmade = C()\nmade.k = 1", "k = 1", "k = 2"),
+        ("import collections\nmade = collections.deque([1])", "[1]", "[2]"),
+        ("M = np.float32(0.5)\ndef made(X): return X * M", "0.5", "0.7"),
+        ("class L(list): pass\nmade = L([1])\nmade.k = 1", "k = 1", "k = 2"),
         (MODULE, "[1, 2]", "[1, 3]"),
         (MODULE, "factor = [1, 2], 2", "factor = [1, 2], 3"),
         (MODULE, "torch.relu", "torch.tanh"),
@@ -150,6 +157,11 @@ def test_whatever_decides_features_is_told_apart(source, old, new):
 def test_what_says_nothing_of_features_is_left_out():
     quiet = made("import logging\nL = logging.getLogger('a')\ndef made(X): return L")
     assert len(fingerprint(quiet)) == 32
+    # A name of an attribute is no global name.
+    plain, other = "def made(X): return X.mean()", "mean = 3"
+    assert fingerprint(made(plain)) == fingerprint(made(f"{other}\n{plain}"))
+    locked = made("import threading\nL = threading.Lock()\ndef made(X): return L")
+    assert len(fingerprint(locked)) == 32
     trained = nn.Linear(2, 2)
     before = fingerprint(trained)
     trained.register_forward_hook(lambda *call: None)

@@ -359,6 +359,15 @@ def test_a_backbone_that_was_started_from_the_rows_is_not_certified(backbone):
     other.certified_poisons(X[:2])
 
 
+def test_columns_that_were_centred_by_their_mean_are_not_certified():
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    X = np.column_stack([rng.normal(size=60) + 3 * y, 1e9 + rng.normal(size=60)])
+    clf = LGMClassifier("mlp", max_epochs=0, location="median", random_state=0)
+    with pytest.raises(ValueError, match="was trained on the rows in question"):
+        clf.fit(X, y).certified_poisons(X)
+
+
 @pytest.mark.parametrize("again", [False, True], ids=["as it is", "warm start"])
 def test_what_was_trained_stays_so_whatever_parameters_say(again, blobs):
     X, y = blobs

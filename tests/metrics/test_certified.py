@@ -4,12 +4,13 @@ import pickle
 
 import numpy as np
 import pytest
+from sklearn.compose import ColumnTransformer
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.naive_bayes import GaussianNB
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.pipeline import make_pipeline, make_union
+from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler
 
 from sklgm import LGMClassifier, PartitionedClassifier, RobustGaussianClassifier
 from sklgm.metrics import certified_accuracy, make_certified_scorer, wilson_rate
@@ -113,6 +114,23 @@ def test_steps_that_poisons_can_change_are_not_certified(blobs):
     assume = make_certified_scorer(1, assume_trusted_features=True)
     expected = make_certified_scorer(1)(pipe[-1], pipe[:-1].transform(X), y)
     assert assume(pipe, X, y) == assume(nested, X, y) == expected
+
+
+def test_steps_of_steps_that_learn_nothing_are_certified(blobs):
+    X, y = blobs
+    frozen = FrozenEstimator(StandardScaler().fit(X))
+    head = RobustGaussianClassifier(location="median")
+    for step in (
+        make_pipeline(Normalizer(), FunctionTransformer()),
+        make_pipeline(frozen),
+        make_union(Normalizer(), "passthrough"),
+        ColumnTransformer([("kept", "passthrough", [0, 1]), ("other", "drop", [2])]),
+    ):
+        pipe = make_pipeline(step, head).fit(X, y)
+        assert 0 < make_certified_scorer(1)(pipe, X, y) <= 1
+    learning = make_pipeline(make_union(Normalizer(), StandardScaler()), head)
+    with pytest.raises(ValueError, match="the step 'featureunion' was fitted to"):
+        make_certified_scorer(1)(learning.fit(X, y), X, y)
 
 
 def test_without_rows_there_is_no_certified_accuracy():

@@ -315,6 +315,44 @@ def test_frames_stay_frames_for_the_pipeline(library, table):
         attack_on(LogisticRegression(), noted, y)
 
 
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_targets_in_another_order_of_columns_are_put_into_theirs(library, table):
+    X, y = table
+    module = pytest.importorskip(library)
+    names = ["size", "count", "flag"]
+    frame, pool = (
+        module.DataFrame(dict(zip(names, rows.T, strict=True)))
+        for rows in (X[:150], X[150:])
+    )
+    pipe = make_pipeline(StandardScaler(), LogisticRegression())
+    expected, found = (
+        attack_on(pipe, frame, y[:150], X_target=given, y_target=y[150:])
+        for given in (pool, pool[names[::-1]])
+    )
+    np.testing.assert_array_equal(found.X_poison, expected.X_poison)
+    assert found.control_accuracy == expected.control_accuracy
+    with pytest.raises(ValueError, match="X_target must have the columns of X"):
+        attack_on(pipe, frame, y[:150], X_target=pool[names[:2]], y_target=y[150:])
+    known = SoftmaxClassifier(max_epochs=1).fit(pool[names[::-1]], y[150:])
+    with pytest.raises(ValueError, match="surrogate was fitted to the columns"):
+        attack_on(pipe, frame, y[:150], surrogate=known)
+
+
+def test_a_wide_range_does_not_make_pixels_of_a_table(table):
+    X, y = table
+    pipe = make_pipeline(StandardScaler(), LogisticRegression())
+    result = attack_on(pipe, X, y, pixel_range=(-1e6, 1e6))
+    assert result.agreement > 0.8
+
+
+def test_rows_of_yes_and_no_in_floats_stay_so(table):
+    _, y = table
+    X = (np.random.default_rng(0).random((200, 12)) < 0.3 + 0.4 * y[:, None]) * 1.0
+    result = attack_on(LogisticRegression(), X, y)
+    assert set(result.X_poison.ravel()) == {0.0, 1.0}
+    assert not np.signbit(result.X_poison).any()
+
+
 @pytest.mark.parametrize(
     ("dtype", "bound", "most"),
     [(np.int32, 2.5, 2.0), (np.uint16, 3, 3.0), (np.float16, 0.03, 0.03)],
