@@ -11,6 +11,7 @@ from sklgm._inputs._image_files import (
     check_on_error,
     decode_images,
     is_image,
+    warn_of_skipped,
 )
 from sklgm._inputs._instances import (
     InputShape,
@@ -70,6 +71,7 @@ __all__ = [
     "validate_instances",
     "validate_stream",
     "validate_targets",
+    "warn_of_skipped",
     "warn_of_telling_columns",
     "warn_of_unscaled_images",
     "weight_by_class",

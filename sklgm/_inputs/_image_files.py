@@ -4,7 +4,7 @@ import os
 import stat
 import warnings
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -288,19 +288,42 @@ def decode_images(
         reason = "there are none" if first is None else f"{files[first]}: {skipped[0]}"
         raise ValueError(f"no image in {source} can be read: {reason}")
     if skipped:
-        named = [f"{files[index]} ({why})" for index, why in skipped.items()]
-        more = len(named) - _MOST_NAMED
-        warnings.warn(
-            f"{len(named)} of {len(files)} images in {source} cannot be read and are "
-            f"left out: {'; '.join(named[:_MOST_NAMED])}"
-            + (f"; and {more} more" if more > 0 else "")
-            + ". Set on_error='stop' to stop at the first.",
-            UserWarning,
+        warn_of_skipped(
+            skipped,
+            files,
+            f"images in {source} cannot be read and are left out",
             stacklevel=stacklevel + 1,
         )
     kept = np.setdiff1d(np.arange(len(files)), np.array([*skipped], dtype=np.intp))
     reasons = tuple((files[index], why) for index, why in skipped.items())
     return DecodedImages(decoded, kept, reasons)
+
+
+def warn_of_skipped(
+    skipped: Mapping[int, str], files: Sequence[str], what: str, *, stacklevel: int
+) -> None:
+    """Warn of files that cannot be read, and name some.
+
+    Parameters
+    ----------
+    skipped : mapping of int to str
+        Why, by their positions.
+    files : sequence of str
+        All files.
+    what : str
+        What they are, and what becomes of them.
+    stacklevel : int
+        Frames above this function to which the warning belongs.
+    """
+    named = [f"{files[index]} ({why})" for index, why in sorted(skipped.items())]
+    more = len(named) - _MOST_NAMED
+    warnings.warn(
+        f"{len(named)} of {len(files)} {what}: {'; '.join(named[:_MOST_NAMED])}"
+        + (f"; and {more} more" if more > 0 else "")
+        + ". Set on_error='stop' to stop at the first.",
+        UserWarning,
+        stacklevel=stacklevel + 1,
+    )
 
 
 def is_image(read: Callable[[], bytes]) -> bool:

@@ -4,7 +4,6 @@ import copy
 import functools
 import os
 import types
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from numbers import Integral
@@ -18,7 +17,13 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from sklgm._inputs import ImageFiles, as_array, check_on_error, resolve_device
+from sklgm._inputs import (
+    ImageFiles,
+    as_array,
+    check_on_error,
+    resolve_device,
+    warn_of_skipped,
+)
 from sklgm._running import (
     Progress,
     progress_bar,
@@ -35,6 +40,7 @@ from sklgm.features._fingerprint import (
 )
 from sklgm.features._removal import warn_of_classifier
 from sklgm.features._sources import (
+    FileSource,
     Items,
     Source,
     Transform,
@@ -50,7 +56,6 @@ _CACHE_VERSION = 2
 # counter that goes up, is the same extractor.
 _RUNS: WeakKeyDictionary[Any, tuple[str, str]] = WeakKeyDictionary()
 _STAGE = "extract features"
-_MOST_NAMED = 5
 
 
 def extract(
@@ -180,7 +185,13 @@ def extract(
             stack.callback(store.flush)
         extraction = _Extraction(rows, transform, run, store, show)
         features = extraction.filled(batch_size, n_workers, on_error)
-    _warn_of_skipped(extraction.skipped, source)
+    if extraction.skipped and isinstance(rows, FileSource):
+        warn_of_skipped(
+            extraction.skipped,
+            rows.files,
+            "images cannot be read, and have no features",
+            stacklevel=2,
+        )
     if store is not None:
         with suppress(TypeError, ValueError):
             after = fingerprint(_CACHE_VERSION, extractor, transform)
@@ -296,21 +307,6 @@ class _Extraction:
         self.features[rows] = part
         self.n_done += len(rows)
         self.show(_STAGE, self.n_done, len(self.source))
-
-
-def _warn_of_skipped(skipped: dict[int, str], source: Any) -> None:
-    if not skipped:
-        return
-    named = [f"{source[row]} ({why})" for row, why in sorted(skipped.items())]
-    more = len(named) - _MOST_NAMED
-    warnings.warn(
-        f"{len(named)} of {len(source)} images cannot be read, and have no features: "
-        f"{'; '.join(named[:_MOST_NAMED])}"
-        + (f"; and {more} more" if more > 0 else "")
-        + ". Set on_error='stop' to stop at the first.",
-        UserWarning,
-        stacklevel=3,
-    )
 
 
 def _checked_count(name: str, value: Any, *, least: int) -> int:

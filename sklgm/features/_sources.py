@@ -138,7 +138,7 @@ class Items(Dataset[Any]):
     rows : ndarray of int of shape (n_rows,)
         Positions of those that are read.
     on_error : {"stop", "skip"}
-        Whether a row that cannot be read is an error, or :class:`Unreadable`.
+        Whether an image that cannot be read is an error, or :class:`Unreadable`.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class Items(Dataset[Any]):
         try:
             item = self.source.row(position)
         except (ValueError, OSError) as error:
-            if self.on_error == "stop":
+            if self.on_error == "stop" or not isinstance(self.source, FileSource):
                 raise
             return position, Unreadable(error)
         if self.transform is not None:
